@@ -1,0 +1,3 @@
+"""Efficient Neural Architecture Search in JAX."""
+
+__version__ = "0.1.0"
