@@ -1,0 +1,58 @@
+"""Penalties on omega and the REINFORCE loss for theta: pure functions."""
+
+import chex
+import jax
+import jax.numpy as jnp
+from jax import lax
+
+from enas_jax import types
+
+
+def l2_penalty(child: types.Omega, form: str) -> types.Array:
+  """The l2 penalty on one recurrent child's weights (Section 3.1), unweighted.
+
+  Only the sampled child's weights are penalised: L(m; omega) in Eqn 1 is a
+  loss of that child, and the released code does the same.
+
+  Args:
+    child: of `supergraph.recurrent.child_params`.
+    form: "squares" or "released"; see `OmegaConfig.l2_form`.
+
+  Returns:
+    [] float32.
+  """
+  if form == "squares":
+    return sum(
+      (jnp.sum(jnp.square(w)) for w in jax.tree.leaves(child)),
+      start=jnp.float32(0.0),
+    )
+  # enas_lm squares twice, and skips its first sampled node and the embedding.
+  matrices = (child["w_x"], child["w_h"], child["w_edge"][1:])
+  return sum((jnp.sum(w**4) / 2 for w in matrices), start=jnp.float32(0.0))
+
+
+def slowness_penalty(states: types.Array) -> types.Array:
+  """Mean of (h_t - h_(t-1))^2 inside a window; `states` is [T, B, D]."""
+  if states.shape[0] < 2:
+    return jnp.float32(0.0)
+  return jnp.mean(jnp.square(states[1:] - states[:-1]))
+
+
+def reinforce_loss(
+  log_prob: types.Array, reward: types.Array, baseline: types.Array
+) -> types.Array:
+  """REINFORCE loss for theta with a baseline (Section 2.2).
+
+  Gradient flows through `log_prob` alone.
+
+  Args:
+    log_prob: [S] float32, log pi(m; theta), nats, summed over decisions.
+    reward: [S] float32, with the entropy bonus in it (Section 3.1).
+    baseline: [S] float32, subtracted from the reward.
+
+  Returns:
+    [] float32, mean over S; minimise.
+  """
+  chex.assert_equal_shape([log_prob, reward, baseline])
+  advantage = lax.stop_gradient(reward - baseline)
+  return -jnp.mean(log_prob * advantage)

@@ -1,0 +1,532 @@
+"""One page about a run, written from the files of its work directory.
+
+The page needs no network: its charts are inline SVG and its style is inline.
+"""
+
+import dataclasses
+import html
+import json
+import math
+import os
+import pathlib
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from typing import Any
+from xml.etree import ElementTree
+
+Points = Sequence[tuple[float, float]]
+Row = dict[str, Any]
+
+_WIDTH, _HEIGHT = 640, 300
+_LEFT, _RIGHT, _TOP, _BOTTOM = 70, 620, 30, 250  # the area of the data
+_MAX_POINTS = 2000  # drawn of one series
+_FEW_POINTS = 50  # up to so many are marked with dots
+_COLORS = ("#2563eb", "#ea580c", "#16a34a", "#7c3aed", "#db2777", "#0d9488")
+_TOP_ARCS = 10
+_FACTS = ("dataset", "preset", "seed", "device")
+
+_STYLE = """
+body{font:15px/1.5 system-ui,-apple-system,'Segoe UI',Helvetica,sans-serif;
+color:#1f2937;background:#fff;max-width:1320px;margin:2rem auto;padding:0 1rem}
+h1{font-size:1.5rem;margin-bottom:.5rem}h2{font-size:1.2rem;margin-top:2rem}
+table{border-collapse:collapse;margin:.5rem 0}
+th,td{border-bottom:1px solid #e5e7eb;padding:.25rem .75rem;text-align:left}
+td.number{text-align:right;font-variant-numeric:tabular-nums}
+code,pre{font:13px/1.5 ui-monospace,Menlo,Consolas,monospace}
+td code{overflow-wrap:anywhere}
+pre{background:#f9fafb;padding:.75rem;overflow-x:auto;white-space:pre-wrap}
+summary{cursor:pointer}.missing{color:#6b7280}
+.charts{display:flex;flex-wrap:wrap;gap:1rem}figure{margin:0}
+figcaption{font-size:13px;color:#4b5563;max-width:640px}
+.charts svg{max-width:100%;height:auto}.cell{overflow-x:auto}
+"""
+
+
+@dataclasses.dataclass(frozen=True)
+class _Chart:
+  """What a chart shows: the values of `keys` against that of `x`."""
+
+  title: str
+  keys: tuple[str, ...]
+  x: str
+  x_label: str
+  y_label: str
+  log_y: bool = False
+
+
+_CHARTS = (
+  _Chart(
+    "Training loss",
+    ("omega/loss_nats",),
+    "step",
+    "step of omega",
+    "nats per token",
+  ),
+  _Chart(
+    "Learning rate",
+    ("omega/learning_rate", "omega/lr"),
+    "step",
+    "step of omega",
+    "learning rate",
+  ),
+  _Chart(
+    "Validation perplexity",
+    ("valid/perplexity",),
+    "epoch",
+    "epoch",
+    "perplexity",
+    log_y=True,
+  ),
+  _Chart(
+    "Validation accuracy",
+    ("valid/accuracy",),
+    "epoch",
+    "epoch",
+    "accuracy",
+  ),
+  _Chart(
+    "Reward of the controller",
+    ("theta/reward", "theta/baseline"),
+    "theta_step",
+    "step of theta",
+    "reward",
+  ),
+  _Chart(
+    "Entropy of the controller",
+    ("theta/entropy_nats",),
+    "theta_step",
+    "step of theta",
+    "nats",
+  ),
+  _Chart(
+    "Sampled against uniform architectures",
+    ("valid/reward_controller", "valid/reward_uniform"),
+    "epoch",
+    "epoch",
+    "mean reward",
+  ),
+)
+
+
+def line_chart(
+  series: Mapping[str, Points],
+  *,
+  x_label: str,
+  y_label: str,
+  log_y: bool = False,
+) -> str:
+  """Draws series as lines.
+
+  The data fill the area from x = 70 to 620 px; from y = 250 up to 30 px they
+  span the ticks next to their least and greatest values, or these values
+  themselves on a logarithmic scale.
+
+  Args:
+    series: points (x, y) by name, in the order of x. Points with a coordinate
+      that is not finite are skipped, and so are y <= 0 if `log_y`.
+    x_label: the name of the x axis.
+    y_label: the name of the y axis.
+    log_y: whether y is logarithmic.
+
+  Returns:
+    An SVG element; the empty string if no point is left.
+  """
+  lines = {name: _drawable(points, log_y) for name, points in series.items()}
+  lines = {name: points for name, points in lines.items() if points}
+  if not lines:
+    return ""
+  every = [point for points in lines.values() for point in points]
+  area = _Area.around(every, log_y)
+  parts = [
+    f'<svg xmlns="http://www.w3.org/2000/svg" width="{_WIDTH}"'
+    f' height="{_HEIGHT}" viewBox="0 0 {_WIDTH} {_HEIGHT}" role="img"'
+    ' font-family="sans-serif" font-size="12" fill="#4b5563">'
+  ]
+  parts += [_x_tick(area.right(x), x) for x in area.x_ticks]
+  parts += [_y_tick(area.down(y), y) for y in area.y_ticks]
+  parts += _axis_labels(x_label, y_label)
+  for i, (name, points) in enumerate(lines.items()):
+    pixels = [(area.right(x), area.down(y)) for x, y in points]
+    parts += _line(pixels, name, _COLORS[i % len(_COLORS)])
+  if len(lines) > 1:
+    parts += _legend(list(lines))
+  return "\n".join([*parts, "</svg>"])
+
+
+@dataclasses.dataclass(frozen=True)
+class _Area:
+  """The area of a chart that shows x and y within these bounds."""
+
+  x: tuple[float, float]
+  y: tuple[float, float]
+  x_ticks: Sequence[float]
+  y_ticks: Sequence[float]
+  log_y: bool
+
+  @classmethod
+  def around(cls, points: Points, log_y: bool) -> "_Area":
+    xs, ys = [x for x, _ in points], [y for _, y in points]
+    x, y = _spread(min(xs), max(xs)), _spread(min(ys), max(ys))
+    whole = all(value == int(value) for value in xs)
+    x_ticks = _ticks_in(*x, least=1.0 if whole else 0.0)
+    if log_y:
+      return cls(x, y, x_ticks, _log_ticks(*y), log_y)
+    y_ticks = _ticks_around(*y)
+    return cls(x, (y_ticks[0], y_ticks[-1]), x_ticks, y_ticks, log_y)
+
+  def right(self, x: float) -> float:
+    """The pixel of x."""
+    low, high = self.x
+    return _LEFT + (x - low) / (high - low) * (_RIGHT - _LEFT)
+
+  def down(self, y: float) -> float:
+    """The pixel of y."""
+    low, high = self.y
+    if self.log_y:
+      low, y, high = math.log10(low), math.log10(y), math.log10(high)
+    return _BOTTOM - (y - low) / (high - low) * (_BOTTOM - _TOP)
+
+
+def _drawable(points: Points, log_y: bool) -> list[tuple[float, float]]:
+  """The finite points, at most about `_MAX_POINTS` of them and the last."""
+  kept = [
+    (x, y)
+    for x, y in points
+    if math.isfinite(x) and math.isfinite(y) and (y > 0 or not log_y)
+  ]
+  stride = math.ceil(len(kept) / _MAX_POINTS)
+  return kept if stride < 2 else [*kept[:-1:stride], kept[-1]]
+
+
+def _spread(low: float, high: float) -> tuple[float, float]:
+  """The range, widened if it is empty."""
+  if high - low > 1e-12 * max(abs(low), abs(high)):
+    return low, high
+  margin = abs(low) / 2 or 0.5
+  return low - margin, high + margin
+
+
+def _tick_step(low: float, high: float) -> float:
+  """1, 2 or 5 times a power of ten: the step that gives about 5 ticks."""
+  rough = (high - low) / 5
+  power = 10.0 ** math.floor(math.log10(rough))
+  return next(m * power for m in (1, 2, 5, 10) if m * power >= 0.999 * rough)
+
+
+def _ticks_in(low: float, high: float, least: float = 0.0) -> list[float]:
+  """The round numbers from low to high, at least `least` apart."""
+  step = max(_tick_step(low, high), least)
+  first, last = math.ceil(low / step - 1e-9), math.floor(high / step + 1e-9)
+  return [i * step for i in range(first, last + 1)]
+
+
+def _ticks_around(low: float, high: float) -> list[float]:
+  """The round numbers from low to high, and the next ones beyond."""
+  step = _tick_step(low, high)
+  first, last = math.floor(low / step + 1e-9), math.ceil(high / step - 1e-9)
+  return [i * step for i in range(first, last + 1)]
+
+
+def _log_ticks(low: float, high: float) -> list[float]:
+  """1, 2 and 5 times the powers of ten; fewer or more to be a handful."""
+  decades = range(math.floor(math.log10(low)), math.ceil(math.log10(high)) + 1)
+  for digits in ((1,), (1, 2, 5)):
+    ticks = [d * 10.0**decade for decade in decades for d in digits]
+    ticks = [tick for tick in ticks if low <= tick <= high]
+    if len(ticks) > 2:
+      return ticks
+  return _ticks_in(low, high)
+
+
+def _x_tick(px: float, x: float) -> str:
+  return (
+    f'<path d="M{px:.2f} {_BOTTOM}v5" stroke="#9ca3af"/>'
+    f'<text x="{px:.2f}" y="{_BOTTOM + 18}" text-anchor="middle">{x:.10g}</text>'
+  )
+
+
+def _y_tick(px: float, y: float) -> str:
+  return (
+    f'<path d="M{_LEFT} {px:.2f}H{_RIGHT}" stroke="#e5e7eb"/>'
+    f'<text x="{_LEFT - 8}" y="{px + 4:.2f}" text-anchor="end">{y:.10g}</text>'
+  )
+
+
+def _axis_labels(x_label: str, y_label: str) -> list[str]:
+  middle, half = (_LEFT + _RIGHT) / 2, (_TOP + _BOTTOM) / 2
+  return [
+    f'<path d="M{_LEFT} {_BOTTOM}H{_RIGHT}" stroke="#9ca3af"/>',
+    f'<text x="{middle}" y="{_HEIGHT - 12}" text-anchor="middle">'
+    f"{html.escape(x_label)}</text>",
+    f'<text transform="translate(14 {half}) rotate(-90)"'
+    f' text-anchor="middle">{html.escape(y_label)}</text>',
+  ]
+
+
+def _line(points: Points, name: str, color: str) -> Iterator[str]:
+  joined = " ".join(f"{x:.2f},{y:.2f}" for x, y in points)
+  yield (
+    f'<polyline points="{joined}" fill="none" stroke="{color}"'
+    f' stroke-width="1.5"><title>{html.escape(name)}</title></polyline>'
+  )
+  if len(points) <= _FEW_POINTS:
+    for x, y in points:
+      yield f'<circle cx="{x:.2f}" cy="{y:.2f}" r="2.5" fill="{color}"/>'
+
+
+def _legend(names: Sequence[str]) -> Iterator[str]:
+  x = float(_LEFT)
+  for i, name in enumerate(names):
+    yield (
+      f'<path d="M{x} 14h16" stroke="{_COLORS[i % len(_COLORS)]}"'
+      f' stroke-width="3"/><text x="{x + 22}" y="18">{html.escape(name)}</text>'
+    )
+    x += 46 + 7 * len(name)
+
+
+def write_report(workdir: pathlib.Path) -> pathlib.Path:
+  """Writes `report.html` into a run's directory.
+
+  It reads `config.json`, `metrics.jsonl`, `arc.json`, `arc.svg` and
+  `arcs.jsonl` there; the page says which of them it could not read.
+
+  Args:
+    workdir: the directory, which must exist.
+
+  Returns:
+    The page's path. The page appears there complete or not at all.
+  """
+  name = html.escape(workdir.resolve().name)
+  body = [
+    f"<h1>{name}</h1>",
+    *_config_part(workdir / "config.json"),
+    *_charts_part(workdir / "metrics.jsonl"),
+    *_arc_part(workdir / "arc.svg", workdir / "arc.json"),
+    *_arcs_part(workdir / "arcs.jsonl"),
+  ]
+  page = "\n".join(
+    [
+      '<!DOCTYPE html>\n<html lang="en"><head><meta charset="utf-8">',
+      f"<title>{name}</title><style>{_STYLE}</style></head><body>",
+      *body,
+      "</body></html>\n",
+    ]
+  )
+  path = workdir / "report.html"
+  temporary = workdir / "report.html.tmp"
+  temporary.write_text(page, encoding="utf-8", errors="replace")
+  os.replace(temporary, path)
+  return path
+
+
+def _read(path: pathlib.Path) -> str | None:
+  try:
+    return path.read_text(encoding="utf-8", errors="replace")
+  except OSError:
+    return None
+
+
+def _missing(path: pathlib.Path, why: str = "is not there") -> str:
+  return f'<p class="missing">{html.escape(path.name)} {html.escape(why)}.</p>'
+
+
+def _read_json(path: pathlib.Path) -> tuple[Any, str]:
+  """The value in a file; or None, and a paragraph that says what is wrong."""
+  text = _read(path)
+  if text is None:
+    return None, _missing(path)
+  try:
+    return json.loads(text), ""
+  except ValueError:
+    return None, _missing(path, "is not JSON")
+
+
+def _read_rows(path: pathlib.Path) -> tuple[list[Row], str]:
+  """The objects in a file of lines, and a paragraph if anything is wrong.
+
+  A last line without its end is what a run is writing just now, or what it was
+  writing when it was killed: it is left out without a word.
+  """
+  text = _read(path)
+  if text is None:
+    return [], _missing(path)
+  *lines, rest = text.split("\n")
+  rows = [row for line in lines if (row := _parse(line)) is not None]
+  wrong = sum(bool(line.strip()) for line in lines) - len(rows)
+  last = _parse(rest)
+  if last is not None:
+    rows.append(last)
+  return rows, _missing(path, f"has {wrong} bad lines") if wrong else ""
+
+
+def _parse(line: str) -> Row | None:
+  try:
+    row = json.loads(line)
+  except ValueError:
+    return None
+  return row if isinstance(row, dict) else None
+
+
+def _number(value: Any) -> float | None:
+  """The value if it is a finite number."""
+  if isinstance(value, bool) or not isinstance(value, int | float):
+    return None
+  try:
+    number = float(value)
+  except OverflowError:
+    return None
+  return number if math.isfinite(number) else None
+
+
+def _flat(value: Any, name: str = "") -> Iterator[tuple[str, Any]]:
+  """Yields the leaves of nested objects with their dotted names."""
+  if isinstance(value, dict) and value:
+    for key, below in value.items():
+      yield from _flat(below, f"{name}.{key}" if name else key)
+  else:
+    yield name, value
+
+
+def _plain(value: Any) -> str:
+  """A value as HTML text."""
+  text = value if isinstance(value, str) else json.dumps(value)
+  return html.escape(text)
+
+
+def _config_part(path: pathlib.Path) -> Iterator[str]:
+  config, problem = _read_json(path)
+  if problem:
+    yield problem
+    return
+  leaves = list(_flat(config))
+  facts = [_fact(leaves, name) for name in _FACTS]
+  yield f"<p>{' &nbsp; '.join(filter(None, facts))}</p>"
+  yield "<details><summary>Configuration</summary><table>"
+  for name, value in leaves:
+    yield f"<tr><th>{html.escape(name)}</th><td>{_plain(value)}</td></tr>"
+  yield "</table></details>"
+
+
+def _fact(leaves: Iterable[tuple[str, Any]], wanted: str) -> str:
+  """The least nested setting called `wanted` or `wanted.name`, if any."""
+  found = [
+    (name.count("."), _plain(value))
+    for name, value in leaves
+    if f".{name}.".endswith((f".{wanted}.", f".{wanted}.name."))
+  ]
+  return f"<b>{wanted}</b> {min(found)[1]}" if found else ""
+
+
+def _charts_part(path: pathlib.Path) -> Iterator[str]:
+  rows, problem = _read_rows(path)
+  yield "<h2>Metrics</h2>"
+  yield problem
+  figures = [figure for chart in _CHARTS if (figure := _figure(chart, rows))]
+  if not figures and not problem:
+    yield _missing(path, "has nothing to draw")
+  yield f'<div class="charts">{"".join(figures)}</div>'
+
+
+def _figure(chart: _Chart, rows: Iterable[Row]) -> str:
+  """A chart with its title and caption; empty if there is nothing to draw."""
+  rows = list(rows)
+  series = {key: _series(rows, chart.x, key) for key in chart.keys}
+  series = {key: points for key, points in series.items() if points}
+  drawing = line_chart(
+    series, x_label=chart.x_label, y_label=chart.y_label, log_y=chart.log_y
+  )
+  if not drawing:
+    return ""
+  captions = [_caption(key, chart.x, series[key]) for key in series]
+  return (
+    f"<figure><h3>{html.escape(chart.title)}</h3>{drawing}"
+    f"<figcaption>{'<br>'.join(captions)}</figcaption></figure>\n"
+  )
+
+
+def _series(rows: Iterable[Row], x_key: str, key: str) -> Points:
+  """The finite points (row[x_key], row[key]), in the order of x.
+
+  Of rows with the same x the last counts: a run that was resumed writes again
+  what came after its checkpoint.
+  """
+  last: dict[float, float] = {}
+  for row in rows:
+    x, y = _number(row.get(x_key)), _number(row.get(key))
+    if x is not None and y is not None:
+      last[x] = y
+  return sorted(last.items())
+
+
+def _caption(key: str, x_key: str, points: Points) -> str:
+  lowest = min(points, key=lambda point: point[1])
+  highest = max(points, key=lambda point: point[1])
+  parts = [
+    f"{word} {y:.6g} at {html.escape(x_key)} {x:.10g}"
+    for word, (x, y) in (
+      ("last", points[-1]),
+      ("lowest", lowest),
+      ("highest", highest),
+    )
+  ]
+  return f"<code>{html.escape(key)}</code>: {', '.join(parts)}"
+
+
+def _arc_part(svg: pathlib.Path, arc: pathlib.Path) -> Iterator[str]:
+  yield "<h2>Architecture found</h2>"
+  yield _picture(svg)
+  value, problem = _read_json(arc)
+  if problem:
+    yield problem
+  else:
+    yield f"<pre>{html.escape(json.dumps(value, indent=2))}</pre>"
+
+
+def _picture(path: pathlib.Path) -> str:
+  """The SVG element in a file, without what stands before it."""
+  text = _read(path)
+  if text is None:
+    return _missing(path)
+  try:
+    root = ElementTree.fromstring(text.encode())
+  except (ElementTree.ParseError, ValueError):
+    return _missing(path, "is not XML")
+  start = text.find("<svg")
+  if root.tag != "{http://www.w3.org/2000/svg}svg" or start < 0:
+    return _missing(path, "is not SVG")
+  return f'<div class="cell">{text[start:]}</div>'
+
+
+def _arcs_part(path: pathlib.Path) -> Iterator[str]:
+  rows, problem = _read_rows(path)
+  yield "<h2>Best architectures sampled</h2>"
+  yield problem
+  ranked = [row for row in rows if _number(row.get("reward")) is not None]
+  ranked.sort(key=lambda row: -float(row["reward"]))
+  if ranked:
+    yield from _arcs_table(ranked[:_TOP_ARCS])
+    yield f"<p>{len(ranked)} were evaluated.</p>"
+  elif not problem:
+    yield _missing(path, "has no rewards")
+
+
+def _arcs_table(rows: Sequence[Row]) -> Iterator[str]:
+  """A table of rows: their rewards, other plain values, and architectures."""
+  columns = ["reward"]
+  for row in rows:
+    columns += [key for key in row if key not in (*columns, "arc")]
+  names = "".join(f"<th>{html.escape(key)}</th>" for key in columns)
+  yield f"<table><tr><th>rank</th>{names}<th>arc</th></tr>"
+  for rank, row in enumerate(rows, 1):
+    cells = [_cell(rank), *(_cell(row.get(key)) for key in columns)]
+    arc = html.escape(json.dumps(row.get("arc")))
+    yield f"<tr>{''.join(cells)}<td><code>{arc}</code></td></tr>"
+  yield "</table>"
+
+
+def _cell(value: Any) -> str:
+  if value is None:
+    return "<td></td>"
+  if _number(value) is None:
+    return f"<td>{_plain(value)}</td>"
+  shown = f"{value:.6g}" if isinstance(value, float) else str(value)
+  return f'<td class="number">{shown}</td>'

@@ -1,0 +1,282 @@
+"""The space of recurrent cells (Section 2.1 and Appendix A).
+
+A cell has N nodes. Node 1 reads x_t and h_(t-1) and has an activation; every
+later node picks one earlier node and one activation. Code counts nodes from
+0; text for people counts from 1, as the paper does.
+
+The released `enas_lm` code differs: the node that reads x_t is always tanh and
+is not one of its N. `first_node="tanh"` is that space: arcs then have N + 1
+rows, the first one fixed.
+"""
+
+import dataclasses
+import json
+import math
+from collections.abc import Mapping, Sequence
+from typing import Any, NamedTuple
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from enas_jax import types
+from enas_jax.spaces import decisions
+
+OPS = ("tanh", "relu", "identity", "sigmoid")
+_ENAS_LM_OPS = ("tanh", "relu", "sigmoid", "identity")  # its own numbering
+FIRST_NODES = ("sampled", "tanh")
+
+
+class RecurrentArc(NamedTuple):
+  """One recurrent cell.
+
+  Leaves are arrays in search, where one compilation serves every arc, or
+  tuples of Python ints for a fixed child (see `RecurrentSpace.validate`).
+
+  Attributes:
+    prev: [N] int32; node l reads node `prev[l]` < l. `prev[0]` is 0 and unused:
+      node 0 reads x_t and h_(t-1).
+    ops: [N] int32, index into `OPS`.
+  """
+
+  prev: Any
+  ops: Any
+
+
+@dataclasses.dataclass(frozen=True)
+class RecurrentSpace:
+  """All cells of `num_nodes` nodes.
+
+  Attributes:
+    num_nodes: N, the nodes that the controller decides about.
+    first_node: "sampled": node 1 is one of the N and its activation is sampled
+      (paper). "tanh": the N nodes follow a fixed tanh node (`enas_lm`).
+  """
+
+  num_nodes: int
+  first_node: str = "sampled"
+
+  def __post_init__(self) -> None:
+    if self.num_nodes < 1:
+      raise types.InputError(
+        f"num_nodes must be at least 1, got {self.num_nodes}."
+      )
+    if self.first_node not in FIRST_NODES:
+      raise types.InputError(
+        f"first_node must be one of {', '.join(FIRST_NODES)}, got"
+        f" {self.first_node!r}."
+      )
+
+  @property
+  def num_rows(self) -> int:
+    """Rows of an arc: N, plus the fixed first node if there is one."""
+    return self.num_nodes + (self.first_node == "tanh")
+
+  def decisions(self) -> tuple[decisions.Decision, ...]:
+    """What the controller decides, in the order of Figure 1 (right)."""
+    found = []
+    if self.first_node == "sampled":
+      found.append(decisions.Decision("op", node=0, num_choices=len(OPS)))
+    for row in range(1, self.num_rows):
+      found.append(decisions.Decision("index", node=row, num_choices=row))
+      found.append(decisions.Decision("op", node=row, num_choices=len(OPS)))
+    return tuple(found)
+
+  def from_choices(self, choices: jax.Array) -> RecurrentArc:
+    """Reads an arc off the controller's choices.
+
+    Args:
+      choices: [..., C] int32, in the order of `decisions()`.
+
+    Returns:
+      An arc whose leaves are [..., num_rows] int32.
+    """
+    zero = jnp.zeros((*choices.shape[:-1], 1), jnp.int32)
+    if self.first_node == "tanh":
+      choices = jnp.concatenate([zero, choices], axis=-1)
+    pairs = jnp.concatenate([zero, choices], axis=-1)
+    return RecurrentArc(prev=pairs[..., 0::2], ops=pairs[..., 1::2])
+
+  def to_choices(self, arc: RecurrentArc) -> jax.Array:
+    """The inverse of `from_choices`: [..., C] int32."""
+    pairs = jnp.stack([jnp.asarray(arc.prev), jnp.asarray(arc.ops)], axis=-1)
+    flat = pairs.reshape((*pairs.shape[:-2], -1)).astype(jnp.int32)
+    return flat[..., 1 if self.first_node == "sampled" else 2 :]
+
+  def sample_uniform(self, key: types.PRNGKey, num_arcs: int) -> RecurrentArc:
+    """Samples arcs uniformly: leaves [S, num_rows] int32."""
+    sizes = jnp.array([d.num_choices for d in self.decisions()], jnp.int32)
+    shape = (num_arcs, sizes.shape[0])
+    return self.from_choices(jax.random.randint(key, shape, 0, sizes))
+
+  def validate(self, arc: RecurrentArc) -> RecurrentArc:
+    """Checks an arc on the host and returns it as Python ints.
+
+    JAX clamps indices that are out of range without a word, so every arc that
+    comes from outside passes here.
+
+    Raises:
+      InputError: naming the row, the rule and the value found.
+    """
+    prev, ops = (_int_row(name, getattr(arc, name)) for name in ("prev", "ops"))
+    where = f"(RecurrentSpace, num_nodes={self.num_nodes})."
+    for name, row in (("prev", prev), ("ops", ops)):
+      if len(row) != self.num_rows:
+        raise types.InputError(
+          f"arc.{name} must have {self.num_rows} entries, got {len(row)} {where}"
+        )
+    for row, (source, op) in enumerate(zip(prev, ops, strict=True)):
+      if row == 0 and source != 0:
+        raise types.InputError(
+          f"arc.prev[0] must be 0 (the first node reads x_t and h_(t-1)), got"
+          f" {source} {where}"
+        )
+      if row > 0 and not 0 <= source < row:
+        raise types.InputError(
+          f"arc.prev[{row}] must be in [0, {row}), got {source} {where}"
+        )
+      if not 0 <= op < len(OPS):
+        raise types.InputError(
+          f"arc.ops[{row}] must be in [0, {len(OPS)}), got {op} {where}"
+        )
+    if self.first_node == "tanh" and ops[0] != OPS.index("tanh"):
+      raise types.InputError(
+        f"arc.ops[0] must be tanh with first_node=tanh, got {OPS[ops[0]]}"
+        f" {where}"
+      )
+    return RecurrentArc(prev, ops)
+
+  def output_nodes(self, arc: RecurrentArc) -> tuple[int, ...]:
+    """The loose ends, counted from 0: nodes that no node reads."""
+    read = set(arc.prev[1:])
+    return tuple(row for row in range(self.num_rows) if row not in read)
+
+  def size(self) -> int:
+    """The true number of arcs: 4^N (N - 1)! if the first node is sampled."""
+    return math.prod(d.num_choices for d in self.decisions())
+
+  def printed_size(self) -> int:
+    """4^N N!, as Section 2.1 prints it; `size` is the count of arrays."""
+    return len(OPS) ** self.num_nodes * math.factorial(self.num_nodes)
+
+  def to_tokens(self, arc: RecurrentArc) -> str:
+    """The released codes' token string.
+
+    With a sampled first node that of the released search script,
+    `op_1 prev_2 op_2 ...` (0 tanh, 1 ReLU, 2 identity, 3 sigmoid); with a tanh
+    first node that of `enas_lm`, `prev_1 op_1 ...` (2 sigmoid, 3 identity).
+    """
+    arc = self.validate(arc)
+    if self.first_node == "sampled":
+      pairs = list(zip(arc.prev, arc.ops, strict=True))
+      tokens = [t for pair in pairs for t in pair][1:]
+    else:
+      tokens = []
+      for source, op in zip(arc.prev[1:], arc.ops[1:], strict=True):
+        tokens += [source, _ENAS_LM_OPS.index(OPS[op])]
+    return " ".join(str(t) for t in tokens)
+
+  def from_tokens(self, text: str) -> RecurrentArc:
+    """Parses and checks a token string of `to_tokens`' form.
+
+    Raises:
+      InputError: if it is not integers, of another length, or out of range.
+    """
+    try:
+      tokens = [int(t) for t in text.replace(",", " ").split()]
+    except ValueError:
+      raise types.InputError(
+        f"an architecture's tokens must be integers, got {text!r}."
+      ) from None
+    expected = len(self.decisions())
+    if len(tokens) != expected:
+      raise types.InputError(
+        f"an architecture of {self.num_nodes} nodes with"
+        f" first_node={self.first_node} has {expected} tokens, got"
+        f" {len(tokens)}: {text!r}."
+      )
+    pairs = ([0] if self.first_node == "sampled" else [0, 0]) + tokens
+    ops = pairs[1::2]
+    if self.first_node == "tanh":
+      known = range(len(_ENAS_LM_OPS))
+      ops = [OPS.index(_ENAS_LM_OPS[o]) if o in known else o for o in ops]
+    return self.validate(RecurrentArc(pairs[0::2], ops))
+
+  def to_dict(self, arc: RecurrentArc) -> dict[str, Any]:
+    """A JSON-ready description, with operations by name."""
+    arc = self.validate(arc)
+    return {
+      "space": "recurrent",
+      "num_nodes": self.num_nodes,
+      "first_node": self.first_node,
+      "prev": list(arc.prev),
+      "ops": [OPS[op] for op in arc.ops],
+      "tokens": self.to_tokens(arc),
+    }
+
+
+def from_dict(
+  record: Mapping[str, Any],
+) -> tuple[RecurrentSpace, RecurrentArc]:
+  """Reads what `RecurrentSpace.to_dict` wrote: the space and the arc.
+
+  Raises:
+    InputError: if a field is missing, of the wrong kind or out of range.
+  """
+  if record.get("space") != "recurrent":
+    raise types.InputError(
+      "an architecture of the recurrent space must have"
+      f' "space": "recurrent", got {record.get("space")!r}.'
+    )
+  missing = [k for k in ("num_nodes", "prev", "ops") if k not in record]
+  if missing:
+    raise types.InputError(
+      f"the architecture lacks the field {missing[0]!r}; needed are num_nodes,"
+      " prev and ops."
+    )
+  num_nodes = record["num_nodes"]
+  if isinstance(num_nodes, bool) or not isinstance(num_nodes, int):
+    raise types.InputError(f"num_nodes must be an integer, got {num_nodes!r}.")
+  space = RecurrentSpace(num_nodes, record.get("first_node", "sampled"))
+  names = record["ops"]
+  if not isinstance(names, Sequence) or isinstance(names, str):
+    raise types.InputError(f"arc.ops must be a list of names, got {names!r}.")
+  unknown = [name for name in names if name not in OPS]
+  if unknown:
+    raise types.InputError(
+      f"unknown operation {unknown[0]!r}; known are {', '.join(OPS)}."
+    )
+  ops = [OPS.index(name) for name in names]
+  return space, space.validate(RecurrentArc(record["prev"], ops))
+
+
+def to_json(space: RecurrentSpace, arc: RecurrentArc) -> str:
+  """One JSON object, as written to `arc.json`."""
+  return json.dumps(space.to_dict(arc), indent=2) + "\n"
+
+
+def from_json(text: str) -> tuple[RecurrentSpace, RecurrentArc]:
+  """Reads `to_json`'s text.
+
+  Raises:
+    InputError: if it is not a JSON object or not a valid architecture.
+  """
+  try:
+    record = json.loads(text)
+  except json.JSONDecodeError as error:
+    raise types.InputError(
+      f"the architecture is not valid JSON: {error}."
+    ) from None
+  if not isinstance(record, dict):
+    raise types.InputError(
+      f"the architecture must be a JSON object, got {type(record).__name__}."
+    )
+  return from_dict(record)
+
+
+def _int_row(name: str, row: Any) -> tuple[int, ...]:
+  """`row` as Python ints, so that it selects branches at trace time."""
+  array = np.asarray(row)
+  if array.ndim != 1 or not np.issubdtype(array.dtype, np.integer):
+    raise types.InputError(f"arc.{name} must be a list of integers, got {row}.")
+  return tuple(int(x) for x in array)

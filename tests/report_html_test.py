@@ -1,0 +1,283 @@
+import json
+from html import parser
+from xml.etree import ElementTree
+
+import pytest
+
+from enas_jax.report import cell
+from enas_jax.report import html as report
+
+_SVG = "{http://www.w3.org/2000/svg}"
+
+
+def _points(drawing):
+  """The pixels of each line of a chart."""
+  lines = ElementTree.fromstring(drawing).iter(f"{_SVG}polyline")
+  return [
+    [
+      tuple(float(n) for n in pair.split(","))
+      for pair in line.get("points").split()
+    ]
+    for line in lines
+  ]
+
+
+def _texts(drawing):
+  texts = ElementTree.fromstring(drawing).iter(f"{_SVG}text")
+  return [text.text for text in texts]
+
+
+def _jsonl(path, rows):
+  path.write_text("".join(json.dumps(row) + "\n" for row in rows))
+
+
+def _write_run(workdir):
+  config = {"run": {"dataset": "ptb<1>", "seed": 7}, "preset": "paper"}
+  (workdir / "config.json").write_text(json.dumps(config))
+  rows = [
+    {"phase": "omega", "step": 10 * i, "epoch": 1, "omega/loss_nats": 9.0 - i}
+    for i in range(4)
+  ]
+  for i in range(3):
+    rows.append(
+      {
+        "phase": "theta",
+        "theta_step": i,
+        "theta/reward": 0.5 + i,
+        "theta/baseline": 0.25,
+        "theta/entropy_nats": 15.25 - i,
+      }
+    )
+  for epoch, perplexity in ((1, 812.5), (2, 123.25)):
+    rows.append(
+      {
+        "phase": "epoch",
+        "epoch": epoch,
+        "valid/perplexity": perplexity,
+        "valid/reward_controller": 0.625,
+        "valid/reward_uniform": 0.375,
+      }
+    )
+  _jsonl(workdir / "metrics.jsonl", rows)
+  arc = {"prev": [0, 0], "op": [0, 1]}
+  (workdir / "arc.json").write_text(json.dumps(arc))
+  svg = cell.cell_svg([0, 0], ["tanh", "relu"], [1], title="Found & drawn")
+  (workdir / "arc.svg").write_text(
+    '<?xml version="1.0" encoding="utf-8"?>\n' + svg, encoding="utf-8"
+  )
+  arcs = [
+    {"arc": {"id": i}, "reward": i / 64, "perplexity": 80 / (i + 1)}
+    for i in range(12)
+  ]
+  _jsonl(workdir / "arcs.jsonl", arcs)
+
+
+class _Balance(parser.HTMLParser):
+  """Fails on an end tag that closes another element than the open one."""
+
+  def __init__(self):
+    super().__init__()
+    self.open = []
+
+  def handle_starttag(self, tag, attrs):
+    if tag not in ("meta", "br"):
+      self.open.append(tag)
+
+  def handle_endtag(self, tag):
+    assert self.open.pop() == tag
+
+
+def _report(workdir):
+  path = report.write_report(workdir)
+  assert path == workdir / "report.html"
+  page = path.read_text(encoding="utf-8")
+  balance = _Balance()
+  balance.feed(page)
+  assert balance.open == []
+  return page
+
+
+def test_line_chart_maps_points_to_pixels():
+  # x: 0..100 over 70..620 px; y: the ticks 0, 2, ..., 10 over 250..30 px.
+  drawing = report.line_chart(
+    {"a": [(0, 0), (50, 5), (100, 10)]}, x_label="step", y_label="loss"
+  )
+  assert _points(drawing) == [[(70, 250), (345, 140), (620, 30)]]
+  texts = _texts(drawing)
+  assert texts[:6] == ["0", "20", "40", "60", "80", "100"]
+  assert texts[6:12] == ["0", "2", "4", "6", "8", "10"]
+  assert texts[12:] == ["step", "loss"]
+
+
+def test_line_chart_ends_at_ticks_beyond_the_data():
+  # The ticks are 2, 4, 6, 8, so y = 3 lies at a sixth of the height.
+  drawing = report.line_chart(
+    {"a": [(1, 3), (2, 7.5)]}, x_label="x", y_label="y"
+  )
+  assert _texts(drawing)[2:-2] == ["3", "4", "5", "6", "7", "8"]
+  drawing = report.line_chart(
+    {"a": [(1, 3), (2, 10.5)]}, x_label="x", y_label="y"
+  )
+  assert _texts(drawing)[2:-2] == ["2", "4", "6", "8", "10", "12"]
+  assert _points(drawing) == [[(70, 228), (620, 63)]]
+
+
+def test_line_chart_with_logarithmic_y():
+  # 10 is half way from 1 to 100; 0 has no logarithm.
+  drawing = report.line_chart(
+    {"a": [(0, 1), (1, 10), (2, 100), (3, 0)]},
+    x_label="x",
+    y_label="y",
+    log_y=True,
+  )
+  assert _points(drawing) == [[(70, 250), (345, 140), (620, 30)]]
+  assert _texts(drawing)[3:6] == ["1", "10", "100"]
+
+
+def test_line_chart_skips_what_is_not_finite():
+  nan, inf = float("nan"), float("inf")
+  points = [(0, 0), (1, nan), (nan, 1), (2, inf), (2, 10)]
+  drawing = report.line_chart({"a": points}, x_label="x", y_label="y")
+  assert _points(drawing) == [[(70, 250), (620, 30)]]
+  assert report.line_chart({"a": [(0, nan)]}, x_label="", y_label="") == ""
+  assert report.line_chart({}, x_label="x", y_label="y") == ""
+
+
+@pytest.mark.parametrize("y", [0.0, -3.0, 812.5])
+def test_line_chart_of_one_point(y):
+  drawing = report.line_chart({"a": [(4, y)]}, x_label="x", y_label="y")
+  [[(x_pixel, y_pixel)]] = _points(drawing)
+  assert x_pixel == 345
+  assert 30 <= y_pixel <= 250
+
+
+def test_line_chart_names_several_series_and_escapes():
+  drawing = report.line_chart(
+    {"a<b": [(0, 1)], "c": [(1, 2)]}, x_label="x & y", y_label="<y>"
+  )
+  assert _texts(drawing)[-4:] == ["x & y", "<y>", "a<b", "c"]
+
+
+def test_line_chart_thins_long_series():
+  points = [(i, i) for i in range(10_001)]
+  drawing = report.line_chart({"a": points}, x_label="x", y_label="y")
+  [line] = _points(drawing)
+  assert len(line) <= 2001
+  assert (line[0], line[-1]) == ((70, 250), (620, 30))
+
+
+def test_report_shows_a_run(tmp_path):
+  _write_run(tmp_path)
+  page = _report(tmp_path)
+  assert "<b>dataset</b> ptb&lt;1&gt;" in page
+  assert "<b>preset</b> paper" in page
+  assert "<b>seed</b> 7" in page
+  assert "<tr><th>run.seed</th><td>7</td></tr>" in page
+  assert page.count("<figure>") == 5
+  assert (
+    "<code>omega/loss_nats</code>: last 6 at step 30,"
+    " lowest 6 at step 30, highest 9 at step 0"
+  ) in page
+  assert "<code>valid/perplexity</code>: last 123.25 at epoch 2" in page
+  assert "<code>theta/reward</code>: last 2.5 at theta_step 2" in page
+  assert "<code>theta/entropy_nats</code>: last 13.25" in page
+  assert "<code>valid/reward_uniform</code>: last 0.375" in page
+  assert "<title>Found &amp; drawn</title>" in page
+  assert "<?xml" not in page
+  assert "&quot;prev&quot;: [" in page
+  assert 'class="missing"' not in page
+  assert [p.name for p in tmp_path.glob("report*")] == ["report.html"]
+
+
+def test_report_ranks_the_ten_best_architectures(tmp_path):
+  _write_run(tmp_path)
+  page = _report(tmp_path)
+  table = page[page.index("<th>rank</th>") :]
+  assert table.count("<td><code>") == 10
+  ranks = [table.index(f"&quot;id&quot;: {i}}}") for i in range(11, 1, -1)]
+  assert ranks == sorted(ranks)
+  assert "&quot;id&quot;: 1}" not in table
+  assert (
+    '<tr><td class="number">1</td><td class="number">0.171875</td>'
+    '<td class="number">6.66667</td>'
+  ) in table
+  assert "12 were evaluated" in table
+
+
+def test_report_of_an_image_search(tmp_path):
+  _jsonl(
+    tmp_path / "metrics.jsonl",
+    [{"epoch": e, "valid/accuracy": 0.5 + e / 16} for e in (1, 2)],
+  )
+  page = _report(tmp_path)
+  assert page.count("<figure>") == 1
+  assert "<code>valid/accuracy</code>: last 0.625 at epoch 2" in page
+  assert "perplexity" not in page
+
+
+def test_report_survives_an_empty_directory(tmp_path):
+  page = _report(tmp_path)
+  files = ("config.json", "metrics.jsonl", "arc.svg", "arc.json", "arcs.jsonl")
+  for name in files:
+    assert f'<p class="missing">{name} is not there.</p>' in page
+
+
+def test_report_survives_broken_files(tmp_path):
+  (tmp_path / "config.json").write_text("{")
+  (tmp_path / "arc.json").write_text("")
+  (tmp_path / "arc.svg").write_text("<svg>")
+  (tmp_path / "arcs.jsonl").write_text('[1]\n{"reward": "NaN"}\n')
+  (tmp_path / "metrics.jsonl").write_bytes(b"\xff\x00\n{}\n")
+  page = _report(tmp_path)
+  assert "config.json is not JSON" in page
+  assert "arc.json is not JSON" in page
+  assert "arc.svg is not XML" in page
+  assert "arcs.jsonl has 1 bad lines" in page
+  assert "metrics.jsonl has 1 bad lines" in page
+
+
+def test_report_refuses_other_xml_as_a_picture(tmp_path):
+  (tmp_path / "arc.svg").write_text("<html><svg/></html>")
+  assert "arc.svg is not SVG" in _report(tmp_path)
+
+
+def test_report_leaves_out_what_is_not_a_number(tmp_path):
+  (tmp_path / "metrics.jsonl").write_text(
+    '{"step": 0, "omega/loss_nats": 4.0}\n'
+    '{"step": 1, "omega/loss_nats": NaN}\n'
+    '{"step": 2, "omega/loss_nats": Infinity}\n'
+    '{"step": 3, "omega/loss_nats": "5"}\n'
+    '{"step": 4, "omega/loss_nats": true}\n'
+    '{"step": 5, "omega/loss_nats": 2.0}\n'
+    '{"step": 6, "omega/loss_na'
+  )
+  (tmp_path / "arcs.jsonl").write_text(
+    '{"arc": {"id": 1}, "reward": NaN}\n'
+    '{"arc": {"id": 2}, "reward": 0.5, "perplexity": NaN}\n'
+  )
+  page = _report(tmp_path)
+  assert 'points="70.00,250.00 620.00,30.00"' in page
+  assert "metrics.jsonl has" not in page
+  assert "1 were evaluated" in page
+  assert "<td>NaN</td>" in page
+
+
+def test_report_keeps_the_last_row_of_a_step(tmp_path):
+  losses = [(0, 9.0), (1, 8.0), (2, 7.0), (1, 8.5), (2, 6.5)]
+  _jsonl(
+    tmp_path / "metrics.jsonl",
+    [{"step": step, "omega/loss_nats": loss} for step, loss in losses],
+  )
+  page = _report(tmp_path)
+  assert "last 6.5 at step 2" in page
+  assert "lowest 6.5 at step 2, highest 9 at step 0" in page
+
+
+def test_report_escapes_everything(tmp_path):
+  bad = "<script>alert(1)</script>"
+  (tmp_path / "config.json").write_text(json.dumps({bad: bad, "seed": bad}))
+  (tmp_path / "arc.json").write_text(json.dumps([bad]))
+  _jsonl(
+    tmp_path / "arcs.jsonl", [{"reward": 1.0, bad: bad, "arc": {bad: bad}}]
+  )
+  assert "<script" not in _report(tmp_path)
