@@ -94,6 +94,12 @@ class RecurrentConfig:
     """The space these options describe."""
     return recurrent.RecurrentSpace(self.num_nodes, self.first_node)
 
+  def outputs(self, arc: recurrent.RecurrentArc) -> tuple[int, ...]:
+    """The nodes, counted from 0, whose mean is h_t; `arc` is of ints."""
+    if self.output == "all_nodes":
+      return tuple(range(1, len(arc.prev)))
+    return self.space().output_nodes(arc)
+
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class TextConfig:
@@ -180,7 +186,9 @@ class ThetaConfig:
   """The phase that trains the controller (REINFORCE with Adam)."""
 
   steps: int = _field("steps an epoch")
-  num_arcs: int = _field("sampled architectures a step, their gradients averaged")
+  num_arcs: int = _field(
+    "sampled architectures a step, their gradients averaged"
+  )
   learning_rate: float = _field("of Adam")
   entropy_weight: float = _field("weight of the entropy added to the reward")
   reward_scale: float = _field("c in the reward c / perplexity")
@@ -194,9 +202,7 @@ class ThetaConfig:
 
   def __post_init__(self) -> None:
     _check_not_negative(self, "theta_", "steps", "entropy_weight")
-    _check_positive(
-      self, "theta_", "num_arcs", "learning_rate", "reward_scale"
-    )
+    _check_positive(self, "theta_", "num_arcs", "learning_rate", "reward_scale")
     _check_rates(self, "theta_", "baseline_decay")
 
 

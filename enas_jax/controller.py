@@ -130,7 +130,9 @@ class _Policy(nn.Module):
       )
       if choices is None:
         assert key is not None
-        choice = jax.random.categorical(jax.random.fold_in(key, step), log_probs)
+        choice = jax.random.categorical(
+          jax.random.fold_in(key, step), log_probs
+        )
       else:
         choice = choices[:, step]
       x = self._next_input(decision, choice, candidates)
@@ -192,9 +194,7 @@ class _Policy(nn.Module):
     width = max(p.shape[-1] for p in all_log_probs)
     padded = jnp.stack(
       [
-        jnp.pad(
-          p, ((0, 0), (0, width - p.shape[-1])), constant_values=-jnp.inf
-        )
+        jnp.pad(p, ((0, 0), (0, width - p.shape[-1])), constant_values=-jnp.inf)
         for p in all_log_probs
       ],
       axis=1,

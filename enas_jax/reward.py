@@ -14,11 +14,11 @@ class BaselineState(NamedTuple):
 
   Attributes:
     value: [] float32, starts at 0.
-    count: [] int32, rewards seen.
+    num_rewards: [] int32, rewards seen.
   """
 
   value: types.Array
-  count: types.Array
+  num_rewards: types.Array
 
 
 def init_baseline() -> BaselineState:
@@ -47,10 +47,10 @@ def update_baseline(
   ) -> tuple[BaselineState, types.Array]:
     decay = config.baseline_decay
     value = state.value - (1.0 - decay) * (state.value - reward)
-    new = BaselineState(value, state.count + 1)
+    new = BaselineState(value, state.num_rewards + 1)
     used = read_baseline(new if config.baseline_first else state, config)
     if config.baseline_debias:
-      used = jnp.where(state.count == 0, reward, used)
+      used = jnp.where(state.num_rewards == 0, reward, used)
     return new, used
 
   return lax.scan(step, state, rewards)
@@ -62,5 +62,5 @@ def read_baseline(
   """The baseline's present value, [] float32."""
   if not config.baseline_debias:
     return state.value
-  count = jnp.maximum(state.count, 1).astype(jnp.float32)
+  count = jnp.maximum(state.num_rewards, 1).astype(jnp.float32)
   return state.value / (1.0 - config.baseline_decay**count)

@@ -152,6 +152,22 @@ def test_svg_has_a_box_a_node_and_its_arrows():
     assert len(_edges(svg)) == 11 + 2 + len(outputs) + 1
 
 
+def test_arrows_join_the_boxes_of_the_tree():
+  prev, ops, outputs = _FIGURE_1
+  svg = cell.cell_svg(prev, ops, outputs)
+  boxes = _boxes(svg)
+  nodes, average = boxes[2:6], boxes[6]
+  middle = [(box[0] + box[2]) / 2 for box in nodes]
+  ends = [_polyline(edge)[[0, -1]] for edge in _edges(svg)]
+  for node in (1, 2, 3):
+    start, tip = ends[1 + node]
+    assert start == pytest.approx([middle[prev[node]], nodes[prev[node]][1]])
+    assert tip == pytest.approx([middle[node], nodes[node][3] + 1])
+  for node, (start, tip) in zip(outputs, ends[5:7], strict=True):
+    assert start == pytest.approx([middle[node], nodes[node][1]])
+    assert tip == pytest.approx([middle[node], average[3] + 1])
+
+
 def test_boxes_do_not_overlap():
   for one in [_chain(), _star(), _FIGURE_1, *_random_cells(30)]:
     svg = cell.cell_svg(*one)

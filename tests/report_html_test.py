@@ -54,7 +54,7 @@ def _write_run(workdir):
         "phase": "epoch",
         "epoch": epoch,
         "valid/perplexity": perplexity,
-        "valid/reward_controller": 0.625,
+        "valid/reward_policy": 0.625,
         "valid/reward_uniform": 0.375,
       }
     )
@@ -227,13 +227,13 @@ def test_report_survives_broken_files(tmp_path):
   (tmp_path / "arc.json").write_text("")
   (tmp_path / "arc.svg").write_text("<svg>")
   (tmp_path / "arcs.jsonl").write_text('[1]\n{"reward": "NaN"}\n')
-  (tmp_path / "metrics.jsonl").write_bytes(b"\xff\x00\n{}\n")
+  (tmp_path / "metrics.jsonl").write_bytes(b"\xff\x00\n{}\n{,}\n")
   page = _report(tmp_path)
   assert "config.json is not JSON" in page
   assert "arc.json is not JSON" in page
   assert "arc.svg is not XML" in page
-  assert "arcs.jsonl has 1 bad lines" in page
-  assert "metrics.jsonl has 1 bad lines" in page
+  assert "arcs.jsonl has 1 bad line." in page
+  assert "metrics.jsonl has 2 bad lines." in page
 
 
 def test_report_refuses_other_xml_as_a_picture(tmp_path):
@@ -256,7 +256,7 @@ def test_report_leaves_out_what_is_not_a_number(tmp_path):
     '{"arc": {"id": 2}, "reward": 0.5, "perplexity": NaN}\n'
   )
   page = _report(tmp_path)
-  assert 'points="70.00,250.00 620.00,30.00"' in page
+  assert 'points="70.00,30.00 620.00,250.00"' in page
   assert "metrics.jsonl has" not in page
   assert "1 were evaluated" in page
   assert "<td>NaN</td>" in page

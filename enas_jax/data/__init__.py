@@ -1,0 +1,1 @@
+"""Loaders that return host arrays, and minibatches."""

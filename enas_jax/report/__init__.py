@@ -1,0 +1,1 @@
+"""Drawings of architectures, and the HTML report of a run."""

@@ -220,19 +220,7 @@ def cell_svg(
   _check(prev, ops, outputs)
   at = _layout(prev, ops, outputs, title)
   label = saxutils.escape(title or f"recurrent cell of {len(ops)} nodes")
-  size = f"{at.width:.0f} {at.height:.0f}"
-  width, height = size.split()
-  parts = [
-    f'<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 {size}"'
-    f' width="{width}" height="{height}" role="img" font-size="13"'
-    f' font-family="{_FONT}" fill="{_INK}">',
-    f"<title>{label}</title>",
-    '<defs><marker id="cell-arrow" viewBox="0 0 8 8" refX="7" refY="4"'
-    ' markerWidth="8" markerHeight="8" markerUnits="userSpaceOnUse"'
-    f' orient="auto"><path d="M0 0.5L8 4L0 7.5Z" fill="{_EDGE}"/></marker>'
-    "</defs>",
-    f'<rect class="page" width="{width}" height="{height}" fill="#ffffff"/>',
-  ]
+  parts = [_head(at, label)]
   if title:
     style = f'{_CENTRED} font-size="15" font-weight="600"'
     parts.append(_text(at.width / 2, 32, label, style))
@@ -240,6 +228,25 @@ def cell_svg(
   parts += _boxes(prev, ops, outputs, at)
   parts += _legend(ops, at)
   return "\n".join([*parts, "</svg>"]) + "\n"
+
+
+def _head(at: _Layout, label: str) -> str:
+  """What stands before the drawing; `label` is for those who cannot see."""
+  size = f"{at.width:.0f} {at.height:.0f}"
+  width, height = size.split()
+  return "\n".join(
+    [
+      f'<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 {size}"'
+      f' width="{width}" height="{height}" role="img" font-size="13"'
+      f' font-family="{_FONT}" fill="{_INK}">',
+      f"<title>{label}</title>",
+      '<defs><marker id="cell-arrow" viewBox="0 0 8 8" refX="7" refY="4"'
+      ' markerWidth="8" markerHeight="8" markerUnits="userSpaceOnUse"'
+      f' orient="auto"><path d="M0 0.5L8 4L0 7.5Z" fill="{_EDGE}"/></marker>'
+      "</defs>",
+      f'<rect class="page" width="{width}" height="{height}" fill="#ffffff"/>',
+    ]
+  )
 
 
 def _edges(

@@ -24,6 +24,11 @@ _COLORS = ("#2563eb", "#ea580c", "#16a34a", "#7c3aed", "#db2777", "#0d9488")
 _TOP_ARCS = 10
 _FACTS = ("dataset", "preset", "seed", "device")
 
+_OPEN = (
+  f'<svg xmlns="http://www.w3.org/2000/svg" width="{_WIDTH}"'
+  f' height="{_HEIGHT}" viewBox="0 0 {_WIDTH} {_HEIGHT}" role="img"'
+  ' font-family="sans-serif" font-size="12" fill="#4b5563">'
+)
 _STYLE = """
 body{font:15px/1.5 system-ui,-apple-system,'Segoe UI',Helvetica,sans-serif;
 color:#1f2937;background:#fff;max-width:1320px;margin:2rem auto;padding:0 1rem}
@@ -99,7 +104,7 @@ _CHARTS = (
   ),
   _Chart(
     "Sampled against uniform architectures",
-    ("valid/reward_controller", "valid/reward_uniform"),
+    ("valid/reward_policy", "valid/reward_uniform"),
     "epoch",
     "epoch",
     "mean reward",
@@ -136,11 +141,7 @@ def line_chart(
     return ""
   every = [point for points in lines.values() for point in points]
   area = _Area.around(every, log_y)
-  parts = [
-    f'<svg xmlns="http://www.w3.org/2000/svg" width="{_WIDTH}"'
-    f' height="{_HEIGHT}" viewBox="0 0 {_WIDTH} {_HEIGHT}" role="img"'
-    ' font-family="sans-serif" font-size="12" fill="#4b5563">'
-  ]
+  parts = [_OPEN]
   parts += [_x_tick(area.right(x), x) for x in area.x_ticks]
   parts += [_y_tick(area.down(y), y) for y in area.y_ticks]
   parts += _axis_labels(x_label, y_label)
@@ -164,6 +165,7 @@ class _Area:
 
   @classmethod
   def around(cls, points: Points, log_y: bool) -> "_Area":
+    """The area that shows all of the points, of which there is one at least."""
     xs, ys = [x for x, _ in points], [y for _, y in points]
     x, y = _spread(min(xs), max(xs)), _spread(min(ys), max(ys))
     whole = all(value == int(value) for value in xs)
@@ -240,7 +242,8 @@ def _log_ticks(low: float, high: float) -> list[float]:
 def _x_tick(px: float, x: float) -> str:
   return (
     f'<path d="M{px:.2f} {_BOTTOM}v5" stroke="#9ca3af"/>'
-    f'<text x="{px:.2f}" y="{_BOTTOM + 18}" text-anchor="middle">{x:.10g}</text>'
+    f'<text x="{px:.2f}" y="{_BOTTOM + 18}" text-anchor="middle">'
+    f"{x:.10g}</text>"
   )
 
 
@@ -355,7 +358,8 @@ def _read_rows(path: pathlib.Path) -> tuple[list[Row], str]:
   last = _parse(rest)
   if last is not None:
     rows.append(last)
-  return rows, _missing(path, f"has {wrong} bad lines") if wrong else ""
+  why = f"has {wrong} bad line{'s' if wrong > 1 else ''}"
+  return rows, _missing(path, why) if wrong else ""
 
 
 def _parse(line: str) -> Row | None:

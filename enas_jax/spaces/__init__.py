@@ -1,0 +1,1 @@
+"""What an architecture is: one module a search space."""

@@ -1,6 +1,8 @@
 """The common language of spaces and the controller: a list of decisions."""
 
-from typing import NamedTuple
+from typing import Any, NamedTuple
+
+import jax.numpy as jnp
 
 
 class Decision(NamedTuple):
@@ -17,3 +19,10 @@ class Decision(NamedTuple):
   kind: str
   node: int
   num_choices: int
+
+
+def as_arrays(arc: Any) -> Any:
+  """`arc` with int32 arrays as leaves, to be traced and not compiled in."""
+  if hasattr(arc, "_fields"):
+    return type(arc)(*(as_arrays(field) for field in arc))
+  return jnp.asarray(arc, jnp.int32)

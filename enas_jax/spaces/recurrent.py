@@ -120,10 +120,11 @@ class RecurrentSpace:
     """
     prev, ops = (_int_row(name, getattr(arc, name)) for name in ("prev", "ops"))
     where = f"(RecurrentSpace, num_nodes={self.num_nodes})."
-    for name, row in (("prev", prev), ("ops", ops)):
-      if len(row) != self.num_rows:
+    for name, entries in (("prev", prev), ("ops", ops)):
+      if len(entries) != self.num_rows:
         raise types.InputError(
-          f"arc.{name} must have {self.num_rows} entries, got {len(row)} {where}"
+          f"arc.{name} must have {self.num_rows} entries, got {len(entries)}"
+          f" {where}"
         )
     for row, (source, op) in enumerate(zip(prev, ops, strict=True)):
       if row == 0 and source != 0:

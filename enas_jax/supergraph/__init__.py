@@ -1,0 +1,1 @@
+"""The shared networks: one module a search space."""

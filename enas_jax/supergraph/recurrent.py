@@ -283,8 +283,10 @@ def _unroll(
     return states, (traced, weights, state, mask, states, trace)
 
   def backward(residuals: Any, d_states: types.Array) -> Any:
-    traced, *rest = residuals
-    grads = _backward(fixed or traced, output, *rest, d_states)
+    traced, weights, state, mask, states, trace = residuals
+    grads = _backward(
+      fixed or traced, output, weights, state, mask, states, trace, d_states
+    )
     return (None, *grads, None)
 
   unroll.defvjp(forward, backward)
@@ -307,7 +309,7 @@ def _output_weights(arc: space_lib.RecurrentArc, output: str) -> Any:
 
 def _average(weights: Any, nodes: Any) -> types.Array:
   """The weighted sum of nodes, leaving out those known to have weight 0."""
-  used = range(len(nodes))
+  used = list(range(len(nodes)))
   if isinstance(weights, np.ndarray):
     used = [i for i in used if weights[i]]
   return sum(
@@ -337,7 +339,9 @@ def _forward(
   average = _output_weights(arc, output)
 
   def step(h: types.Array, x_in: types.Array) -> Any:
-    nodes, values, gates = [], [], []
+    nodes: list[types.Array] = []
+    values: list[types.Array] = []
+    gates: list[types.Array] = []
     for row in range(np.shape(arc.prev)[0]):
       if row == 0:
         source, z = h, x_in + _masked(h, mask) @ weights.w_h
@@ -405,7 +409,9 @@ def _backward(
     return (d_h, d_bn), jnp.stack(d_z)
 
   d_bn = (
-    None if weights.bn_scale is None else (jnp.zeros_like(weights.bn_scale),) * 2
+    None
+    if weights.bn_scale is None
+    else (jnp.zeros_like(weights.bn_scale),) * 2
   )
   carry = (jnp.zeros_like(state), d_bn)
   (d_h, d_bn), d_z = lax.scan(

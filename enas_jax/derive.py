@@ -1,0 +1,77 @@
+"""Deriving an architecture from a trained policy (Section 2.2)."""
+
+import math
+from collections.abc import Callable
+from typing import Any, NamedTuple
+
+import numpy as np
+
+from enas_jax import evaluate, policies, types
+
+
+class Candidate(NamedTuple):
+  """An architecture and its reward on the minibatch of the derive step.
+
+  Attributes:
+    arc: of Python ints.
+    reward: larger is better.
+  """
+
+  arc: types.Arc
+  reward: float
+
+
+class Derived(NamedTuple):
+  """What the derive step found.
+
+  Attributes:
+    candidates: the policy's K samples, best first.
+    uniform_rewards: rewards of K uniform architectures under the same weights
+      and on the same minibatch: what chance alone earns.
+  """
+
+  candidates: list[Candidate]
+  uniform_rewards: list[float]
+
+
+def derive(
+  policy: policies.Policy,
+  space: Any,
+  score: Callable[..., list[float]],
+  state: Any,
+  valid: Any,
+  keys: tuple[types.PRNGKey, types.PRNGKey, types.PRNGKey],
+  num_arcs: int,
+) -> Derived:
+  """Samples K architectures and scores each on one validation minibatch.
+
+  Args:
+    policy: proposes the candidates.
+    space: samples the uniform ones.
+    score: of `evaluate.make_score`.
+    state: the search's state; omega and theta are read.
+    valid: validation data on the device.
+    keys: for the candidates, the uniform architectures and the minibatch.
+    num_arcs: K.
+  """
+  key_policy, key_uniform, key_batch = keys
+  arcs = policy.propose(state.theta, key_policy, num_arcs)
+  uniform = space.sample_uniform(key_uniform, num_arcs)
+  rewards = score(state.omega, arcs, valid, key_batch)
+  uniform_rewards = score(state.omega, uniform, valid, key_batch)
+  candidates = [
+    Candidate(space.validate(evaluate.nth(arcs, index)), reward)
+    for index, reward in enumerate(rewards)
+  ]
+  # NaN never wins; the sort is stable, so ties keep the order of sampling.
+  candidates.sort(
+    key=lambda c: -c.reward if math.isfinite(c.reward) else math.inf
+  )
+  return Derived(candidates, uniform_rewards)
+
+
+def mean_and_error(values: list[float]) -> tuple[float, float]:
+  """Mean and standard error of the mean."""
+  array = np.asarray(values, np.float64)
+  error = array.std(ddof=1) / math.sqrt(len(array)) if len(array) > 1 else 0.0
+  return float(array.mean()), float(error)

@@ -1,0 +1,62 @@
+"""Scores of architectures under shared weights: rewards and whole splits."""
+
+from collections.abc import Callable
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+
+from enas_jax import types
+from enas_jax.spaces import decisions
+
+
+def make_evaluate(task: Any) -> Callable[[types.Omega, types.Arc, Any], float]:
+  """Builds (omega, arc, split) -> perplexity or accuracy of the whole split.
+
+  Compiled once for all arcs. Every token or image of the split that
+  `task.prepare` keeps is counted, the state carried from window to window.
+  """
+  chunk = jax.jit(task.evaluate_chunk)
+
+  def evaluate(omega: types.Omega, arc: types.Arc, split: Any) -> float:
+    arc = decisions.as_arrays(arc)
+    carry, totals, counts = task.init_carry(), [], []
+    for index in range(task.evaluation_chunks(split)):
+      total, count, carry = chunk(omega, arc, split, jnp.int32(index), carry)
+      totals.append(total)
+      counts.append(count)
+    return task.finish_evaluation(
+      float(sum(map(float, totals))), float(sum(map(float, counts)))
+    )
+
+  return evaluate
+
+
+def make_score(
+  task: Any,
+) -> Callable[[types.Omega, types.Arc, Any, types.PRNGKey], list[float]]:
+  """Builds (omega, arcs, validation data, key) -> the reward of each arc.
+
+  Every arc, leaves [S, ...], meets the same minibatch, drawn by `key`.
+  """
+  reward = jax.jit(
+    lambda omega, arc, valid, key: task.reward(
+      omega, arc, task.reward_batch(valid, key)
+    )
+  )
+
+  def score(
+    omega: types.Omega, arcs: types.Arc, valid: Any, key: types.PRNGKey
+  ) -> list[float]:
+    count = jax.tree.leaves(arcs)[0].shape[0]
+    rewards = [
+      reward(omega, nth(arcs, index), valid, key) for index in range(count)
+    ]
+    return [float(r) for r in rewards]
+
+  return score
+
+
+def nth(arcs: types.Arc, index: int) -> types.Arc:
+  """One arc out of arcs with leaves [S, ...]."""
+  return jax.tree.map(lambda leaf: leaf[index], arcs)

@@ -1,0 +1,83 @@
+"""Metrics of a run: JSON lines for machines, TensorBoard events for people."""
+
+import json
+import math
+import os
+import pathlib
+from typing import Any
+
+import tensorboardX
+
+
+class MetricWriter:
+  """Appends rows to `metrics.jsonl` and scalars to TensorBoard.
+
+  Attributes:
+    path: the JSON lines.
+  """
+
+  def __init__(self, workdir: pathlib.Path, position: int = 0) -> None:
+    """Opens the files.
+
+    Args:
+      workdir: the run's folder.
+      position: steps of both phases that the run has done; rows beyond it, of
+        a run that was killed, are dropped, as they will be written again.
+    """
+    self.path = workdir / "metrics.jsonl"
+    _keep_rows(self.path, position)
+    self._events = tensorboardX.SummaryWriter(
+      str(workdir / "tensorboard"), purge_step=position or None
+    )
+
+  def write(self, row: dict[str, Any]) -> None:
+    """Appends one row; slash-named floats also go to TensorBoard.
+
+    Args:
+      row: holds `step` and `theta_step`, the run's totals; JSON has no NaN, so
+        numbers that are not finite are written as null.
+    """
+    clean = {k: _finite(v) for k, v in row.items()}
+    with self.path.open("a") as file:
+      file.write(json.dumps(clean) + "\n")
+    for name, value in row.items():
+      if "/" in name and isinstance(value, float):
+        self._events.add_scalar(name, value, row_position(row))
+    self._events.flush()
+
+  def close(self) -> None:
+    """Flushes and closes the event file."""
+    self._events.close()
+
+
+def row_position(row: dict[str, Any]) -> int:
+  """Steps of both phases done when a row was written."""
+  return row["step"] + row["theta_step"]
+
+
+def write_whole(path: pathlib.Path, text: str) -> None:
+  """Writes a file whole or not at all: a temporary name, then a rename."""
+  temporary = path.with_name(path.name + ".tmp")
+  temporary.write_text(text)
+  os.replace(temporary, path)
+
+
+def _keep_rows(path: pathlib.Path, position: int) -> None:
+  if not path.exists():
+    return
+  kept = []
+  for line in path.read_text().splitlines():
+    try:
+      row = json.loads(line)
+    except json.JSONDecodeError:
+      break  # cut off when the run was killed
+    if row_position(row) > position:
+      break
+    kept.append(line + "\n")
+  write_whole(path, "".join(kept))
+
+
+def _finite(value: Any) -> Any:
+  if isinstance(value, float) and not math.isfinite(value):
+    return None
+  return value

@@ -1,0 +1,313 @@
+"""The two phases of ENAS: omega on training data, theta on rewards (Sec. 2.2).
+
+Both steps are compiled once and serve every architecture. A step is a pure
+function of the state and the data, keys included, so that a search that was
+killed and resumed runs the same stream of numbers.
+"""
+
+from collections.abc import Callable
+from typing import Any, ClassVar, Protocol
+
+import flax.struct
+import jax
+import jax.numpy as jnp
+import optax
+from jax import lax
+
+from enas_jax import config as config_lib
+from enas_jax import controller as controller_lib
+from enas_jax import losses, optimizers, policies, types
+from enas_jax import reward as reward_lib
+
+Metrics = dict[str, types.Array]
+
+# One stream of keys per use; folded into the run's key before the step.
+OMEGA_KEYS, THETA_KEYS, EVAL_KEYS, DERIVE_KEYS = range(4)
+
+
+class Task(Protocol):
+  """What the phases need of a task; see `language_model.LanguageModel`."""
+
+  @property
+  def space(self) -> Any: ...  # noqa: D102
+
+  def init_omega(self, key: types.PRNGKey) -> types.Omega: ...  # noqa: D102
+
+  def init_carry(self) -> types.Carry: ...  # noqa: D102
+
+  def train_batch(  # noqa: D102
+    self, train: Any, step: types.Array, key: types.PRNGKey
+  ) -> Any: ...
+
+  def reward_batch(self, valid: Any, key: types.PRNGKey) -> Any: ...  # noqa: D102
+
+  def child_params(self, omega: types.Omega, arc: Any) -> types.Omega: ...  # noqa: D102
+
+  def add_to_child(  # noqa: D102
+    self, omega: types.Omega, arc: Any, update: types.Omega
+  ) -> types.Omega: ...
+
+  def loss(  # noqa: D102
+    self,
+    child: types.Omega,
+    arc: Any,
+    batch: Any,
+    carry: types.Carry,
+    key: types.PRNGKey,
+  ) -> tuple[types.Array, tuple[types.Array, types.Carry]]: ...
+
+  def reward(self, omega: types.Omega, arc: Any, batch: Any) -> types.Array: ...  # noqa: D102
+
+
+@flax.struct.dataclass
+class SearchState:
+  """The whole truth of a search; saved and restored as one.
+
+  Attributes:
+    epoch: [] int32, epochs finished.
+    omega_step: [] int32, omega steps done in this epoch.
+    theta_step: [] int32, theta steps done in this epoch.
+    total_steps: [] int32, omega steps done in all.
+    omega: shared weights.
+    theta: controller weights.
+    omega_opt: optax state.
+    theta_opt: optax state.
+    baseline: moving average of rewards.
+    carry: what one omega step hands to the next, e.g. the hidden state.
+    key: typed key of the run; never consumed, only folded into.
+  """
+
+  epoch: types.Array
+  omega_step: types.Array
+  theta_step: types.Array
+  total_steps: types.Array
+  omega: types.Omega
+  theta: types.Theta
+  omega_opt: Any
+  theta_opt: Any
+  baseline: reward_lib.BaselineState
+  carry: types.Carry
+  key: types.PRNGKey
+
+  replace: ClassVar[Callable[..., "SearchState"]]  # flax.struct adds it
+
+
+OmegaStep = Callable[[SearchState, Any], tuple[SearchState, Metrics]]
+ThetaStep = Callable[[SearchState, Any], tuple[SearchState, Metrics]]
+
+
+def init_state(
+  config: config_lib.SearchConfig,
+  task: Task,
+  controller: controller_lib.Controller,
+  steps_per_epoch: int,
+) -> SearchState:
+  """The state before the first step, from `config.run.seed`."""
+  key_omega, key_theta, key = jax.random.split(
+    jax.random.key(config.run.seed), 3
+  )
+  omega, theta = task.init_omega(key_omega), controller.init(key_theta)
+  omega_opt = optimizers.make_omega_optimizer(config.omega, steps_per_epoch)
+  return SearchState(
+    epoch=jnp.int32(0),
+    omega_step=jnp.int32(0),
+    theta_step=jnp.int32(0),
+    total_steps=jnp.int32(0),
+    omega=omega,
+    theta=theta,
+    omega_opt=omega_opt.init(omega),
+    theta_opt=optimizers.make_theta_optimizer(config.theta).init(theta),
+    baseline=reward_lib.init_baseline(),
+    carry=task.init_carry(),
+    key=key,
+  )
+
+
+def next_epoch(state: SearchState, task: Task) -> SearchState:
+  """The state at the start of the next epoch; the carry starts again."""
+  return state.replace(
+    epoch=state.epoch + 1,
+    omega_step=jnp.int32(0),
+    theta_step=jnp.int32(0),
+    carry=task.init_carry(),
+  )
+
+
+def step_key(
+  state: SearchState, stream: int, step: types.Array
+) -> types.PRNGKey:
+  """The key of one step of one epoch in one stream of keys."""
+  key = jax.random.fold_in(state.key, stream)
+  return jax.random.fold_in(jax.random.fold_in(key, state.epoch), step)
+
+
+def make_omega_step(
+  config: config_lib.SearchConfig,
+  task: Task,
+  policy: policies.Policy,
+  steps_per_epoch: int,
+) -> OmegaStep:
+  """Builds the compiled omega step: (state, train data) -> (state, metrics).
+
+  The state's buffers are donated: use the returned state alone.
+
+  Metrics, [] float32: "loss" with penalties, "nats" per token or image without,
+  "grad_norm" before clipping, "learning_rate".
+  """
+  optimizer = optimizers.make_omega_optimizer(config.omega, steps_per_epoch)
+  schedule = optimizers.omega_learning_rate(config.omega, steps_per_epoch)
+  num_arcs = config.omega.num_arcs
+
+  def step(state: SearchState, train: Any) -> tuple[SearchState, Metrics]:
+    key_arc, key_batch, key_loss = jax.random.split(
+      step_key(state, OMEGA_KEYS, state.omega_step), 3
+    )
+    arcs = policy.propose(state.theta, key_arc, num_arcs)
+    batch = task.train_batch(train, state.omega_step, key_batch)
+    update = _update_child if num_arcs == 1 else _update_all
+    omega, omega_opt, metrics, carry = update(
+      task, optimizer, state, arcs, batch, key_loss
+    )
+    metrics["learning_rate"] = jnp.float32(schedule(state.total_steps))
+    state = state.replace(
+      omega=omega,
+      omega_opt=omega_opt,
+      carry=carry,
+      omega_step=state.omega_step + 1,
+      total_steps=state.total_steps + 1,
+    )
+    return state, metrics
+
+  return jax.jit(step, donate_argnames="state")
+
+
+def _update_child(
+  task: Task,
+  optimizer: optax.GradientTransformation,
+  state: SearchState,
+  arcs: types.Arc,
+  batch: Any,
+  key: types.PRNGKey,
+) -> tuple[types.Omega, Any, Metrics, types.Carry]:
+  """Updates the weights of one sampled child in place (M = 1).
+
+  SGD without momentum leaves every other weight as it is, so only the child's
+  weights are differentiated and written.
+  """
+  arc = jax.tree.map(lambda a: a[0], arcs)
+  child = task.child_params(state.omega, arc)
+  (loss, (nats, carry)), grads = jax.value_and_grad(task.loss, has_aux=True)(
+    child, arc, batch, state.carry, key
+  )
+  updates, omega_opt = optimizer.update(grads, state.omega_opt, child)
+  omega = task.add_to_child(state.omega, arc, updates)
+  metrics = {
+    "loss": loss,
+    "nats": nats,
+    "grad_norm": optax.global_norm(grads),
+  }
+  return omega, omega_opt, metrics, carry
+
+
+def _update_all(
+  task: Task,
+  optimizer: optax.GradientTransformation,
+  state: SearchState,
+  arcs: types.Arc,
+  batch: Any,
+  key: types.PRNGKey,
+) -> tuple[types.Omega, Any, Metrics, types.Carry]:
+  """Updates omega by the mean gradient of M children (Eqn 1).
+
+  A scan over arcs and not `vmap`, which would turn every switch into
+  "compute all". The children share weights, so gradients add up on omega.
+  The next window has one carry: the last child's.
+  """
+  num_arcs = jax.tree.leaves(arcs)[0].shape[0]
+
+  def loss_of(omega: types.Omega, arc: types.Arc, key: types.PRNGKey) -> Any:
+    child = task.child_params(omega, arc)
+    return task.loss(child, arc, batch, state.carry, key)
+
+  def add(total: Any, each: Any) -> tuple[Any, types.Carry]:
+    arc, key = each
+    (loss, aux), grads = jax.value_and_grad(loss_of, has_aux=True)(
+      state.omega, arc, key
+    )
+    nats, carry = aux
+    found = (loss, nats, grads)
+    return jax.tree.map(lambda t, x: t + x / num_arcs, total, found), carry
+
+  zeros = (
+    jnp.float32(0.0),
+    jnp.float32(0.0),
+    jax.tree.map(jnp.zeros_like, state.omega),
+  )
+  keys = jax.random.split(key, num_arcs)
+  (loss, nats, grads), carries = lax.scan(add, zeros, (arcs, keys))
+  carry = jax.tree.map(lambda leaf: leaf[-1], carries)
+  updates, omega_opt = optimizer.update(grads, state.omega_opt, state.omega)
+  omega = optax.apply_updates(state.omega, updates)
+  metrics = {
+    "loss": loss,
+    "nats": nats,
+    "grad_norm": optax.global_norm(grads),
+  }
+  return omega, omega_opt, metrics, carry
+
+
+def make_theta_step(
+  config: config_lib.SearchConfig,
+  task: Task,
+  controller: controller_lib.Controller,
+) -> ThetaStep:
+  """Builds the compiled theta step: (state, validation data) -> same.
+
+  omega is read and not changed. The state's buffers are donated.
+
+  Metrics, [] float32, means over the sampled arcs: "reward" without the
+  entropy bonus, "entropy_nats", "log_prob", and "baseline" after the step.
+  """
+  theta_config = config.theta
+  optimizer = optimizers.make_theta_optimizer(theta_config)
+
+  def step(state: SearchState, valid: Any) -> tuple[SearchState, Metrics]:
+    key_arc, key_batch = jax.random.split(
+      step_key(state, THETA_KEYS, state.theta_step)
+    )
+    sample = controller.sample(state.theta, key_arc, theta_config.num_arcs)
+
+    def reward_of(each: Any) -> types.Array:
+      arc, key = each
+      return task.reward(state.omega, arc, task.reward_batch(valid, key))
+
+    keys = jax.random.split(key_batch, theta_config.num_arcs)
+    # Not `vmap`: it would run every branch of every switch.
+    earned = lax.map(reward_of, (sample.arc, keys))
+    # The entropy is part of the reward (Section 3.1): no gradient through it.
+    rewards = earned + theta_config.entropy_weight * sample.entropy
+    baseline, subtract = reward_lib.update_baseline(
+      state.baseline, rewards, theta_config
+    )
+
+    def loss_of(theta: types.Theta) -> types.Array:
+      log_prob = controller.score(theta, sample.arc).log_prob
+      return losses.reinforce_loss(log_prob, rewards, subtract)
+
+    grads = jax.grad(loss_of)(state.theta)
+    updates, theta_opt = optimizer.update(grads, state.theta_opt, state.theta)
+    metrics = {
+      "reward": jnp.mean(earned),
+      "entropy_nats": jnp.mean(sample.entropy),
+      "log_prob": jnp.mean(sample.log_prob),
+      "baseline": reward_lib.read_baseline(baseline, theta_config),
+    }
+    state = state.replace(
+      theta=optax.apply_updates(state.theta, updates),
+      theta_opt=theta_opt,
+      baseline=baseline,
+      theta_step=state.theta_step + 1,
+    )
+    return state, metrics
+
+  return jax.jit(step, donate_argnames="state")

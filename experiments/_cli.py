@@ -1,0 +1,328 @@
+"""What all experiment scripts share: flags, exit status, folders, progress."""
+
+import dataclasses
+import datetime
+import importlib.metadata
+import json
+import os
+import pathlib
+import platform
+import signal
+import subprocess
+import sys
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any, NoReturn
+
+import jax
+import tqdm
+from absl import app, flags, logging
+
+from enas_jax import config as config_lib
+from enas_jax import metrics, search, types
+
+# Where the fields of a part of the configuration appear among the flags.
+_PREFIXES = {
+  "child": "",
+  "data": "",
+  "controller": "controller_",
+  "omega": "omega_",
+  "theta": "theta_",
+  "run": "",
+}
+# Fields that a resumed run may change: they alter no step that was taken.
+_FREE_ON_RESUME = {("run", "num_epochs")}
+
+
+def define_config_flags(config: config_lib.SearchConfig) -> None:
+  """One flag per configuration field, unset; a set flag overrides a preset."""
+  for part, prefix in _PREFIXES.items():
+    for field in dataclasses.fields(getattr(config, part)):
+      definers: dict[Any, Callable[..., Any]] = {
+        int: flags.DEFINE_integer,
+        float: flags.DEFINE_float,
+        bool: flags.DEFINE_boolean,
+        str: flags.DEFINE_string,
+      }
+      define = definers[field.type]
+      define(prefix + field.name, None, field.metadata["help"])
+
+
+def define_run_flags(dataset: str, data_help: str) -> None:
+  """The flags of DESIGN's table that are not configuration fields."""
+  flags.DEFINE_enum(
+    "preset", "paper", config_lib.PRESETS, "which numbers to start from"
+  )
+  flags.DEFINE_string("dataset", dataset, data_help)
+  flags.DEFINE_string("data_dir", None, "where data sets lie")
+  flags.DEFINE_string(
+    "workdir", None, "the run's folder; by default a new one under ./runs"
+  )
+  flags.DEFINE_boolean(
+    "resume",
+    False,
+    "continue the run in --workdir from its newest checkpoint",
+  )
+  flags.DEFINE_string(
+    "compilation_cache_dir",
+    str(pathlib.Path.home() / ".cache" / "enas_jax"),
+    "keeps compiled programs between runs; empty keeps none",
+  )
+
+
+def resolve_config(saved: Mapping[str, Any] | None) -> config_lib.SearchConfig:
+  """The configuration that the flags ask for.
+
+  Args:
+    saved: the `config` of a run that is resumed, or None. Flags that are set
+      must agree with it.
+
+  Raises:
+    InputError: if a value is not allowed, or a resumed run's would change.
+  """
+  values = flags.FLAGS
+  config = config_lib.preset(str(values["preset"].value))
+  if saved is not None:
+    for part in _PREFIXES:
+      config = config_lib.override(config, part, **saved[part])
+  for part, prefix in _PREFIXES.items():
+    changes = {}
+    for field in dataclasses.fields(getattr(config, part)):
+      value = values[prefix + field.name].value
+      if value is None:
+        continue
+      old = getattr(getattr(config, part), field.name)
+      if saved and value != old and (part, field.name) not in _FREE_ON_RESUME:
+        raise types.InputError(
+          f"--{prefix}{field.name} is {value}, but the run in --workdir has"
+          f" {old}; leave the flag out, or give another --workdir."
+        )
+      changes[field.name] = value
+    config = config_lib.override(config, part, **changes)
+  return config
+
+
+def enable_compilation_cache() -> None:
+  """Keeps compiled programs on disk, so that a second run starts at once."""
+  folder = flags.FLAGS["compilation_cache_dir"].value
+  if folder:
+    jax.config.update("jax_compilation_cache_dir", os.path.expanduser(folder))
+    jax.config.update("jax_persistent_cache_min_compile_time_secs", 0.3)
+    jax.config.update("jax_persistent_cache_min_entry_size_bytes", -1)
+
+
+def open_workdir(experiment: str) -> tuple[pathlib.Path, dict[str, Any] | None]:
+  """The run's folder, and the `config.json` in it if the run is resumed.
+
+  Raises:
+    InputError: if the folder is in use and `--resume` is not given, or cannot
+      be made.
+  """
+  resume, given = flags.FLAGS["resume"].value, flags.FLAGS["workdir"].value
+  if resume and not given:
+    raise types.InputError("--resume needs --workdir, the run's folder.")
+  stamp = datetime.datetime.now().strftime("%Y%m%d-%H%M%S")
+  workdir = pathlib.Path(given or f"runs/{experiment}-{stamp}").expanduser()
+  try:
+    workdir.mkdir(parents=True, exist_ok=True)
+    used = any(workdir.iterdir())
+  except OSError as error:
+    raise types.InputError(
+      f"--workdir={workdir} cannot be used: {error.strerror}."
+    ) from None
+  if used and not resume:
+    raise types.InputError(
+      f"--workdir={workdir} is not empty; give --resume to continue the run in"
+      " it, or another folder."
+    )
+  path = workdir / "config.json"
+  if not path.exists():
+    if used:
+      raise types.InputError(
+        f"--workdir={workdir} is not empty and holds no run (no config.json);"
+        " give another folder."
+      )
+    return workdir, None
+  try:
+    saved = json.loads(path.read_text())
+  except json.JSONDecodeError as error:
+    raise types.InputError(f"{path} is not valid JSON: {error}.") from None
+  if saved.get("experiment") != experiment:
+    raise types.InputError(
+      f"--workdir={workdir} holds a run of {saved.get('experiment')}, not of"
+      f" {experiment}."
+    )
+  return workdir, saved
+
+
+def data_dir() -> str | None:
+  """`--data_dir`."""
+  return flags.FLAGS["data_dir"].value
+
+
+def resolve_dataset(saved: Mapping[str, Any] | None) -> str:
+  """`--dataset`, or that of the run that is resumed.
+
+  Raises:
+    InputError: if both are given and differ.
+  """
+  flag = flags.FLAGS["dataset"]
+  if saved is None:
+    return str(flag.value)
+  if flag.present and saved["dataset"] != flag.value:
+    raise types.InputError(
+      f"--dataset is {flag.value}, but the run in --workdir has"
+      f" {saved['dataset']}; leave the flag out, or give another --workdir."
+    )
+  return saved["dataset"]
+
+
+def write_config(
+  workdir: pathlib.Path,
+  experiment: str,
+  config: config_lib.SearchConfig,
+  dataset: str,
+) -> None:
+  """Writes `config.json`: what was run, with what, on what."""
+  packages = ("enas_jax", "jax", "jaxlib", "flax", "optax", "orbax-checkpoint")
+  record = {
+    "experiment": experiment,
+    "preset": flags.FLAGS["preset"].value,
+    "dataset": dataset,
+    "config": config.to_dict(),
+    "seed": config.run.seed,
+    "device": device_name(),
+    "versions": {
+      "python": platform.python_version(),
+      **{name: _version(name) for name in packages},
+    },
+    "commit": _commit(),
+  }
+  text = json.dumps(record, indent=2) + "\n"
+  metrics.write_whole(workdir / "config.json", text)
+
+
+def device_name() -> str:
+  """The devices that JAX runs on, in words."""
+  devices = jax.devices()
+  kind = devices[0].device_kind
+  if devices[0].platform == "cpu":
+    kind = f"{platform.machine()} CPU, {os.cpu_count()} cores"
+  return f"{len(devices)} x {kind}"
+
+
+def _version(package: str) -> str | None:
+  try:
+    return importlib.metadata.version(package)
+  except importlib.metadata.PackageNotFoundError:
+    return None
+
+
+def _commit() -> str | None:
+  """The commit that the code is at, if it runs from a checkout."""
+  here = pathlib.Path(__file__).resolve().parent
+  try:
+    found = subprocess.run(
+      ["git", "-C", str(here), "rev-parse", "HEAD"],
+      capture_output=True,
+      text=True,
+      timeout=10,
+    )
+  except (OSError, subprocess.TimeoutExpired):
+    return None
+  return found.stdout.strip() or None
+
+
+class TerminalProgress(search.Progress):
+  """A bar with rate and remaining time on a terminal, plain lines elsewhere."""
+
+  def __init__(self) -> None:
+    self._tty = sys.stdout.isatty()
+    self._bar: tqdm.tqdm | None = None
+    self._head = ""
+
+  def start(self, phase: str, epoch: int, done: int, total: int) -> None:
+    """Opens the phase's bar."""
+    self._head = f"epoch {epoch} {phase}"
+    if self._tty:
+      self._bar = tqdm.tqdm(
+        total=total, initial=done, desc=self._head, leave=False, unit="step"
+      )
+
+  def advance(self) -> None:
+    """Moves the bar."""
+    if self._bar is not None:
+      self._bar.update()
+
+  def finish(self, summary: str) -> None:
+    """Closes the bar and leaves one line."""
+    self._close()
+    self.line(f"{self._head}: {summary}")
+
+  def line(self, text: str) -> None:
+    """Prints a line at once, also into a pipe."""
+    self._close()
+    print(text, flush=True)
+
+  def _close(self) -> None:
+    if self._bar is not None:
+      self._bar.close()
+      self._bar = None
+
+
+class SignalCatcher:
+  """Remembers the first SIGTERM or SIGINT; a second one ends the process."""
+
+  def __init__(self) -> None:
+    self.signum = 0
+    for signum in (signal.SIGTERM, signal.SIGINT):
+      signal.signal(signum, self._catch)
+
+  def stop(self) -> int:
+    """The signal's number, or 0."""
+    return self.signum
+
+  def _catch(self, signum: int, frame: Any) -> None:
+    del frame
+    self.signum = signum
+    signal.signal(signum, signal.SIG_DFL)
+    print("stopping: saving a checkpoint", file=sys.stderr, flush=True)
+
+
+def run(main: Callable[[], None]) -> NoReturn:
+  """Parses the flags, runs `main` and exits with the status of DESIGN.
+
+  0 done; 2 bad input, with one line on stderr; 128 + n after signal n; 1 for
+  anything else.
+  """
+  # The libraries' own notes are not the user's concern.
+  logging.set_verbosity(logging.WARNING)
+
+  def parse(argv: Sequence[str]) -> list[str]:
+    try:
+      rest = flags.FLAGS(argv)
+    except flags.Error as error:
+      _fail(" ".join(str(error).split()))
+    if len(rest) > 1:
+      _fail(f"unexpected argument {rest[1]!r}; flags begin with --.")
+    return rest
+
+  def guarded(argv: Sequence[str]) -> int:
+    del argv
+    try:
+      main()
+    except types.InputError as error:
+      _fail(str(error))
+    except search.Interrupted as stopped:
+      return 128 + stopped.signum
+    except search.Diverged as error:
+      print(f"error: {error}", file=sys.stderr)
+      return 1
+    return 0
+
+  app.run(guarded, flags_parser=parse)
+  raise AssertionError("app.run returned")
+
+
+def _fail(message: str) -> NoReturn:
+  print(f"error: {message}", file=sys.stderr)
+  sys.exit(2)
