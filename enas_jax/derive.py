@@ -6,7 +6,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from enas_jax import evaluate, policies, types
+from enas_jax import evaluate, types
 
 
 class Candidate(NamedTuple):
@@ -35,8 +35,9 @@ class Derived(NamedTuple):
 
 
 def derive(
-  policy: policies.Policy,
-  space: Any,
+  propose: Callable[..., types.Arc],
+  propose_uniform: Callable[..., types.Arc],
+  validate: Callable[[types.Arc], types.Arc],
   score: Callable[..., list[float]],
   state: Any,
   valid: Any,
@@ -46,8 +47,9 @@ def derive(
   """Samples K architectures and scores each on one validation minibatch.
 
   Args:
-    policy: proposes the candidates.
-    space: samples the uniform ones.
+    propose: of `evaluate.make_propose`, for the candidates.
+    propose_uniform: the same of the uniform policy.
+    validate: of the space.
     score: of `evaluate.make_score`.
     state: the search's state; omega and theta are read.
     valid: validation data on the device.
@@ -55,12 +57,12 @@ def derive(
     num_arcs: K.
   """
   key_policy, key_uniform, key_batch = keys
-  arcs = policy.propose(state.theta, key_policy, num_arcs)
-  uniform = space.sample_uniform(key_uniform, num_arcs)
+  arcs = propose(state.theta, key_policy, num_arcs)
+  uniform = propose_uniform(state.theta, key_uniform, num_arcs)
   rewards = score(state.omega, arcs, valid, key_batch)
   uniform_rewards = score(state.omega, uniform, valid, key_batch)
   candidates = [
-    Candidate(space.validate(evaluate.nth(arcs, index)), reward)
+    Candidate(validate(evaluate.nth(arcs, index)), reward)
     for index, reward in enumerate(rewards)
   ]
   # NaN never wins; the sort is stable, so ties keep the order of sampling.

@@ -6,7 +6,7 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 
-from enas_jax import types
+from enas_jax import policies, types
 from enas_jax.spaces import decisions
 
 
@@ -55,6 +55,13 @@ def make_score(
     return [float(r) for r in rewards]
 
   return score
+
+
+def make_propose(
+  policy: policies.Policy,
+) -> Callable[[types.Theta, types.PRNGKey, int], types.Arc]:
+  """Builds the compiled (theta, key, S) -> arcs with leaves [S, ...]."""
+  return jax.jit(policy.propose, static_argnums=2)
 
 
 def nth(arcs: types.Arc, index: int) -> types.Arc:

@@ -103,24 +103,28 @@ def init_state(
   steps_per_epoch: int,
 ) -> SearchState:
   """The state before the first step, from `config.run.seed`."""
-  key_omega, key_theta, key = jax.random.split(
-    jax.random.key(config.run.seed), 3
-  )
-  omega, theta = task.init_omega(key_omega), controller.init(key_theta)
   omega_opt = optimizers.make_omega_optimizer(config.omega, steps_per_epoch)
-  return SearchState(
-    epoch=jnp.int32(0),
-    omega_step=jnp.int32(0),
-    theta_step=jnp.int32(0),
-    total_steps=jnp.int32(0),
-    omega=omega,
-    theta=theta,
-    omega_opt=omega_opt.init(omega),
-    theta_opt=optimizers.make_theta_optimizer(config.theta).init(theta),
-    baseline=reward_lib.init_baseline(),
-    carry=task.init_carry(),
-    key=key,
-  )
+  theta_opt = optimizers.make_theta_optimizer(config.theta)
+
+  def build(key: types.PRNGKey) -> SearchState:
+    key_omega, key_theta, key = jax.random.split(key, 3)
+    omega, theta = task.init_omega(key_omega), controller.init(key_theta)
+    return SearchState(
+      epoch=jnp.int32(0),
+      omega_step=jnp.int32(0),
+      theta_step=jnp.int32(0),
+      total_steps=jnp.int32(0),
+      omega=omega,
+      theta=theta,
+      omega_opt=omega_opt.init(omega),
+      theta_opt=theta_opt.init(theta),
+      baseline=reward_lib.init_baseline(),
+      carry=task.init_carry(),
+      key=key,
+    )
+
+  # Compiled as one program: op by op, the start would take many seconds.
+  return jax.jit(build)(jax.random.key(config.run.seed))
 
 
 def next_epoch(state: SearchState, task: Task) -> SearchState:

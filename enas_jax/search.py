@@ -104,6 +104,10 @@ class Search:
       config, task, self._policy, self._omega_steps
     )
     self.theta_step = phases.make_theta_step(config, task, controller)
+    self._propose = evaluate.make_propose(self._policy)
+    self._propose_uniform = evaluate.make_propose(
+      policies.UniformPolicy(task.space)
+    )
     self._score = evaluate.make_score(task)
     self._evaluate = evaluate.make_evaluate(task)
     self._checkpoints = checkpoint.Checkpoints(workdir / "checkpoints")
@@ -244,8 +248,8 @@ class Search:
     key_policy, key_uniform, key_batch = jax.random.split(key, 3)
     count, task = self.config.run.eval_arcs, self._task
     omega, valid = self.state.omega, self._data.valid
-    arcs = self._policy.propose(self.state.theta, key_policy, count)
-    uniform = task.space.sample_uniform(key_uniform, count)
+    arcs = self._propose(self.state.theta, key_policy, count)
+    uniform = self._propose_uniform(self.state.theta, key_uniform, count)
     whole = [
       self._evaluate(omega, evaluate.nth(arcs, i), valid) for i in range(count)
     ]
@@ -273,8 +277,9 @@ class Search:
     self._progress.line(f"deriving: scoring {count} sampled architectures")
     key_policy, key_uniform, key_batch = jax.random.split(key, 3)
     found = derive.derive(
-      self._policy,
-      task.space,
+      self._propose,
+      self._propose_uniform,
+      task.space.validate,
       self._score,
       state,
       self._data.valid,
