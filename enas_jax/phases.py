@@ -22,7 +22,7 @@ from enas_jax import reward as reward_lib
 Metrics = dict[str, types.Array]
 
 # One stream of keys per use; folded into the run's key before the step.
-OMEGA_KEYS, THETA_KEYS, EVAL_KEYS, DERIVE_KEYS = range(4)
+ARC_KEYS, OMEGA_KEYS, THETA_KEYS, EVAL_KEYS, DERIVE_KEYS = range(5)
 
 
 class Task(Protocol):
@@ -158,17 +158,39 @@ def make_omega_step(
   Metrics, [] float32: "loss" with penalties, "nats" per token or image without,
   "grad_norm" before clipping, "learning_rate".
   """
+  step = make_arcs_step(config, task, steps_per_epoch)
+
+  def sample_and_step(
+    state: SearchState, train: Any
+  ) -> tuple[SearchState, Metrics]:
+    key = step_key(state, ARC_KEYS, state.omega_step)
+    arcs = policy.propose(state.theta, key, config.omega.num_arcs)
+    if config.omega.num_arcs == 1:
+      arcs = jax.tree.map(lambda leaf: leaf[0], arcs)
+    return step(state, train, arcs)
+
+  return jax.jit(sample_and_step, donate_argnames="state")
+
+
+def make_arcs_step(
+  config: config_lib.SearchConfig, task: Task, steps_per_epoch: int
+) -> Callable[[SearchState, Any, types.Arc], tuple[SearchState, Metrics]]:
+  """Builds the omega step on given architectures, not compiled.
+
+  The step takes one arc, or arcs with leaves [M, ...] if the configuration has
+  `omega.num_arcs` = M > 1. One arc may be of Python ints.
+  """
   optimizer = optimizers.make_omega_optimizer(config.omega, steps_per_epoch)
   schedule = optimizers.omega_learning_rate(config.omega, steps_per_epoch)
-  num_arcs = config.omega.num_arcs
+  update = _update_child if config.omega.num_arcs == 1 else _update_all
 
-  def step(state: SearchState, train: Any) -> tuple[SearchState, Metrics]:
-    key_arc, key_batch, key_loss = jax.random.split(
-      step_key(state, OMEGA_KEYS, state.omega_step), 3
+  def step(
+    state: SearchState, train: Any, arcs: types.Arc
+  ) -> tuple[SearchState, Metrics]:
+    key_batch, key_loss = jax.random.split(
+      step_key(state, OMEGA_KEYS, state.omega_step)
     )
-    arcs = policy.propose(state.theta, key_arc, num_arcs)
     batch = task.train_batch(train, state.omega_step, key_batch)
-    update = _update_child if num_arcs == 1 else _update_all
     omega, omega_opt, metrics, carry = update(
       task, optimizer, state, arcs, batch, key_loss
     )
@@ -182,14 +204,14 @@ def make_omega_step(
     )
     return state, metrics
 
-  return jax.jit(step, donate_argnames="state")
+  return step
 
 
 def _update_child(
   task: Task,
   optimizer: optax.GradientTransformation,
   state: SearchState,
-  arcs: types.Arc,
+  arc: types.Arc,
   batch: Any,
   key: types.PRNGKey,
 ) -> tuple[types.Omega, Any, Metrics, types.Carry]:
@@ -198,7 +220,6 @@ def _update_child(
   SGD without momentum leaves every other weight as it is, so only the child's
   weights are differentiated and written.
   """
-  arc = jax.tree.map(lambda a: a[0], arcs)
   child = task.child_params(state.omega, arc)
   (loss, (nats, carry)), grads = jax.value_and_grad(task.loss, has_aux=True)(
     child, arc, batch, state.carry, key

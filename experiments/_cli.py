@@ -80,7 +80,7 @@ def resolve_config(saved: Mapping[str, Any] | None) -> config_lib.SearchConfig:
     InputError: if a value is not allowed, or a resumed run's would change.
   """
   values = flags.FLAGS
-  config = config_lib.preset(str(values["preset"].value))
+  config = config_lib.preset(values.preset)
   if saved is not None:
     for part in _PREFIXES:
       config = config_lib.override(config, part, **saved[part])
@@ -103,7 +103,7 @@ def resolve_config(saved: Mapping[str, Any] | None) -> config_lib.SearchConfig:
 
 def enable_compilation_cache() -> None:
   """Keeps compiled programs on disk, so that a second run starts at once."""
-  folder = flags.FLAGS["compilation_cache_dir"].value
+  folder = flags.FLAGS.compilation_cache_dir
   if folder:
     jax.config.update("jax_compilation_cache_dir", os.path.expanduser(folder))
     jax.config.update("jax_persistent_cache_min_compile_time_secs", 0.3)
@@ -117,7 +117,7 @@ def open_workdir(experiment: str) -> tuple[pathlib.Path, dict[str, Any] | None]:
     InputError: if the folder is in use and `--resume` is not given, or cannot
       be made.
   """
-  resume, given = flags.FLAGS["resume"].value, flags.FLAGS["workdir"].value
+  resume, given = flags.FLAGS.resume, flags.FLAGS.workdir
   if resume and not given:
     raise types.InputError("--resume needs --workdir, the run's folder.")
   stamp = datetime.datetime.now().strftime("%Y%m%d-%H%M%S")
@@ -156,7 +156,7 @@ def open_workdir(experiment: str) -> tuple[pathlib.Path, dict[str, Any] | None]:
 
 def data_dir() -> str | None:
   """`--data_dir`."""
-  return flags.FLAGS["data_dir"].value
+  return flags.FLAGS.data_dir
 
 
 def resolve_dataset(saved: Mapping[str, Any] | None) -> str:
@@ -186,7 +186,7 @@ def write_config(
   packages = ("enas_jax", "jax", "jaxlib", "flax", "optax", "orbax-checkpoint")
   record = {
     "experiment": experiment,
-    "preset": flags.FLAGS["preset"].value,
+    "preset": flags.FLAGS.preset,
     "dataset": dataset,
     "config": config.to_dict(),
     "seed": config.run.seed,

@@ -1,0 +1,252 @@
+"""Times one search step, traced and compiled for one architecture alone.
+
+  python -m experiments.benchmark --space=recurrent --json
+
+Times are medians of repetitions that take turns over several architectures,
+after compilation, with random tokens. `traced_over_static` compares the step
+that serves every architecture with the same step compiled for one alone, which
+holds only that child's weights. Without `--preset` the sizes are the paper's
+but for 200 hidden units. The compilation cache is off.
+"""
+
+import json
+import resource
+import time
+from collections.abc import Callable
+from typing import Any
+
+import jax
+import numpy as np
+from absl import flags
+from jax import lax
+
+from enas_jax import config as config_lib
+from enas_jax import controller as controller_lib
+from enas_jax import evaluate, language_model, phases, policies, types
+from enas_jax.spaces import decisions
+from experiments import _cli
+
+_HIDDEN_SIZE = 200
+_COMPILED = "/jax/core/compile/backend_compile_duration"
+
+
+class _ChildAlone(language_model.LanguageModel):
+  """The same task where omega is one child's own weights."""
+
+  def child_params(self, omega: types.Omega, arc: Any) -> types.Omega:
+    return omega
+
+  def add_to_child(
+    self, omega: types.Omega, arc: Any, update: types.Omega
+  ) -> types.Omega:
+    return jax.tree.map(lambda w, u: w + u, omega, update)
+
+
+class _Compilations:
+  """Counts programs that XLA compiles and the seconds it takes."""
+
+  def __init__(self) -> None:
+    self.count, self.seconds = 0, 0.0
+    jax.monitoring.register_event_duration_secs_listener(self._note)
+
+  def _note(self, event: str, duration_secs: float, **_: str | int) -> None:
+    if event == _COMPILED:
+      self.count += 1
+      self.seconds += duration_secs
+
+
+def main() -> None:
+  """Runs the benchmark that the flags ask for and prints it."""
+  values = flags.FLAGS
+  config = _cli.resolve_config(None)
+  if not values["preset"].present and values.hidden_size is None:
+    config = config_lib.override(config, "child", hidden_size=_HIDDEN_SIZE)
+  bench = _Bench(config, values.vocabulary_size)
+  steps, count = values.steps, values.num_arcs
+  record = {
+    "space": values.space,
+    "preset": values.preset,
+    "config": config.to_dict(),
+    **bench.omega(count, steps),
+    **bench.compilations(values.compilation_arcs),
+    **bench.theta(steps),
+    "peak_rss_mb": _peak_rss_mb(),
+    "device": _cli.device_name(),
+  }
+  if values.json:
+    print(json.dumps(record))
+    return
+  record.pop("config")
+  for name, value in record.items():
+    print(
+      f"{name:20} {value:.4g}"
+      if isinstance(value, float)
+      else f"{name:20} {value}"
+    )
+
+
+class _Bench:
+  """The compiled steps of one configuration, on random tokens."""
+
+  def __init__(
+    self, config: config_lib.SearchConfig, vocabulary_size: int
+  ) -> None:
+    self.config, self.compiled = config, _Compilations()
+    self.task = language_model.LanguageModel(config, vocabulary_size)
+    self.alone = _ChildAlone(config, vocabulary_size)
+    self.controller = controller_lib.Controller(
+      self.task.space, config.controller
+    )
+    self.windows = 8
+    data = config.data
+    count = data.batch_size * (self.windows * data.bptt_length + 1)
+    tokens = np.random.default_rng(0).integers(
+      vocabulary_size, size=count, dtype=np.int32
+    )
+    self.tokens = self.task.prepare(tokens, "train")
+    self.state = self._fresh()
+
+  def _fresh(self) -> phases.SearchState:
+    return phases.init_state(
+      self.config, self.task, self.controller, self.windows
+    )
+
+  def _arcs(self, count: int) -> list[Any]:
+    space = self.task.space
+    propose = evaluate.make_propose(policies.UniformPolicy(space))
+    arcs = propose(self.state.theta, jax.random.key(1), count)
+    return [space.validate(evaluate.nth(arcs, i)) for i in range(count)]
+
+  def omega(self, count: int, rounds: int) -> dict[str, Any]:
+    """The omega step: traced against static, taking turns."""
+    arcs = self._arcs(count)
+    traced = jax.jit(
+      phases.make_arcs_step(self.config, self.task, self.windows),
+      donate_argnums=0,
+    )
+    runs: list[tuple[_Timed, _Timed]] = []
+    before, begin = self.compiled.seconds, time.perf_counter()
+    shared = _Timed(traced, self._fresh())
+    shared(self.tokens, decisions.as_arrays(arcs[0]))
+    first = time.perf_counter() - begin
+    compile_seconds = self.compiled.seconds - before
+    for arc in arcs:
+      alone = _Timed(*self._static(arc))
+      alone(self.tokens)
+      runs.append((shared, alone))
+    times: list[tuple[float, float]] = []
+    for _ in range(rounds):
+      for arc, (one, other) in zip(arcs, runs, strict=True):
+        times.append(
+          (one(self.tokens, decisions.as_arrays(arc)), other(self.tokens))
+        )
+    both = np.asarray(times)
+    return {
+      "traced_seconds": float(np.median(both[:, 0])),
+      "static_seconds": float(np.median(both[:, 1])),
+      "traced_over_static": float(np.median(both[:, 0] / both[:, 1])),
+      "compile_seconds": compile_seconds,
+      "first_call_seconds": first,
+      "arcs": count,
+      "rounds": rounds,
+    }
+
+  def _static(self, arc: Any) -> tuple[Callable[..., Any], phases.SearchState]:
+    step = phases.make_arcs_step(self.config, self.alone, self.windows)
+    fresh = self._fresh()
+    child = jax.jit(lambda omega: self.task.child_params(omega, arc))
+    state = fresh.replace(omega=child(fresh.omega))
+    compiled = jax.jit(
+      lambda state, tokens: step(state, tokens, arc), donate_argnums=0
+    )
+    return compiled, state
+
+  def compilations(self, count: int) -> dict[str, Any]:
+    """Programs compiled while `count` architectures go through each phase."""
+    omega_step = jax.jit(
+      phases.make_arcs_step(self.config, self.task, self.windows),
+      donate_argnums=0,
+    )
+    theta_step = phases.make_theta_step(self.config, self.task, self.controller)
+    arcs = [decisions.as_arrays(arc) for arc in self._arcs(count)]
+    state = self._fresh()
+    before = self.compiled.count
+    for arc in arcs:
+      state, _ = omega_step(state, self.tokens, arc)
+    omega_count = self.compiled.count - before
+    before = self.compiled.count
+    for _ in range(count):
+      state, found = theta_step(state, self.tokens)
+    jax.block_until_ready(found)
+    return {
+      "compilation_arcs": count,
+      "omega_compilations": omega_count,
+      "theta_compilations": self.compiled.count - before,
+    }
+
+  def theta(self, rounds: int) -> dict[str, Any]:
+    """The theta step in a loop on the host, against one fused loop.
+
+    What the loop on the host takes longer is the host's share.
+    """
+    step = phases.make_theta_step(self.config, self.task, self.controller)
+    length = 10
+
+    def fused(state: phases.SearchState, tokens: Any) -> Any:
+      return lax.scan(lambda s, _: step(s, tokens), state, None, length=length)
+
+    def looped(state: phases.SearchState, tokens: Any) -> Any:
+      for _ in range(length):
+        state, found = step(state, tokens)
+      return state, found
+
+    runs = [
+      _Timed(jax.jit(fused, donate_argnums=0), self._fresh()),
+      _Timed(looped, self._fresh()),
+    ]
+    for run in runs:
+      run(self.tokens)
+    times = np.asarray(
+      [[run(self.tokens) for run in runs] for _ in range(rounds)]
+    )
+    share = 1.0 - np.median(times[:, 0] / times[:, 1])
+    return {
+      "theta_seconds": float(np.median(times[:, 1])) / length,
+      "theta_host_share": float(max(share, 0.0)),
+    }
+
+
+class _Timed:
+  """A step that keeps its own state; a call returns its seconds."""
+
+  def __init__(
+    self, step: Callable[..., Any], state: phases.SearchState
+  ) -> None:
+    self._step, self._state = step, state
+
+  def __call__(self, *args: Any) -> float:
+    begin = time.perf_counter()
+    self._state, found = self._step(self._state, *args)
+    jax.block_until_ready(found)
+    return time.perf_counter() - begin
+
+
+def _peak_rss_mb() -> float:
+  """Peak memory of this process, as Linux counts it."""
+  return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024.0
+
+
+if __name__ == "__main__":
+  flags.DEFINE_enum(
+    "preset", "paper", config_lib.PRESETS, "which numbers to start from"
+  )
+  flags.DEFINE_enum("space", "recurrent", ["recurrent"], "the search space")
+  flags.DEFINE_integer("num_arcs", 5, "architectures that take turns", 1)
+  flags.DEFINE_integer("steps", 5, "timed repetitions of each", 1)
+  flags.DEFINE_integer(
+    "compilation_arcs", 50, "architectures to count compilations over", 1
+  )
+  flags.DEFINE_integer("vocabulary_size", 10000, "words, V", 2)
+  flags.DEFINE_boolean("json", False, "print one JSON object")
+  _cli.define_config_flags(config_lib.preset("paper"))
+  _cli.run(main)
