@@ -1,0 +1,421 @@
+import json
+import pathlib
+import re
+import shutil
+
+import jax
+import numpy as np
+import pytest
+
+from enas_jax import config as config_lib
+from enas_jax import controller as controller_lib
+from enas_jax import released, types
+from enas_jax.supergraph import recurrent as supergraph
+from tests.golden import checker, vectors
+
+FOLDER = pathlib.Path(__file__).parent / "golden"
+STEMS = [
+  f"ptb_{kind}_N{nodes}"
+  for kind in ("controller", "child_search", "child_fixed")
+  for nodes in (4, 12)
+]
+FORWARD = {"logits", "loss", "all_s", "final_state"}
+
+
+def read(stem: str) -> vectors.Vectors:
+  return vectors.read(FOLDER / f"{stem}.npz")
+
+
+def copy(stem: str, folder: pathlib.Path) -> pathlib.Path:
+  """Copies a case's main file and description; returns the main file."""
+  for ending in ("npz", "json"):
+    target = folder / f"{stem}.{ending}"
+    target.write_bytes((FOLDER / target.name).read_bytes())
+  return folder / f"{stem}.npz"
+
+
+def change(path: pathlib.Path, **arrays: np.ndarray) -> None:
+  """Replaces arrays of a file; `__` in a name stands for a slash."""
+  with np.load(path) as file:
+    held = {name: file[name] for name in file.files}
+  held |= {name.replace("__", "/"): array for name, array in arrays.items()}
+  np.savez(path, **held)
+
+
+def describe(path: pathlib.Path, **fields: object) -> None:
+  """Replaces fields of a case's description, or of its configuration."""
+  described = path.with_suffix(".json")
+  record = json.loads(described.read_text())
+  for name, value in fields.items():
+    (record if name in record else record["config"])[name] = value
+  described.write_text(json.dumps(record))
+
+
+def expected(stem: str) -> set[str]:
+  """Every output that a case must compare."""
+  variables = {
+    name
+    for name, _ in json.loads((FOLDER / f"{stem}.json").read_text())[
+      "variables"
+    ]
+  }
+  if "controller" in stem:
+    plain = {"neg_log_probs", "neg_log_prob", "entropy", "ppl"}
+    grads = {f"grad_nlp/{name}" for name in variables}
+    return plain | grads | {"grad_neg_log_prob"}
+  outputs, once = set(FORWARD), {"grad_norm", "lr"}
+  if "search" in stem:
+    outputs |= {"train_loss", "l2_reg_loss"}
+    once |= {"train_grad_norm", "train_lr", "train_logits_minus_eval_max"}
+  twice = outputs | {
+    f"{kind}/{name}" for kind in ("grad", "delta") for name in variables
+  }
+  return once | twice | {f"static/{name}" for name in twice}
+
+
+class TestReleasedVectors:
+  def test_every_file_of_the_folder_is_known(self) -> None:
+    found = {vectors.main_file(str(f)).stem for f in FOLDER.glob("*.npz")}
+    assert found == set(STEMS)
+
+  @pytest.mark.parametrize("stem", STEMS)
+  def test_agrees(self, stem: str, capsys: pytest.CaptureFixture[str]) -> None:
+    assert checker.main([str(FOLDER / f"{stem}.npz")]) == 0
+    lines = capsys.readouterr().out.splitlines()
+    compared = [line for line in lines if line.endswith(("OK", "FAIL"))]
+    for line in compared:
+      assert re.fullmatch(
+        rf"{stem}  \S+ +(largest error|relative norm) \S+"
+        r"  tolerance 1\.00e-0[34]  OK",
+        line,
+      )
+    names = [line.split()[1] for line in compared]
+    assert len(set(names)) == len(names)
+    assert set(names) == expected(stem)
+    rest = "\n".join(line for line in lines if line not in compared)
+    assert "not compared" not in rest
+    assert "not in the files" not in rest
+
+  def test_a_companion_means_its_main_file(self) -> None:
+    for name in ("a/b.npz", "a/b.grads.npz", "a/b.f64.npz"):
+      assert vectors.main_file(name) == pathlib.Path("a/b.npz")
+
+
+class TestDisagreement:
+  def test_a_perturbed_controller_fails(
+    self, tmp_path: pathlib.Path, capsys: pytest.CaptureFixture[str]
+  ) -> None:
+    path = copy("ptb_controller_N4", tmp_path)
+    with np.load(path) as file:
+      weights = file["var/controller/lstm/w"]
+    weights[3, 5] += 1.0
+    change(path, var__controller__lstm__w=weights)
+    assert checker.main([str(path)]) == 1
+    assert "FAIL" in capsys.readouterr().out
+
+  def test_operations_in_another_order_fail(
+    self, tmp_path: pathlib.Path, capsys: pytest.CaptureFixture[str]
+  ) -> None:
+    # A search graph with the matrices of sigmoid and identity exchanged, and
+    # no companion.
+    path = copy("ptb_child_search_N4", tmp_path)
+    name = "var/child/rnn_cell/layer_1/w"
+    with np.load(path) as file:
+      held = {n: file[n] for n in file.files if n != "grad_arc"}
+    held[name] = held[name][[0, 1, 3, 2]]
+    np.savez(path, **held)
+    assert checker.main([str(path)]) == 1
+    out = capsys.readouterr().out
+    assert re.search("  logits .* FAIL\n", out)
+    assert "no ptb_child_search_N4.grads.npz" in out
+
+  def test_a_wrong_golden_gradient_fails(self) -> None:
+    loaded = read("ptb_child_fixed_N4")
+    assert loaded.grads is not None
+    name = "language_model/embedding/w"
+    golden = loaded.grads.take(f"grad/{name}")
+    variables = loaded.grads.take_all("grad/")
+    checks = vectors.Checks(loaded)
+    for factor, ok in ((1.0009, True), (1.0011, False)):
+      ours = {**variables, name: golden * factor}
+      checks.tensors(loaded.grads, "grad/", ours)
+      found = {c.name: c for c in checks.done}
+      assert found.pop(f"grad/{name}").ok == ok
+      assert all(c.ok for c in found.values())
+
+
+class TestTolerance:
+  def checks(self, tmp_path: pathlib.Path, **f64: object) -> vectors.Checks:
+    path = tmp_path / "case.npz"
+    np.savez(path, out=np.zeros((2, 3)), zero=np.zeros(4), one=np.ones(4))
+    path.with_suffix(".json").write_text('{"case": "case", "config": {}}')
+    if f64:
+      np.savez(path.with_suffix(".f64.npz"), **f64)
+    return vectors.Checks(vectors.read(path))
+
+  @pytest.mark.parametrize(
+    ("error", "ok"), [(0.99e-4, True), (1.01e-4, False), (np.nan, False)]
+  )
+  def test_outputs(
+    self, tmp_path: pathlib.Path, error: float, ok: bool
+  ) -> None:
+    checks = self.checks(tmp_path)
+    ours = np.zeros((2, 3))
+    ours[1, 2] = error
+    checks.outputs({"out": ours})
+    (done,) = checks.done
+    assert done.ok == ok
+    assert done.error == pytest.approx(error, nan_ok=True)
+
+  def test_outputs_with_the_release_s_own_error(
+    self, tmp_path: pathlib.Path
+  ) -> None:
+    golden = np.zeros((2, 3))
+    golden[0] = 1.0
+    checks = self.checks(
+      tmp_path, out_f64=golden, tf_err_out=np.array([1e-2, 1e-6])
+    )
+    ours = golden.copy()
+    ours[0, 0] += 2.9e-2
+    checks.outputs({"out": ours})
+    assert checks.done[-1].ok
+    assert checks.done[-1].tolerance == pytest.approx(3e-2)
+    # The second architecture is held to 1e-4; its error is the one told.
+    ours[1, 0] = 1e-3
+    checks.outputs({"out": ours})
+    assert not checks.done[-1].ok
+    assert checks.done[-1].error == pytest.approx(1e-3)
+    assert checks.done[-1].tolerance == pytest.approx(1e-4)
+
+  def test_a_tensor_without_gradient_must_have_none(
+    self, tmp_path: pathlib.Path
+  ) -> None:
+    for zero, ok in ((1e-7, True), (1e-3, False)):
+      checks = self.checks(tmp_path)
+      ours = {"ero": np.full(4, zero)}
+      # The whole gradient is that one tensor of zeros.
+      checks.tensors(checks.vectors.main, "z", ours)
+      assert checks.done[-1].ok == ok
+
+  def test_what_was_not_compared_is_told(self, tmp_path: pathlib.Path) -> None:
+    checks = self.checks(tmp_path)
+    checks.outputs({"out": np.zeros((2, 3)), "other": np.zeros(2)})
+    assert checker.notes(checks) == [
+      "no case.grads.npz: nothing of it is compared",
+      "no case.f64.npz: nothing of it is compared",
+      "not in the files: other",
+      "not compared, of case.npz: zero, one",
+    ]
+
+
+def refused(
+  capsys: pytest.CaptureFixture[str], pattern: str, *names: object
+) -> None:
+  """The checker exits with 2 and one `error:` line that matches."""
+  assert checker.main([str(name) for name in names]) == 2
+  captured = capsys.readouterr()
+  assert captured.out == ""
+  assert re.fullmatch(f"error: .*{pattern}.*\n", captured.err)
+
+
+class TestBadInput:
+  def test_no_file(self, capsys: pytest.CaptureFixture[str]) -> None:
+    refused(capsys, "name at least one")
+
+  def test_missing(
+    self, tmp_path: pathlib.Path, capsys: pytest.CaptureFixture[str]
+  ) -> None:
+    refused(capsys, "there is no file .*a.npz", tmp_path / "a.npz")
+    refused(capsys, "there is no file .*a.npz", tmp_path / "a.grads.npz")
+    # A name that is wrong is told before the others are run.
+    good = FOLDER / "ptb_controller_N4.npz"
+    refused(capsys, "there is no file .*a.npz", good, tmp_path / "a.npz")
+
+  def test_not_npz(
+    self, tmp_path: pathlib.Path, capsys: pytest.CaptureFixture[str]
+  ) -> None:
+    (tmp_path / "text.npz").write_text("hello")
+    (tmp_path / "empty.npz").write_bytes(b"")
+    whole = (FOLDER / "ptb_child_fixed_N4.npz").read_bytes()
+    (tmp_path / "cut.npz").write_bytes(whole[: len(whole) // 2])
+    with (tmp_path / "array.npz").open("wb") as file:
+      np.save(file, np.zeros(3))
+    for name in ("text", "empty", "cut", "array"):
+      refused(capsys, "is not an .npz file", tmp_path / f"{name}.npz")
+    refused(capsys, "is not an .npz file", FOLDER / "ptb_controller_N4.json")
+    refused(capsys, "is not an .npz file", tmp_path)
+
+  def test_description(
+    self, tmp_path: pathlib.Path, capsys: pytest.CaptureFixture[str]
+  ) -> None:
+    path = copy("ptb_controller_N4", tmp_path)
+    described = path.with_suffix(".json")
+    for text, pattern in (
+      ("{", "is not JSON"),
+      ("[]", "JSON object"),
+      ('{"case": 3}', "string `case`"),
+    ):
+      described.write_text(text)
+      refused(capsys, pattern, path)
+    described.unlink()
+    refused(capsys, "there is no file .*json", path)
+
+  def test_unknown_case(
+    self, tmp_path: pathlib.Path, capsys: pytest.CaptureFixture[str]
+  ) -> None:
+    path = copy("ptb_controller_N4", tmp_path)
+    describe(path, case="ptb_other")
+    known = ", ".join(re.escape(f"{prefix}*") for prefix in checker.CASES)
+    refused(capsys, f"'ptb_other' is unknown; known are {known}", path)
+
+  @pytest.mark.parametrize(
+    ("field", "value", "pattern"),
+    [
+      ("N", 3, "layer_4/w.*num_nodes"),
+      ("N", 5, "lack.*layer_5/w"),
+      ("N", "4", "config.N must be a number"),
+      ("N", 4.5, "config.N must be a positive integer"),
+      ("hidden", 16, "must have the shape"),
+      ("vocab", 99, "100 rows"),
+      ("bptt", 0, "config.bptt must be a positive integer"),
+      ("grad_bound", None, "config.grad_bound must be a number"),
+      ("grad_bound", -1.0, "clip_norm must be positive"),
+      ("all_drop", 0.5, "all_drop must be 0"),
+    ],
+  )
+  def test_configuration(
+    self,
+    tmp_path: pathlib.Path,
+    capsys: pytest.CaptureFixture[str],
+    field: str,
+    value: object,
+    pattern: str,
+  ) -> None:
+    path = copy("ptb_child_search_N4", tmp_path)
+    describe(path, **{field: value})
+    refused(capsys, pattern, path)
+
+  @pytest.mark.parametrize(
+    ("arrays", "pattern"),
+    [
+      ({"x": np.full((6, 10), 100)}, r"x must be integers in \[0, 100\)"),
+      ({"y": np.zeros((6, 9), int)}, r"y must have the shape \[6, 10\]"),
+      ({"init_state": np.zeros((6, 8))}, "init_state must have the shape"),
+      ({"arcs": np.full((2, 8), 9)}, r"must be in \[0, 1\)"),
+      ({"arcs": np.zeros((2, 6), int)}, "has 8 tokens"),
+      ({"arcs": np.zeros((2, 8))}, "arcs must be integers"),
+      ({"x": np.zeros(3, int)}, "x must have 2 axes"),
+    ],
+  )
+  def test_arrays(
+    self,
+    tmp_path: pathlib.Path,
+    capsys: pytest.CaptureFixture[str],
+    arrays: dict[str, np.ndarray],
+    pattern: str,
+  ) -> None:
+    path = copy("ptb_child_fixed_N4", tmp_path)
+    change(path, **arrays)
+    refused(capsys, pattern, path)
+
+  def test_companion(
+    self, tmp_path: pathlib.Path, capsys: pytest.CaptureFixture[str]
+  ) -> None:
+    path = copy("ptb_child_fixed_N4", tmp_path)
+    companion = path.with_suffix(".grads.npz")
+    companion.write_text("hello")
+    refused(capsys, "grads.npz is not an .npz file", path)
+    shutil.copy(FOLDER / companion.name, companion)
+
+
+def released_config() -> config_lib.SearchConfig:
+  config = config_lib.override(
+    config_lib.preset("released"), "child", num_nodes=3, hidden_size=2
+  )
+  return config_lib.override(config, "controller", hidden_size=3)
+
+
+class TestReleased:
+  def test_theta_round_trip(self) -> None:
+    config = released_config()
+    space = config.child.space()
+    shapes = jax.eval_shape(
+      controller_lib.Controller(space, config.controller).init,
+      jax.random.key(0),
+    )
+    rng = np.random.default_rng(0)
+    theta = {
+      name: rng.random(leaf.shape, np.float32) for name, leaf in shapes.items()
+    }
+    named = released.theta_to_released(theta)
+    # Sigmoid and identity have exchanged numbers.
+    np.testing.assert_array_equal(
+      named["controller/embedding/w"],
+      theta["op_embedding"][np.array([0, 1, 3, 2])],
+    )
+    back = released.theta_from_released(named, space, config.controller)
+    jax.tree.map(np.testing.assert_array_equal, theta, back)
+
+  def test_omega_round_trip(self) -> None:
+    config = released_config().child
+    omega = supergraph.init(jax.random.key(0), config, vocabulary_size=5)
+    named = released.omega_to_released(omega)
+    # Node 3 reads node 1 by identity: 2 for us, 3 in the release.
+    np.testing.assert_array_equal(
+      named["child/rnn_cell/layer_3/w"][3, 1],
+      omega["w_edge"][2, supergraph.edge_index(3, 1)],
+    )
+    np.testing.assert_array_equal(
+      named["child/rnn_cell/w_prev"][2:], omega["w_h"]
+    )
+    stored = {f"var/{name}": array for name, array in named.items()}
+    for variables in (named, stored):
+      back = released.omega_from_released(variables, config)
+      jax.tree.map(np.testing.assert_array_equal, omega, back)
+
+  def test_child_round_trip(self) -> None:
+    loaded = read("ptb_child_fixed_N4")
+    variables = loaded.main.take_all("var/")
+    config = config_lib.override(
+      released_config(), "child", num_nodes=4, hidden_size=32
+    ).child
+    named = released.child_to_released(
+      released.child_from_released(variables, config)
+    )
+    assert named.keys() == variables.keys()
+    for name, array in named.items():
+      np.testing.assert_array_equal(array, variables[name])
+
+  def test_errors(self) -> None:
+    config = released_config()
+    child = config.child
+    omega = supergraph.init(jax.random.key(0), child, vocabulary_size=5)
+    named = released.omega_to_released(omega)
+
+    def fails(pattern: str, variables: object, cell: object) -> None:
+      with pytest.raises(types.InputError, match=pattern) as caught:
+        released.omega_from_released(variables, cell)  # type: ignore
+      assert "\n" not in str(caught.value)
+
+    name = "child/rnn_cell/layer_2/w"
+    without = {n: a for n, a in named.items() if n != name}
+    fails(f"lack the variable '{name}'", without, child)
+    fails(
+      r"'child/rnn_cell/layer_2/w' must have the shape \[4, 2, 2, 4\], got",
+      {**named, name: named[name][:3]},
+      child,
+    )
+    fails("must be of floats", {**named, name: named[name].astype(int)}, child)
+    bigger = {**named, "child/rnn_cell/layer_4/w": named[name]}
+    fails("layer_4/w', which a cell of 3 nodes has not", bigger, child)
+    for part, changes in (
+      ("first_node must be tanh", {"first_node": "sampled"}),
+      ("weights_per_op must be true", {"weights_per_op": False}),
+      ("batch_norm must be false", {"batch_norm": True}),
+    ):
+      other = config_lib.override(config, "child", **changes).child
+      fails(part, named, other)
+
+    untied = config_lib.override(config, "controller", tied_ops=False)
+    with pytest.raises(types.InputError, match="tied_ops must be true"):
+      released.theta_from_released({}, child.space(), untied.controller)
