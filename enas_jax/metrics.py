@@ -41,7 +41,7 @@ class MetricWriter:
     with self.path.open("a") as file:
       file.write(json.dumps(clean) + "\n")
     for name, value in row.items():
-      if "/" in name and isinstance(value, float):
+      if "/" in name and math.isfinite(value):
         self._events.add_scalar(name, value, row_position(row))
     self._events.flush()
 

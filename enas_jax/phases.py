@@ -229,7 +229,7 @@ def _update_child(
   metrics = {
     "loss": loss,
     "nats": nats,
-    "grad_norm": optax.global_norm(grads),
+    "grad_norm": optax.tree.norm(grads),
   }
   return omega, omega_opt, metrics, carry
 
@@ -276,7 +276,7 @@ def _update_all(
   metrics = {
     "loss": loss,
     "nats": nats,
-    "grad_norm": optax.global_norm(grads),
+    "grad_norm": optax.tree.norm(grads),
   }
   return omega, omega_opt, metrics, carry
 

@@ -113,9 +113,11 @@ def enable_compilation_cache() -> None:
 def open_workdir(experiment: str) -> tuple[pathlib.Path, dict[str, Any] | None]:
   """The run's folder, and the `config.json` in it if the run is resumed.
 
+  The folder is not made yet: a run that is refused leaves none behind.
+
   Raises:
-    InputError: if the folder is in use and `--resume` is not given, or cannot
-      be made.
+    InputError: if the folder is in use and `--resume` is not given, or holds
+      something else than a run of this experiment.
   """
   resume, given = flags.FLAGS.resume, flags.FLAGS.workdir
   if resume and not given:
@@ -123,12 +125,9 @@ def open_workdir(experiment: str) -> tuple[pathlib.Path, dict[str, Any] | None]:
   stamp = datetime.datetime.now().strftime("%Y%m%d-%H%M%S")
   workdir = pathlib.Path(given or f"runs/{experiment}-{stamp}").expanduser()
   try:
-    workdir.mkdir(parents=True, exist_ok=True)
-    used = any(workdir.iterdir())
+    used = workdir.exists() and any(workdir.iterdir())
   except OSError as error:
-    raise types.InputError(
-      f"--workdir={workdir} cannot be used: {error.strerror}."
-    ) from None
+    raise _unusable(workdir, error) from None
   if used and not resume:
     raise types.InputError(
       f"--workdir={workdir} is not empty; give --resume to continue the run in"
@@ -182,7 +181,11 @@ def write_config(
   config: config_lib.SearchConfig,
   dataset: str,
 ) -> None:
-  """Writes `config.json`: what was run, with what, on what."""
+  """Makes the folder and writes `config.json`: what was run, on what.
+
+  Raises:
+    InputError: if the folder cannot be written to.
+  """
   packages = ("enas_jax", "jax", "jaxlib", "flax", "optax", "orbax-checkpoint")
   record = {
     "experiment": experiment,
@@ -198,7 +201,18 @@ def write_config(
     "commit": _commit(),
   }
   text = json.dumps(record, indent=2) + "\n"
-  metrics.write_whole(workdir / "config.json", text)
+  try:
+    workdir.mkdir(parents=True, exist_ok=True)
+    metrics.write_whole(workdir / "config.json", text)
+  except OSError as error:
+    raise _unusable(workdir, error) from None
+
+
+def _unusable(workdir: pathlib.Path, error: OSError) -> types.InputError:
+  return types.InputError(
+    f"--workdir={workdir} cannot be used: {error.strerror}; give another"
+    " folder."
+  )
 
 
 def device_name() -> str:

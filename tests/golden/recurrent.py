@@ -266,7 +266,7 @@ class _Run:
     return {
       "grad": jax.grad(nats_of)(weights),
       "delta": jax.tree.map(jnp.subtract, after, weights),
-      "grad_norm": optax.global_norm(grads),
+      "grad_norm": optax.tree.norm(grads),
       "lr": jnp.float32(optimizers.omega_learning_rate(omega, 1)(0)),
     }
 

@@ -1,0 +1,156 @@
+"""The command line as a user meets it: output, folders, exit status."""
+
+import json
+import os
+import pathlib
+import signal
+import subprocess
+import sys
+import tempfile
+import time
+from xml.etree import ElementTree
+
+from absl.testing import absltest, parameterized
+
+from tests import tiny
+
+ROOT = pathlib.Path(__file__).resolve().parent.parent
+
+
+def command(*flags):
+  return [sys.executable, "-m", "experiments.ptb_search", *flags]
+
+
+def run(*flags, cwd=ROOT):
+  env = {**os.environ, "PYTHONPATH": str(ROOT)}
+  return subprocess.run(
+    command(*flags), capture_output=True, text=True, cwd=cwd, env=env
+  )
+
+
+class CommandLineTest(parameterized.TestCase):
+  @classmethod
+  def setUpClass(cls):
+    super().setUpClass()
+    cls.folder = pathlib.Path(tempfile.mkdtemp())
+    cls.data = f"--dataset={tiny.write_corpus(cls.folder)}"
+    cls.workdir = cls.folder / "run"
+    cls.flags = [
+      *tiny.command_flags(),
+      cls.data,
+      f"--workdir={cls.workdir}",
+      f"--compilation_cache_dir={os.environ['JAX_COMPILATION_CACHE_DIR']}",
+    ]
+    cls.first = run(*cls.flags)
+
+  def assert_refused(self, found, message):
+    self.assertEqual(found.returncode, 2, found.stderr)
+    self.assertRegex(found.stderr, message)
+    lines = found.stderr.strip().splitlines()
+    self.assertLen(lines, 1, found.stderr)
+    self.assertStartsWith(lines[0], "error: ")
+
+  def test_a_run_prints_and_draws_the_cell(self):
+    self.assertEqual(self.first.returncode, 0, self.first.stderr)
+    self.assertEqual(self.first.stderr, "")
+    self.assertIn("1,334 / 334 / 334 tokens", self.first.stdout)
+    arc = json.loads((self.workdir / "arc.json").read_text())
+    self.assertIn(f"tokens: {arc['tokens']}", self.first.stdout)
+    self.assertIn(f"h1 = {arc['ops'][0]}(x_t, h_(t-1))", self.first.stdout)
+    ElementTree.parse(self.workdir / "arc.svg")
+    self.assertIn("<svg", (self.workdir / "report.html").read_text())
+    saved = json.loads((self.workdir / "config.json").read_text())
+    self.assertEqual(saved["config"]["child"]["num_nodes"], 3)
+    self.assertEqual(saved["config"]["omega"]["steps"], 6)
+    self.assertEqual(saved["seed"], 0)
+    self.assertTrue(list((self.workdir / "tensorboard").iterdir()))
+
+  def test_a_used_folder_is_refused_and_untouched(self):
+    before = (self.workdir / "metrics.jsonl").read_text()
+    self.assert_refused(run(*self.flags), "is not empty; give --resume")
+    self.assertEqual((self.workdir / "metrics.jsonl").read_text(), before)
+
+  def test_resume_of_a_finished_run_says_so(self):
+    found = run(f"--workdir={self.workdir}", "--resume")
+    self.assertEqual(found.returncode, 0, found.stderr)
+    self.assertIn("the run is finished", found.stdout)
+
+  def test_resume_refuses_other_numbers(self):
+    found = run(f"--workdir={self.workdir}", "--resume", "--num_nodes=5")
+    self.assert_refused(found, "--num_nodes is 5, but the run .* has 3")
+    found = run(
+      f"--workdir={self.workdir}", "--resume", "--dataset=python_docs"
+    )
+    self.assert_refused(found, "--dataset is python_docs, but the run")
+
+  @parameterized.parameters(
+    (["--num_nods=3"], "Unknown command line flag 'num_nods'"),
+    (["--num_nodes=three"], "num_nodes.*three"),
+    (["--preset=huge"], "preset.*huge"),
+    (["--drop_x=1.5"], r"drop_x must be in \[0, 1\), got 1\.5"),
+    (["stray"], "unexpected argument 'stray'"),
+    (["--resume"], "--resume needs --workdir"),
+    (["--dataset=imdb"], "imdb"),
+    (["--dataset=text:/no/such/folder"], "/no/such/folder"),
+    (["--batch_size=400"], "batch"),
+    (["--workdir=/dev/null"], "/dev/null cannot be used: Not a directory"),
+    (["--workdir=/dev/null/run"], "/dev/null/run cannot be used"),
+  )
+  def test_bad_input_is_one_line_and_status_2(self, flags, message):
+    data = [] if any("--dataset" in f for f in flags) else [self.data]
+    with tempfile.TemporaryDirectory() as folder:
+      workdir = pathlib.Path(folder) / "new"
+      found = run(
+        "--preset=smoke",
+        *data,
+        *([] if "--resume" in flags else [f"--workdir={workdir}"]),
+        *flags,
+      )
+      self.assert_refused(found, message)
+      # A refused run leaves no folder that would be in the next one's way.
+      self.assertFalse(workdir.exists())
+
+  def test_missing_corpus_says_where_and_what_else(self):
+    with tempfile.TemporaryDirectory() as folder:
+      found = run(f"--data_dir={folder}")
+      self.assert_refused(found, "python_docs")
+      self.assertIn(folder, found.stderr)
+
+  def test_a_folder_that_holds_no_run(self):
+    with tempfile.TemporaryDirectory() as folder:
+      (pathlib.Path(folder) / "thesis.tex").write_text("x")
+      found = run(*tiny.command_flags(), self.data, f"--workdir={folder}")
+      self.assert_refused(found, "is not empty")
+      found = run(self.data, f"--workdir={folder}", "--resume")
+      self.assert_refused(found, "holds no run")
+
+  @parameterized.parameters((signal.SIGTERM, 143), (signal.SIGINT, 130))
+  def test_a_signal_saves_and_the_run_goes_on(self, signum, status):
+    flags = [
+      f.replace(str(self.workdir), str(self.folder / f"stop{status}"))
+      for f in self.flags
+    ] + ["--num_epochs=40"]
+    env = {**os.environ, "PYTHONPATH": str(ROOT)}
+    with subprocess.Popen(
+      command(*flags),
+      stdout=subprocess.PIPE,
+      stderr=subprocess.PIPE,
+      text=True,
+      cwd=ROOT,
+      env=env,
+    ) as process:
+      for line in process.stdout:
+        if line.startswith("epoch 2"):
+          break
+      process.send_signal(signum)
+      _, errors = process.communicate(timeout=120)
+    self.assertEqual(process.returncode, status, errors)
+    time.sleep(0.1)
+    found = run(*flags, "--resume", "--num_epochs=3")
+    self.assertEqual(found.returncode, 0, found.stderr)
+    self.assertIn("resuming after", found.stdout)
+    self.assertIn("tokens:", found.stdout)
+
+
+if __name__ == "__main__":
+  absltest.main()

@@ -1,0 +1,98 @@
+"""Presets against the paper's and the release's numbers; refusals."""
+
+import dataclasses
+
+from absl.testing import absltest, parameterized
+
+from enas_jax import config as config_lib
+from enas_jax import types
+
+
+class PresetTest(parameterized.TestCase):
+  def test_paper(self):
+    config = config_lib.preset("paper")
+    self.assertEqual(config.child.num_nodes, 12)
+    self.assertEqual(config.child.init_range, 0.025)
+    self.assertTrue(config.child.batch_norm)
+    self.assertEqual(config.child.output, "loose_ends")
+    self.assertEqual(
+      (config.data.batch_size, config.data.bptt_length), (64, 35)
+    )
+    self.assertEqual(config.controller.hidden_size, 100)
+    self.assertEqual(config.controller.temperature, 5.0)
+    self.assertEqual(config.controller.tanh_constant, 2.5)
+    self.assertEqual(config.controller.init_range, 0.1)
+    self.assertEqual(config.omega.learning_rate, 20.0)
+    self.assertEqual(config.omega.decay_rate, 0.96)
+    self.assertEqual(config.omega.decay_start_epoch, 15)
+    self.assertEqual(config.omega.clip_norm, 0.25)
+    self.assertEqual(config.omega.l2_weight, 1e-7)
+    self.assertEqual(config.omega.num_arcs, 1)
+    self.assertEqual(config.omega.steps, 0)
+    self.assertEqual(config.theta.steps, 2000)
+    self.assertEqual(config.theta.learning_rate, 0.00035)
+    self.assertEqual(config.theta.entropy_weight, 0.0001)
+    self.assertEqual(config.run.num_epochs, 150)
+
+  def test_released(self):
+    config = config_lib.preset("released")
+    self.assertEqual(config.child.num_nodes, 9)
+    self.assertEqual(config.child.first_node, "tanh")
+    self.assertEqual(config.child.output, "all_nodes")
+    self.assertTrue(config.child.weights_per_op)
+    self.assertFalse(config.child.batch_norm)
+    self.assertEqual(config.data.batch_size, 128)
+    self.assertEqual(config.controller.hidden_size, 64)
+    self.assertEqual(config.controller.tanh_constant, 2.25)
+    self.assertEqual(config.theta.steps * config.theta.num_arcs, 250)
+    self.assertEqual(config.omega.clip_norm, 0.1)
+    self.assertEqual(config.omega.decay_rate, 1.0)
+
+  @parameterized.parameters(*config_lib.PRESETS)
+  def test_every_field_has_a_help_text(self, name):
+    config = config_lib.preset(name)
+    for part in dataclasses.fields(config):
+      for field in dataclasses.fields(getattr(config, part.name)):
+        self.assertNotEmpty(field.metadata["help"])
+
+
+class RefusalTest(parameterized.TestCase):
+  @parameterized.parameters(
+    ("child", {"drop_x": 1.0}, r"drop_x must be in \[0, 1\), got 1\.0"),
+    ("child", {"hidden_size": 0}, "hidden_size must be positive, got 0"),
+    (
+      "child",
+      {"output": "mean"},
+      "output must be one of loose_ends, all_nodes",
+    ),
+    ("child", {"num_nodes": 0}, "num_nodes must be at least 1, got 0"),
+    (
+      "child",
+      {"num_nodes": 1, "output": "all_nodes"},
+      "num_nodes must be at least 2",
+    ),
+    ("data", {"bptt_length": 0}, "bptt_length must be positive"),
+    ("controller", {"temperature": 0.0}, "controller_temperature must be"),
+    ("omega", {"clip_norm": float("nan")}, "omega_clip_norm must be positive"),
+    ("omega", {"steps": -1}, "omega_steps must be zero or positive, got -1"),
+    ("theta", {"baseline_decay": 1.0}, r"theta_baseline_decay must be in"),
+    (
+      "run",
+      {"policy": "evolution"},
+      "policy must be one of controller, random",
+    ),
+    ("run", {"seed": -1}, "seed must be in"),
+  )
+  def test_values_are_checked(self, part, change, message):
+    with self.assertRaisesRegex(types.InputError, message):
+      config_lib.override(config_lib.preset("smoke"), part, **change)
+
+  def test_unknown_preset(self):
+    with self.assertRaisesRegex(
+      types.InputError, "preset must be one of paper, released, small, smoke"
+    ):
+      config_lib.preset("huge")
+
+
+if __name__ == "__main__":
+  absltest.main()

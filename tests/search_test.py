@@ -1,0 +1,202 @@
+"""Whole searches: files, resume, signals and damaged checkpoints."""
+
+import json
+import pathlib
+import tempfile
+
+import jax
+import numpy as np
+from absl.testing import absltest, parameterized
+
+from enas_jax import metrics, search, types
+from enas_jax.spaces import recurrent
+from tests import tiny
+
+
+def final_files(workdir):
+  """What a run leaves behind, without the times."""
+  rows = [
+    {k: v for k, v in json.loads(line).items() if k != "sec_per_step"}
+    for line in (workdir / "metrics.jsonl").read_text().splitlines()
+  ]
+  record = json.loads((workdir / "result.json").read_text())
+  record.pop("search_seconds")
+  arcs = (workdir / "arcs.jsonl").read_text()
+  return rows, record, arcs
+
+
+class SearchTest(parameterized.TestCase):
+  def setUp(self):
+    super().setUp()
+    self.folder = pathlib.Path(tempfile.mkdtemp())
+    self.dataset = tiny.write_corpus(self.folder)
+
+  def _search(self, name, stop=lambda: 0, **changes):
+    config = tiny.make_config(**changes)
+    task, splits = tiny.make_task(config, self.dataset)
+    workdir = self.folder / name
+    workdir.mkdir(exist_ok=True)
+    return search.Search(config, task, splits, workdir, stop=stop), workdir
+
+  def _stop_after(self, calls):
+    left = [calls]
+
+    def stop():
+      left[0] -= 1
+      return 15 if left[0] == 0 else 0
+
+    return stop
+
+  def test_a_run_writes_what_it_found(self):
+    run, workdir = self._search("run")
+    result = run.run()
+    rows, record, arcs = final_files(workdir)
+    space, arc = recurrent.from_json((workdir / "arc.json").read_text())
+    self.assertEqual(arc, result.arc)
+    self.assertEqual(space, recurrent.RecurrentSpace(3))
+    ranked = [json.loads(line) for line in arcs.splitlines()]
+    self.assertLen(ranked, 4)
+    rewards = [row["reward"] for row in ranked]
+    self.assertEqual(rewards, sorted(rewards, reverse=True))
+    self.assertEqual(record["reward"], rewards[0])
+    self.assertAlmostEqual(record["mean_reward_policy"], np.mean(rewards))
+    self.assertEqual(record["omega_steps"], 12)
+    self.assertEqual(record["theta_steps"], 10)
+    # Two epochs, each with rows at steps 4 and 6, 4 and 5, and at its end.
+    self.assertEqual(
+      [(r["phase"], r["epoch"], r["step"], r["theta_step"]) for r in rows],
+      [
+        ("omega", 1, 4, 0),
+        ("omega", 1, 6, 0),
+        ("theta", 1, 6, 4),
+        ("theta", 1, 6, 5),
+        ("epoch", 1, 6, 5),
+        ("omega", 2, 10, 5),
+        ("omega", 2, 12, 5),
+        ("theta", 2, 12, 9),
+        ("theta", 2, 12, 10),
+        ("epoch", 2, 12, 10),
+      ],
+    )
+    self.assertGreater(rows[-1]["valid/perplexity"], 3.0)  # what is possible
+
+  def test_stopped_anywhere_and_resumed_is_uninterrupted(self):
+    whole, folder = self._search("whole")
+    whole.run()
+    expected = final_files(folder)
+    # In the omega phase, in the theta phase, and in the second epoch.
+    for calls in (3, 9, 15):
+      stopped, workdir = self._search(f"cut{calls}", self._stop_after(calls))
+      with self.assertRaises(search.Interrupted) as caught:
+        stopped.run()
+      self.assertEqual(caught.exception.signum, 15)
+      self.assertFalse(stopped.finished)
+      resumed, _ = self._search(f"cut{calls}")
+      self.assertEqual(
+        int(resumed.state.total_steps), int(stopped.state.total_steps)
+      )
+      resumed.run()
+      self.assertEqual(final_files(workdir), expected)
+      for a, b in zip(
+        jax.tree.leaves(whole.state.omega),
+        jax.tree.leaves(resumed.state.omega),
+        strict=True,
+      ):
+        np.testing.assert_array_equal(a, b)
+
+  def test_killed_without_a_word_and_resumed_is_uninterrupted(self):
+    """Rows after the last checkpoint are written anew, not twice."""
+    whole, folder = self._search("whole")
+    whole.run()
+
+    class Killed(BaseException):
+      pass
+
+    def kill():
+      if int(run.state.epoch) == 1 and int(run.state.theta_step) == 4:
+        raise Killed
+      return 0
+
+    run, workdir = self._search("killed", kill)
+    with self.assertRaises(Killed):
+      run.run()
+    rows = (workdir / "metrics.jsonl").read_text().splitlines()
+    self.assertGreater(metrics.row_position(json.loads(rows[-1])), 11)
+    with (workdir / "metrics.jsonl").open("a") as file:
+      file.write('{"step": 13, "theta_st')  # cut off in the middle
+    resumed, _ = self._search("killed")
+    self.assertEqual(int(resumed.state.epoch), 1)
+    resumed.run()
+    self.assertEqual(final_files(workdir), final_files(folder))
+
+  def test_a_damaged_checkpoint_gives_way_to_an_older_one(self):
+    run, workdir = self._search("run")
+    run.run()
+    newest = max((workdir / "checkpoints").iterdir(), key=lambda p: int(p.name))
+    for path in newest.rglob("*"):
+      if path.is_file():
+        path.write_bytes(b"")
+    resumed, _ = self._search("run")
+    self.assertEqual(int(resumed.state.epoch), 1)
+    resumed.run()
+    again, _ = self._search("run")
+    self.assertTrue(again.finished)
+
+  def test_no_readable_checkpoint_is_said(self):
+    run, workdir = self._search("run", run={"num_epochs": 1})
+    run.run()
+    for path in (workdir / "checkpoints").rglob("*"):
+      if path.is_file():
+        path.write_bytes(b"")
+    with self.assertRaisesRegex(
+      types.InputError, "no checkpoint in .* can be read"
+    ):
+      self._search("run", run={"num_epochs": 1})
+
+  def test_a_finished_run_can_go_on_for_more_epochs(self):
+    whole, folder = self._search("whole")
+    whole.run()
+    short, workdir = self._search("short", run={"num_epochs": 1})
+    short.run()
+    self.assertTrue(short.finished)
+    longer, _ = self._search("short")
+    self.assertFalse(longer.finished)
+    longer.run()
+    self.assertEqual(final_files(workdir), final_files(folder))
+
+  def test_random_policy_leaves_theta_as_it_was(self):
+    run, workdir = self._search("random", run={"policy": "random"})
+    before = jax.tree.map(np.array, run.state.theta)
+    run.run()
+    for name, value in before.items():
+      np.testing.assert_array_equal(value, run.state.theta[name])
+    rows, record, _ = final_files(workdir)
+    self.assertEqual({row["phase"] for row in rows}, {"omega", "epoch"})
+    self.assertEqual(record["theta_steps"], 0)
+
+  def test_another_seed_is_another_run(self):
+    first, folder = self._search("a")
+    first.run()
+    second, other = self._search("b", run={"seed": 1})
+    second.run()
+    self.assertNotEqual(
+      final_files(folder)[0][0]["omega/loss_nats"],
+      final_files(other)[0][0]["omega/loss_nats"],
+    )
+
+  def test_divergence_is_said_and_the_checkpoint_kept(self):
+    run, workdir = self._search(
+      "hot",
+      child={"batch_norm": False},
+      omega={"learning_rate": 1e30, "clip_norm": 1e30},
+    )
+    with self.assertRaisesRegex(
+      search.Diverged, "is nan in epoch 1 .* lower --omega_learning_rate"
+    ):
+      run.run()
+    row = json.loads((workdir / "metrics.jsonl").read_text().splitlines()[0])
+    self.assertIsNone(row["omega/grad_norm"])  # JSON has no NaN
+
+
+if __name__ == "__main__":
+  absltest.main()
