@@ -7,7 +7,7 @@ from enas_jax.config import PRESETS, SearchConfig, override, preset
 from enas_jax.controller import Controller, Sample
 from enas_jax.data.text import TextData
 from enas_jax.data.text import load as load_text
-from enas_jax.derive import Candidate, Derived, derive
+from enas_jax.derive import Candidate, Derived
 from enas_jax.evaluate import make_evaluate, make_score
 from enas_jax.language_model import LanguageModel
 from enas_jax.phases import SearchState, make_omega_step, make_theta_step
@@ -40,7 +40,6 @@ __all__ = [
   "UniformPolicy",
   "cell_svg",
   "cell_text",
-  "derive",
   "load_text",
   "make_evaluate",
   "make_omega_step",
