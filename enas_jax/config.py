@@ -417,7 +417,7 @@ def _smoke() -> SearchConfig:
   """Exercises every part in about a minute on two CPU cores."""
   config = override(_small(), "child", num_nodes=6, hidden_size=64)
   config = override(config, "omega", steps=150)
-  config = override(config, "theta", steps=50)
+  config = override(config, "theta", steps=100)
   return override(
-    config, "run", num_epochs=2, log_every=25, eval_arcs=2, derive_arcs=20
+    config, "run", num_epochs=5, log_every=25, eval_arcs=2, derive_arcs=50
   )

@@ -101,7 +101,7 @@ class CommandLineTest(parameterized.TestCase):
     with tempfile.TemporaryDirectory() as folder:
       workdir = pathlib.Path(folder) / "new"
       found = run(
-        "--preset=smoke",
+        *tiny.command_flags(),
         *data,
         *([] if "--resume" in flags else [f"--workdir={workdir}"]),
         *flags,

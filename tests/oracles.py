@@ -27,7 +27,7 @@ def recurrent_states(
   loose = [i for i in range(count) if i not in list(prev[1:])]
   used = list(range(1, count)) if output == "all_nodes" else loose
   states = np.zeros((steps, batch, size))
-  h_tm1 = state.astype(np.float64)
+  h_tm1 = np.asarray(state, np.float64)
   mask_state = masks.get("state", np.ones((batch, size)))
   for t in range(steps):
     means = np.zeros((batch, size))

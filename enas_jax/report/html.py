@@ -9,26 +9,17 @@ import json
 import math
 import os
 import pathlib
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from typing import Any
 from xml.etree import ElementTree
 
-Points = Sequence[tuple[float, float]]
+from enas_jax.report import chart as chart_lib
+
 Row = dict[str, Any]
 
-_WIDTH, _HEIGHT = 640, 300
-_LEFT, _RIGHT, _TOP, _BOTTOM = 70, 620, 30, 250  # the area of the data
-_MAX_POINTS = 2000  # drawn of one series
-_FEW_POINTS = 50  # up to so many are marked with dots
-_COLORS = ("#2563eb", "#ea580c", "#16a34a", "#7c3aed", "#db2777", "#0d9488")
 _TOP_ARCS = 10
 _FACTS = ("dataset", "preset", "seed", "device")
 
-_OPEN = (
-  f'<svg xmlns="http://www.w3.org/2000/svg" width="{_WIDTH}"'
-  f' height="{_HEIGHT}" viewBox="0 0 {_WIDTH} {_HEIGHT}" role="img"'
-  ' font-family="sans-serif" font-size="12" fill="#4b5563">'
-)
 _STYLE = """
 body{font:15px/1.5 system-ui,-apple-system,'Segoe UI',Helvetica,sans-serif;
 color:#1f2937;background:#fff;max-width:1320px;margin:2rem auto;padding:0 1rem}
@@ -110,180 +101,6 @@ _CHARTS = (
     "mean reward",
   ),
 )
-
-
-def line_chart(
-  series: Mapping[str, Points],
-  *,
-  x_label: str,
-  y_label: str,
-  log_y: bool = False,
-) -> str:
-  """Draws series as lines.
-
-  The data fill the area from x = 70 to 620 px; from y = 250 up to 30 px they
-  span the ticks next to their least and greatest values, or these values
-  themselves on a logarithmic scale.
-
-  Args:
-    series: points (x, y) by name, in the order of x. Points with a coordinate
-      that is not finite are skipped, and so are y <= 0 if `log_y`.
-    x_label: the name of the x axis.
-    y_label: the name of the y axis.
-    log_y: whether y is logarithmic.
-
-  Returns:
-    An SVG element; the empty string if no point is left.
-  """
-  lines = {name: _drawable(points, log_y) for name, points in series.items()}
-  lines = {name: points for name, points in lines.items() if points}
-  if not lines:
-    return ""
-  every = [point for points in lines.values() for point in points]
-  area = _Area.around(every, log_y)
-  parts = [_OPEN]
-  parts += [_x_tick(area.right(x), x) for x in area.x_ticks]
-  parts += [_y_tick(area.down(y), y) for y in area.y_ticks]
-  parts += _axis_labels(x_label, y_label)
-  for i, (name, points) in enumerate(lines.items()):
-    pixels = [(area.right(x), area.down(y)) for x, y in points]
-    parts += _line(pixels, name, _COLORS[i % len(_COLORS)])
-  if len(lines) > 1:
-    parts += _legend(list(lines))
-  return "\n".join([*parts, "</svg>"])
-
-
-@dataclasses.dataclass(frozen=True)
-class _Area:
-  """The area of a chart that shows x and y within these bounds."""
-
-  x: tuple[float, float]
-  y: tuple[float, float]
-  x_ticks: Sequence[float]
-  y_ticks: Sequence[float]
-  log_y: bool
-
-  @classmethod
-  def around(cls, points: Points, log_y: bool) -> "_Area":
-    """The area that shows all of the points, of which there is one at least."""
-    xs, ys = [x for x, _ in points], [y for _, y in points]
-    x, y = _spread(min(xs), max(xs)), _spread(min(ys), max(ys))
-    whole = all(value == int(value) for value in xs)
-    x_ticks = _ticks_in(*x, least=1.0 if whole else 0.0)
-    if log_y:
-      return cls(x, y, x_ticks, _log_ticks(*y), log_y)
-    y_ticks = _ticks_around(*y)
-    return cls(x, (y_ticks[0], y_ticks[-1]), x_ticks, y_ticks, log_y)
-
-  def right(self, x: float) -> float:
-    """The pixel of x."""
-    low, high = self.x
-    return _LEFT + (x - low) / (high - low) * (_RIGHT - _LEFT)
-
-  def down(self, y: float) -> float:
-    """The pixel of y."""
-    low, high = self.y
-    if self.log_y:
-      low, y, high = math.log10(low), math.log10(y), math.log10(high)
-    return _BOTTOM - (y - low) / (high - low) * (_BOTTOM - _TOP)
-
-
-def _drawable(points: Points, log_y: bool) -> list[tuple[float, float]]:
-  """The finite points, at most about `_MAX_POINTS` of them and the last."""
-  kept = [
-    (x, y)
-    for x, y in points
-    if math.isfinite(x) and math.isfinite(y) and (y > 0 or not log_y)
-  ]
-  stride = math.ceil(len(kept) / _MAX_POINTS)
-  return kept if stride < 2 else [*kept[:-1:stride], kept[-1]]
-
-
-def _spread(low: float, high: float) -> tuple[float, float]:
-  """The range, widened if it is empty."""
-  if high - low > 1e-12 * max(abs(low), abs(high)):
-    return low, high
-  margin = abs(low) / 2 or 0.5
-  return low - margin, high + margin
-
-
-def _tick_step(low: float, high: float) -> float:
-  """1, 2 or 5 times a power of ten: the step that gives about 5 ticks."""
-  rough = (high - low) / 5
-  power = 10.0 ** math.floor(math.log10(rough))
-  return next(m * power for m in (1, 2, 5, 10) if m * power >= 0.999 * rough)
-
-
-def _ticks_in(low: float, high: float, least: float = 0.0) -> list[float]:
-  """The round numbers from low to high, at least `least` apart."""
-  step = max(_tick_step(low, high), least)
-  first, last = math.ceil(low / step - 1e-9), math.floor(high / step + 1e-9)
-  return [i * step for i in range(first, last + 1)]
-
-
-def _ticks_around(low: float, high: float) -> list[float]:
-  """The round numbers from low to high, and the next ones beyond."""
-  step = _tick_step(low, high)
-  first, last = math.floor(low / step + 1e-9), math.ceil(high / step - 1e-9)
-  return [i * step for i in range(first, last + 1)]
-
-
-def _log_ticks(low: float, high: float) -> list[float]:
-  """1, 2 and 5 times the powers of ten; fewer or more to be a handful."""
-  decades = range(math.floor(math.log10(low)), math.ceil(math.log10(high)) + 1)
-  for digits in ((1,), (1, 2, 5)):
-    ticks = [d * 10.0**decade for decade in decades for d in digits]
-    ticks = [tick for tick in ticks if low <= tick <= high]
-    if len(ticks) > 2:
-      return ticks
-  return _ticks_in(low, high)
-
-
-def _x_tick(px: float, x: float) -> str:
-  return (
-    f'<path d="M{px:.2f} {_BOTTOM}v5" stroke="#9ca3af"/>'
-    f'<text x="{px:.2f}" y="{_BOTTOM + 18}" text-anchor="middle">'
-    f"{x:.10g}</text>"
-  )
-
-
-def _y_tick(px: float, y: float) -> str:
-  return (
-    f'<path d="M{_LEFT} {px:.2f}H{_RIGHT}" stroke="#e5e7eb"/>'
-    f'<text x="{_LEFT - 8}" y="{px + 4:.2f}" text-anchor="end">{y:.10g}</text>'
-  )
-
-
-def _axis_labels(x_label: str, y_label: str) -> list[str]:
-  middle, half = (_LEFT + _RIGHT) / 2, (_TOP + _BOTTOM) / 2
-  return [
-    f'<path d="M{_LEFT} {_BOTTOM}H{_RIGHT}" stroke="#9ca3af"/>',
-    f'<text x="{middle}" y="{_HEIGHT - 12}" text-anchor="middle">'
-    f"{html.escape(x_label)}</text>",
-    f'<text transform="translate(14 {half}) rotate(-90)"'
-    f' text-anchor="middle">{html.escape(y_label)}</text>',
-  ]
-
-
-def _line(points: Points, name: str, color: str) -> Iterator[str]:
-  joined = " ".join(f"{x:.2f},{y:.2f}" for x, y in points)
-  yield (
-    f'<polyline points="{joined}" fill="none" stroke="{color}"'
-    f' stroke-width="1.5"><title>{html.escape(name)}</title></polyline>'
-  )
-  if len(points) <= _FEW_POINTS:
-    for x, y in points:
-      yield f'<circle cx="{x:.2f}" cy="{y:.2f}" r="2.5" fill="{color}"/>'
-
-
-def _legend(names: Sequence[str]) -> Iterator[str]:
-  x = float(_LEFT)
-  for i, name in enumerate(names):
-    yield (
-      f'<path d="M{x} 14h16" stroke="{_COLORS[i % len(_COLORS)]}"'
-      f' stroke-width="3"/><text x="{x + 22}" y="18">{html.escape(name)}</text>'
-    )
-    x += 46 + 7 * len(name)
 
 
 def write_report(workdir: pathlib.Path) -> pathlib.Path:
@@ -435,7 +252,7 @@ def _figure(chart: _Chart, rows: Iterable[Row]) -> str:
   rows = list(rows)
   series = {key: _series(rows, chart.x, key) for key in chart.keys}
   series = {key: points for key, points in series.items() if points}
-  drawing = line_chart(
+  drawing = chart_lib.line_chart(
     series, x_label=chart.x_label, y_label=chart.y_label, log_y=chart.log_y
   )
   if not drawing:
@@ -447,7 +264,7 @@ def _figure(chart: _Chart, rows: Iterable[Row]) -> str:
   )
 
 
-def _series(rows: Iterable[Row], x_key: str, key: str) -> Points:
+def _series(rows: Iterable[Row], x_key: str, key: str) -> chart_lib.Points:
   """The finite points (row[x_key], row[key]), in the order of x.
 
   Of rows with the same x the last counts: a run that was resumed writes again
@@ -461,7 +278,7 @@ def _series(rows: Iterable[Row], x_key: str, key: str) -> Points:
   return sorted(last.items())
 
 
-def _caption(key: str, x_key: str, points: Points) -> str:
+def _caption(key: str, x_key: str, points: chart_lib.Points) -> str:
   lowest = min(points, key=lambda point: point[1])
   highest = max(points, key=lambda point: point[1])
   parts = [
