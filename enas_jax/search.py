@@ -133,6 +133,11 @@ class Search:
     done = int(self.state.epoch) >= self.config.run.num_epochs
     return done and (self._workdir / "result.json").exists()
 
+  def load_result(self) -> Result:
+    """What a finished run wrote to `result.json`."""
+    record = json.loads((self._workdir / "result.json").read_text())
+    return Result(self._task.space.from_dict(record["arc"]), record)
+
   def run(self) -> Result:
     """Runs what is left of the search and derives an architecture.
 
@@ -170,7 +175,8 @@ class Search:
     if done >= total:
       return
     self._progress.start(phase, int(self.state.epoch) + 1, done, total)
-    before, since, row = time.monotonic(), done, {}
+    before, since = time.monotonic(), done
+    row: dict[str, Any] = {}
     for index in range(done, total):
       self.state, found = step(self.state, data)
       if len(self._window) > 1:
@@ -179,10 +185,15 @@ class Search:
         jax.block_until_ready(self._window[-1])
       self._window.append(found)
       self._progress.advance()
+      if index == done:
+        # The first step may compile; its time is no step's time.
+        jax.block_until_ready(found)
+        before, since = time.monotonic(), done + 1
       if (index + 1) % self.config.run.log_every == 0 or index + 1 == total:
         row = self._row(phase)
         now = time.monotonic()
-        row["sec_per_step"] = (now - before) / (index + 1 - since)
+        if index + 1 > since:
+          row["sec_per_step"] = (now - before) / (index + 1 - since)
         before, since = now, index + 1
         writer.write(row)
         self._check_finite(row, phase)
@@ -344,4 +355,6 @@ def _summary(phase: str, row: dict[str, Any]) -> str:
     "theta": ("theta/reward", "theta/baseline", "theta/entropy_nats"),
   }[phase]
   shown = [f"{n.split('/')[1]} {row[n]:.4g}" for n in names if n in row]
-  return ", ".join(shown) + f", {row['sec_per_step']:.3g} s/step"
+  if "sec_per_step" in row:
+    shown.append(f"{row['sec_per_step']:.3g} s/step")
+  return ", ".join(shown)

@@ -82,8 +82,7 @@ def resolve_config(saved: Mapping[str, Any] | None) -> config_lib.SearchConfig:
   values = flags.FLAGS
   config = config_lib.preset(values.preset)
   if saved is not None:
-    for part in _PREFIXES:
-      config = config_lib.override(config, part, **saved[part])
+    config = _saved_config(config, saved)
   for part, prefix in _PREFIXES.items():
     changes = {}
     for field in dataclasses.fields(getattr(config, part)):
@@ -143,14 +142,33 @@ def open_workdir(experiment: str) -> tuple[pathlib.Path, dict[str, Any] | None]:
     return workdir, None
   try:
     saved = json.loads(path.read_text())
-  except json.JSONDecodeError as error:
-    raise types.InputError(f"{path} is not valid JSON: {error}.") from None
-  if saved.get("experiment") != experiment:
+  except (OSError, ValueError) as error:
+    raise types.InputError(f"{path} cannot be read: {error}.") from None
+  known = {"experiment", "preset", "dataset", "config"}
+  if not isinstance(saved, dict) or not known <= saved.keys():
     raise types.InputError(
-      f"--workdir={workdir} holds a run of {saved.get('experiment')}, not of"
+      f"{path} was not written by {experiment}; give another --workdir."
+    )
+  if saved["experiment"] != experiment:
+    raise types.InputError(
+      f"--workdir={workdir} holds a run of {saved['experiment']}, not of"
       f" {experiment}."
     )
   return workdir, saved
+
+
+def _saved_config(
+  config: config_lib.SearchConfig, saved: Mapping[str, Any]
+) -> config_lib.SearchConfig:
+  try:
+    for part in _PREFIXES:
+      config = config_lib.override(config, part, **saved[part])
+  except (KeyError, TypeError) as error:
+    raise types.InputError(
+      "config.json in --workdir is not one of this version of enas_jax"
+      f" ({error}); give another --workdir."
+    ) from None
+  return config
 
 
 def data_dir() -> str | None:
@@ -180,6 +198,7 @@ def write_config(
   experiment: str,
   config: config_lib.SearchConfig,
   dataset: str,
+  saved: Mapping[str, Any] | None,
 ) -> None:
   """Makes the folder and writes `config.json`: what was run, on what.
 
@@ -189,7 +208,7 @@ def write_config(
   packages = ("enas_jax", "jax", "jaxlib", "flax", "optax", "orbax-checkpoint")
   record = {
     "experiment": experiment,
-    "preset": flags.FLAGS.preset,
+    "preset": saved["preset"] if saved else flags.FLAGS.preset,
     "dataset": dataset,
     "config": config.to_dict(),
     "seed": config.run.seed,
@@ -327,6 +346,7 @@ def run(main: Callable[[], None]) -> NoReturn:
     except types.InputError as error:
       _fail(str(error))
     except search.Interrupted as stopped:
+      print(f"{stopped}; go on with --resume", file=sys.stderr)
       return 128 + stopped.signum
     except search.Diverged as error:
       print(f"error: {error}", file=sys.stderr)

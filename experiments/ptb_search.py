@@ -37,15 +37,17 @@ def main() -> None:
     test=task.prepare(corpus.test, "test"),
   )
   _cli.enable_compilation_cache()
-  _cli.write_config(workdir, "ptb_search", config, dataset)
+  _cli.write_config(workdir, "ptb_search", config, dataset, saved)
   progress.line(f"{task.space.size():.3g} architectures; run in {workdir}")
   run = search.Search(
     config, task, splits, workdir, progress, _cli.SignalCatcher().stop
   )
   if run.finished:
-    progress.line("the run is finished; nothing to do")
-    return
-  _show(run.run(), config, workdir, progress)
+    progress.line("the run is finished; this is what it found")
+    result = run.load_result()
+  else:
+    result = run.run()
+  _show(result, config, workdir, progress)
 
 
 def _describe(corpus: text.TextData) -> str:

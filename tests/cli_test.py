@@ -74,6 +74,10 @@ class CommandLineTest(parameterized.TestCase):
     found = run(f"--workdir={self.workdir}", "--resume")
     self.assertEqual(found.returncode, 0, found.stderr)
     self.assertIn("the run is finished", found.stdout)
+    arc = json.loads((self.workdir / "arc.json").read_text())
+    self.assertIn(f"tokens: {arc['tokens']}", found.stdout)
+    saved = json.loads((self.workdir / "config.json").read_text())
+    self.assertEqual(saved["preset"], "smoke")
 
   def test_resume_refuses_other_numbers(self):
     found = run(f"--workdir={self.workdir}", "--resume", "--num_nodes=5")
@@ -124,6 +128,24 @@ class CommandLineTest(parameterized.TestCase):
       found = run(self.data, f"--workdir={folder}", "--resume")
       self.assert_refused(found, "holds no run")
 
+  @parameterized.parameters(
+    ("{", "cannot be read"),
+    ("[1]", "was not written by ptb_search"),
+    (
+      '{"experiment": "cifar_micro", "preset": "", "dataset": "", "config": 1}',
+      "holds a run of cifar_micro, not of ptb_search",
+    ),
+    (
+      '{"experiment": "ptb_search", "preset": "", "dataset": "", "config": {}}',
+      "not one of this version of enas_jax",
+    ),
+  )
+  def test_a_strange_config_of_a_run(self, text, message):
+    with tempfile.TemporaryDirectory() as folder:
+      (pathlib.Path(folder) / "config.json").write_text(text)
+      found = run(self.data, f"--workdir={folder}", "--resume")
+      self.assert_refused(found, message)
+
   @parameterized.parameters((signal.SIGTERM, 143), (signal.SIGINT, 130))
   def test_a_signal_saves_and_the_run_goes_on(self, signum, status):
     flags = [
@@ -145,6 +167,7 @@ class CommandLineTest(parameterized.TestCase):
       process.send_signal(signum)
       _, errors = process.communicate(timeout=120)
     self.assertEqual(process.returncode, status, errors)
+    self.assertIn("go on with --resume", errors)
     time.sleep(0.1)
     found = run(*flags, "--resume", "--num_epochs=3")
     self.assertEqual(found.returncode, 0, found.stderr)

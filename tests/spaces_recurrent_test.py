@@ -75,6 +75,7 @@ class RecurrentSpaceTest(parameterized.TestCase):
       self.assertEqual(space.from_tokens(space.to_tokens(arc)), arc)
       text = recurrent.to_json(space, arc)
       self.assertEqual(recurrent.from_json(text), (space, arc))
+      self.assertEqual(space.from_dict(space.to_dict(arc)), arc)
 
   def test_uniform_sampling_is_uniform(self):
     space = recurrent.RecurrentSpace(3)
@@ -157,6 +158,11 @@ class RecurrentSpaceTest(parameterized.TestCase):
   def test_bad_json(self, text, message):
     with self.assertRaisesRegex(types.InputError, message):
       recurrent.from_json(text)
+
+  def test_an_arc_of_another_space(self):
+    record = recurrent.RecurrentSpace(4).to_dict(FIGURE_1)
+    with self.assertRaisesRegex(types.InputError, "expected one of .*nodes=5"):
+      recurrent.RecurrentSpace(5).from_dict(record)
 
   def test_bad_space(self):
     with self.assertRaisesRegex(types.InputError, "num_nodes must be at least"):

@@ -215,6 +215,19 @@ class RecurrentSpace:
       "tokens": self.to_tokens(arc),
     }
 
+  def from_dict(self, record: Mapping[str, Any]) -> RecurrentArc:
+    """Reads what `to_dict` wrote for this space.
+
+    Raises:
+      InputError: as `from_dict` of the module, or if it is of another space.
+    """
+    space, arc = from_dict(record)
+    if space != self:
+      raise types.InputError(
+        f"the architecture is of {space}, expected one of {self}."
+      )
+    return arc
+
 
 def from_dict(
   record: Mapping[str, Any],
