@@ -2,7 +2,7 @@
 
   python -m experiments.ptb_search --data_dir=DIR --preset=small
 
-Presets: `paper` (a GPU; not yet run to the end), `released`, `small` (about 20
+Presets: `paper` (a GPU; not yet run to the end), `released`, `small` (about 15
 minutes on two CPU cores), `smoke` (about a minute). Without the corpus,
 `--dataset=python_docs` needs no download.
 """
@@ -38,7 +38,10 @@ def main() -> None:
   )
   _cli.enable_compilation_cache()
   _cli.write_config(workdir, "ptb_search", config, dataset, saved)
-  progress.line(f"{task.space.size():.3g} architectures; run in {workdir}")
+  progress.line(
+    f"{task.space.size():.3g} architectures (the paper's formula, 4^N N!, gives"
+    f" {task.space.printed_size():.3g}); run in {workdir}"
+  )
   run = search.Search(
     config, task, splits, workdir, progress, _cli.SignalCatcher().stop
   )

@@ -59,6 +59,7 @@ def plot(
     axes.plot(xs, ys, label=label, marker=marker, markersize=3, linewidth=1.3)
   if log_y:
     axes.set_yscale("log")
+  axes.xaxis.get_major_locator().set_params(integer=True)  # steps or epochs
   axes.set_xlabel(x_label)
   axes.set_ylabel(y_label)
   axes.grid(alpha=0.3)
