@@ -5,7 +5,7 @@ import math
 from collections.abc import Mapping, Sequence
 
 import matplotlib
-from matplotlib import figure
+from matplotlib import figure, ticker
 
 Points = Sequence[tuple[float, float]]
 
@@ -59,7 +59,7 @@ def plot(
     axes.plot(xs, ys, label=label, marker=marker, markersize=3, linewidth=1.3)
   if log_y:
     axes.set_yscale("log")
-  axes.xaxis.get_major_locator().set_params(integer=True)  # steps or epochs
+  axes.xaxis.set_major_locator(ticker.MaxNLocator(integer=True))  # steps
   axes.set_xlabel(x_label)
   axes.set_ylabel(y_label)
   axes.grid(alpha=0.3)
