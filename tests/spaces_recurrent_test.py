@@ -112,6 +112,7 @@ class RecurrentSpaceTest(parameterized.TestCase):
     (((0, 0, 1, 0), (0, 1, 4, 0)), r"arc\.ops\[2\] must be in \[0, 4\), got 4"),
     (((0, 0, 1), (0, 1, 1)), r"arc\.prev must have 4 entries, got 3"),
     (((0, 0, 1, 0.5), (0, 1, 1, 0)), r"arc\.prev must be a list of integers"),
+    (((0, [0], 1, 0), (0, 1, 1, 0)), r"arc\.prev must be a list of integers"),
   )
   def test_validate_names_the_fault(self, arc, message):
     with self.assertRaisesRegex(types.InputError, message):

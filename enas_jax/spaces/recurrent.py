@@ -290,7 +290,10 @@ def from_json(text: str) -> tuple[RecurrentSpace, RecurrentArc]:
 
 def _int_row(name: str, row: Any) -> tuple[int, ...]:
   """`row` as Python ints, so that it selects branches at trace time."""
-  array = np.asarray(row)
+  try:
+    array = np.asarray(row)
+  except ValueError:  # a ragged list
+    array = np.empty(())
   if array.ndim != 1 or not np.issubdtype(array.dtype, np.integer):
     raise types.InputError(f"arc.{name} must be a list of integers, got {row}.")
   return tuple(int(x) for x in array)
