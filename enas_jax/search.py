@@ -12,6 +12,7 @@ import jax
 from enas_jax import checkpoint, derive, evaluate, metrics, phases, policies
 from enas_jax import config as config_lib
 from enas_jax import controller as controller_lib
+from enas_jax.spaces import records
 
 
 class Interrupted(Exception):
@@ -341,7 +342,7 @@ class Search:
     ]
     files = {
       "arcs.jsonl": "\n".join(rows) + "\n",
-      "arc.json": json.dumps(record["arc"], indent=2) + "\n",
+      "arc.json": records.dumps(record["arc"]),
       "result.json": json.dumps(record, indent=2) + "\n",
     }
     for name, text in files.items():

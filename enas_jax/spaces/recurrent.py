@@ -10,17 +10,15 @@ rows, the first one fixed.
 """
 
 import dataclasses
-import json
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
-import numpy as np
 
 from enas_jax import types
-from enas_jax.spaces import decisions
+from enas_jax.spaces import decisions, records
 
 OPS = ("tanh", "relu", "identity", "sigmoid")
 _ENAS_LM_OPS = ("tanh", "relu", "sigmoid", "identity")  # its own numbering
@@ -118,14 +116,9 @@ class RecurrentSpace:
     Raises:
       InputError: naming the row, the rule and the value found.
     """
-    prev, ops = (_int_row(name, getattr(arc, name)) for name in ("prev", "ops"))
     where = f"(RecurrentSpace, num_nodes={self.num_nodes})."
-    for name, entries in (("prev", prev), ("ops", ops)):
-      if len(entries) != self.num_rows:
-        raise types.InputError(
-          f"arc.{name} must have {self.num_rows} entries, got {len(entries)}"
-          f" {where}"
-        )
+    prev = records.int_row("prev", arc.prev, self.num_rows, where)
+    ops = records.int_row("ops", arc.ops, self.num_rows, where)
     for row, (source, op) in enumerate(zip(prev, ops, strict=True)):
       if row == 0 and source != 0:
         raise types.InputError(
@@ -183,18 +176,13 @@ class RecurrentSpace:
     Raises:
       InputError: if it is not integers, of another length, or out of range.
     """
-    try:
-      tokens = [int(t) for t in text.replace(",", " ").split()]
-    except ValueError:
-      raise types.InputError(
-        f"an architecture's tokens must be integers, got {text!r}."
-      ) from None
+    tokens = records.parse_tokens(text)
     expected = len(self.decisions())
     if len(tokens) != expected:
       raise types.InputError(
         f"an architecture of {self.num_nodes} nodes with"
         f" first_node={self.first_node} has {expected} tokens, got"
-        f" {len(tokens)}: {text!r}."
+        f" {len(tokens)}: {records.brief(text)!r}."
       )
     pairs = ([0] if self.first_node == "sampled" else [0, 0]) + tokens
     ops = pairs[1::2]
@@ -237,36 +225,17 @@ def from_dict(
   Raises:
     InputError: if a field is missing, of the wrong kind or out of range.
   """
-  if record.get("space") != "recurrent":
-    raise types.InputError(
-      "an architecture of the recurrent space must have"
-      f' "space": "recurrent", got {record.get("space")!r}.'
-    )
-  missing = [k for k in ("num_nodes", "prev", "ops") if k not in record]
-  if missing:
-    raise types.InputError(
-      f"the architecture lacks the field {missing[0]!r}; needed are num_nodes,"
-      " prev and ops."
-    )
-  num_nodes = record["num_nodes"]
-  if isinstance(num_nodes, bool) or not isinstance(num_nodes, int):
-    raise types.InputError(f"num_nodes must be an integer, got {num_nodes!r}.")
-  space = RecurrentSpace(num_nodes, record.get("first_node", "sampled"))
-  names = record["ops"]
-  if not isinstance(names, Sequence) or isinstance(names, str):
-    raise types.InputError(f"arc.ops must be a list of names, got {names!r}.")
-  unknown = [name for name in names if name not in OPS]
-  if unknown:
-    raise types.InputError(
-      f"unknown operation {unknown[0]!r}; known are {', '.join(OPS)}."
-    )
-  ops = [OPS.index(name) for name in names]
+  records.check_fields(record, "recurrent", ("num_nodes", "prev", "ops"))
+  space = RecurrentSpace(
+    records.integer(record, "num_nodes"), record.get("first_node", "sampled")
+  )
+  ops = records.op_indices("ops", record["ops"], OPS)
   return space, space.validate(RecurrentArc(record["prev"], ops))
 
 
 def to_json(space: RecurrentSpace, arc: RecurrentArc) -> str:
   """One JSON object, as written to `arc.json`."""
-  return json.dumps(space.to_dict(arc), indent=2) + "\n"
+  return records.dumps(space.to_dict(arc))
 
 
 def from_json(text: str) -> tuple[RecurrentSpace, RecurrentArc]:
@@ -275,25 +244,4 @@ def from_json(text: str) -> tuple[RecurrentSpace, RecurrentArc]:
   Raises:
     InputError: if it is not a JSON object or not a valid architecture.
   """
-  try:
-    record = json.loads(text)
-  except json.JSONDecodeError as error:
-    raise types.InputError(
-      f"the architecture is not valid JSON: {error}."
-    ) from None
-  if not isinstance(record, dict):
-    raise types.InputError(
-      f"the architecture must be a JSON object, got {type(record).__name__}."
-    )
-  return from_dict(record)
-
-
-def _int_row(name: str, row: Any) -> tuple[int, ...]:
-  """`row` as Python ints, so that it selects branches at trace time."""
-  try:
-    array = np.asarray(row)
-  except ValueError:  # a ragged list
-    array = np.empty(())
-  if array.ndim != 1 or not np.issubdtype(array.dtype, np.integer):
-    raise types.InputError(f"arc.{name} must be a list of integers, got {row}.")
-  return tuple(int(x) for x in array)
+  return from_dict(records.loads(text))

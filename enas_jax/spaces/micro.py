@@ -1,0 +1,314 @@
+"""The space of convolutional cells (Section 2.4).
+
+An architecture is two cells of B nodes, a normal one and a reduction one.
+Nodes 0 and 1 are a cell's inputs; every later node takes two earlier nodes,
+applies an operation to each and adds the results. Code counts nodes from 0;
+text for people counts from 1, as the paper does.
+
+The paper says that the inputs are the outputs of the two cells before, not in
+which order. Here, as in the released code, node 0 is the cell before the
+previous one and node 1 the previous one.
+"""
+
+import dataclasses
+import math
+from collections.abc import Mapping
+from typing import Any, NamedTuple
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from enas_jax import types
+from enas_jax.spaces import decisions, records
+
+# In the released code's numbering.
+OPS = (
+  "sep_conv_3x3",
+  "sep_conv_5x5",
+  "avg_pool_3x3",
+  "max_pool_3x3",
+  "identity",
+)
+NUM_INPUTS = 2  # nodes 0 and 1 of each cell; row c of an arc is node c + 2
+
+
+class CellArc(NamedTuple):
+  """One cell.
+
+  Leaves are arrays in search, where one compilation serves every arc, or
+  tuples of Python ints for a fixed child (see `MicroSpace.validate`).
+
+  Attributes:
+    inputs: [B - 2, 2] int32; row c holds the two nodes that node c + 2 takes,
+      each in [0, c + 2).
+    ops: [B - 2, 2] int32, index into `OPS`, applied to those two nodes.
+  """
+
+  inputs: Any
+  ops: Any
+
+
+class MicroArc(NamedTuple):
+  """One architecture.
+
+  Attributes:
+    normal: the cell that keeps the resolution.
+    reduction: the cell that halves it.
+  """
+
+  normal: CellArc
+  reduction: CellArc
+
+
+@dataclasses.dataclass(frozen=True)
+class MicroSpace:
+  """All pairs of cells of `num_nodes` nodes.
+
+  Attributes:
+    num_nodes: B, which counts the two inputs (7 in Section 2.4).
+  """
+
+  num_nodes: int
+
+  def __post_init__(self) -> None:
+    if self.num_nodes <= NUM_INPUTS:
+      raise types.InputError(
+        "num_nodes must be at least 3 (it counts the two inputs), got"
+        f" {self.num_nodes}."
+      )
+
+  @property
+  def num_rows(self) -> int:
+    """Rows of a cell's arc: B - 2, the nodes that are decided about."""
+    return self.num_nodes - NUM_INPUTS
+
+  def decisions(self) -> tuple[decisions.Decision, ...]:
+    """What the controller decides: the normal cell, then the reduction one.
+
+    Per node both inputs, then both operations, as in Figure 5. `cell` is 0
+    for the normal cell and 1 for the reduction cell.
+    """
+    found = []
+    for cell in range(len(MicroArc._fields)):
+      for node in range(NUM_INPUTS, self.num_nodes):
+        index = decisions.Decision("index", node, num_choices=node, cell=cell)
+        op = decisions.Decision("op", node, num_choices=len(OPS), cell=cell)
+        found += [index, index, op, op]
+    return tuple(found)
+
+  def from_choices(self, choices: jax.Array) -> MicroArc:
+    """Reads an arc off the controller's choices.
+
+    Args:
+      choices: [..., 8(B - 2)] int32, in the order of `decisions()`.
+
+    Returns:
+      An arc whose leaves are [..., B - 2, 2] int32.
+    """
+    shape = (*choices.shape[:-1], len(MicroArc._fields), self.num_rows, 4)
+    table = choices.astype(jnp.int32).reshape(shape)
+    inputs, ops = table[..., :2], table[..., 2:]
+    return MicroArc(
+      normal=CellArc(inputs[..., 0, :, :], ops[..., 0, :, :]),
+      reduction=CellArc(inputs[..., 1, :, :], ops[..., 1, :, :]),
+    )
+
+  def to_choices(self, arc: MicroArc) -> jax.Array:
+    """The inverse of `from_choices`: [..., 8(B - 2)] int32."""
+    table = jnp.stack(
+      [
+        jnp.concatenate([jnp.asarray(c.inputs), jnp.asarray(c.ops)], axis=-1)
+        for c in arc
+      ],
+      axis=-3,
+    )
+    return table.reshape((*table.shape[:-3], -1)).astype(jnp.int32)
+
+  def sample_uniform(self, key: types.PRNGKey, num_arcs: int) -> MicroArc:
+    """Samples arcs uniformly: leaves [S, B - 2, 2] int32."""
+    sizes = jnp.array([d.num_choices for d in self.decisions()], jnp.int32)
+    shape = (num_arcs, sizes.shape[0])
+    return self.from_choices(jax.random.randint(key, shape, 0, sizes))
+
+  def validate(self, arc: MicroArc) -> MicroArc:
+    """Checks an arc on the host and returns it as Python ints.
+
+    JAX clamps indices that are out of range without a word, so every arc that
+    comes from outside passes here.
+
+    Raises:
+      InputError: naming the cell, the entry, the rule and the value found.
+    """
+    return MicroArc(
+      *(
+        self._validate_cell(n, c) for n, c in zip(arc._fields, arc, strict=True)
+      )
+    )
+
+  def loose_ends(
+    self, cell: CellArc, include_inputs: bool = False
+  ) -> tuple[int, ...]:
+    """The nodes that no node of the cell takes, which form its output.
+
+    Args:
+      cell: a fixed cell, not a traced one.
+      include_inputs: whether an input that no node takes is one too, as in
+        the released code. Section 2.4 speaks of computed nodes only.
+
+    Returns:
+      Node numbers counted from 0, the two inputs being 0 and 1, in order;
+      never empty, as nothing can take the last node.
+    """
+    read = set(np.asarray(cell.inputs).ravel().tolist())
+    first = 0 if include_inputs else NUM_INPUTS
+    return tuple(n for n in range(first, self.num_nodes) if n not in read)
+
+  def size(self) -> int:
+    """The true number of arcs, 2.6e25 for B = 7.
+
+    Both inputs and both operations of every node are free, so a node with i
+    nodes before it has (5i)^2 possibilities. Many of these arcs describe the
+    same network (a node's two halves may be exchanged).
+    """
+    return math.prod(d.num_choices for d in self.decisions())
+
+  def printed_size(self) -> int:
+    """(5 (B - 2)!)^4, as Section 2.4 prints it: 1.3e11 for B = 7."""
+    return (len(OPS) * math.factorial(self.num_nodes - 2)) ** 4
+
+  def to_tokens(self, arc: MicroArc) -> str:
+    """The released code's token string: the normal, then the reduction cell.
+
+    Per node `input_1 op_1 input_2 op_2`, which is not the order of
+    `decisions()`. Operations are numbered as in `OPS`.
+    """
+    tokens: list[int] = []
+    for cell in self.validate(arc):
+      for inputs, ops in zip(cell.inputs, cell.ops, strict=True):
+        tokens += [inputs[0], ops[0], inputs[1], ops[1]]
+    return " ".join(str(t) for t in tokens)
+
+  def from_tokens(self, text: str) -> MicroArc:
+    """Parses and checks a token string of `to_tokens`' form.
+
+    A line break or one "/" may stand between the cells.
+
+    Raises:
+      InputError: if it is not integers, of another length, or out of range.
+    """
+    parts = [records.parse_tokens(part) for part in text.split("/")]
+    length = 4 * self.num_rows
+    if len(parts) == 1 and len(parts[0]) == 2 * length:
+      parts = [parts[0][:length], parts[0][length:]]
+    if [len(part) for part in parts] != [length, length]:
+      found = " / ".join(str(len(part)) for part in parts)
+      raise types.InputError(
+        f"an architecture of num_nodes={self.num_nodes} has {length} tokens"
+        f" for each of its two cells, got {found}: {records.brief(text)!r}."
+      )
+    return self.validate(MicroArc(*(_cell_of_tokens(p) for p in parts)))
+
+  def to_dict(self, arc: MicroArc) -> dict[str, Any]:
+    """A JSON-ready description, with operations by name."""
+    arc = self.validate(arc)
+    return {
+      "space": "micro",
+      "num_nodes": self.num_nodes,
+      "normal": _cell_to_dict(arc.normal),
+      "reduction": _cell_to_dict(arc.reduction),
+      "tokens": self.to_tokens(arc),
+    }
+
+  def from_dict(self, record: Mapping[str, Any]) -> MicroArc:
+    """Reads what `to_dict` wrote for this space.
+
+    Raises:
+      InputError: as `from_dict` of the module, or if it is of another space.
+    """
+    space, arc = from_dict(record)
+    if space != self:
+      raise types.InputError(
+        f"the architecture is of {space}, expected one of {self}."
+      )
+    return arc
+
+  def _validate_cell(self, name: str, cell: CellArc) -> CellArc:
+    where = f"(MicroSpace, num_nodes={self.num_nodes})."
+    shape = (self.num_rows, 2)
+    inputs = records.int_table(f"{name}.inputs", cell.inputs, shape, where)
+    ops = records.int_table(f"{name}.ops", cell.ops, shape, where)
+    for row in range(self.num_rows):
+      for field, entries, limit in (
+        ("inputs", inputs[row], row + NUM_INPUTS),
+        ("ops", ops[row], len(OPS)),
+      ):
+        for side, entry in enumerate(entries):
+          if not 0 <= entry < limit:
+            raise types.InputError(
+              f"arc.{name}.{field}[{row}][{side}] must be in [0, {limit}), got"
+              f" {entry} {where}"
+            )
+    return CellArc(inputs, ops)
+
+
+def from_dict(record: Mapping[str, Any]) -> tuple[MicroSpace, MicroArc]:
+  """Reads what `MicroSpace.to_dict` wrote: the space and the arc.
+
+  Raises:
+    InputError: if a field is missing, of the wrong kind or out of range.
+  """
+  records.check_fields(record, "micro", ("num_nodes", *MicroArc._fields))
+  space = MicroSpace(records.integer(record, "num_nodes"))
+  cells = (_cell_from_dict(name, record[name]) for name in MicroArc._fields)
+  return space, space.validate(MicroArc(*cells))
+
+
+def to_json(space: MicroSpace, arc: MicroArc) -> str:
+  """One JSON object, as written to `arc.json`."""
+  return records.dumps(space.to_dict(arc))
+
+
+def from_json(text: str) -> tuple[MicroSpace, MicroArc]:
+  """Reads `to_json`'s text.
+
+  Raises:
+    InputError: if it is not a JSON object or not a valid architecture.
+  """
+  return from_dict(records.loads(text))
+
+
+def _cell_of_tokens(tokens: list[int]) -> CellArc:
+  pairs = list(zip(tokens[0::2], tokens[1::2], strict=True))
+  inputs, ops = ([pair[k] for pair in pairs] for k in (0, 1))
+  return CellArc(_two_by_two(inputs), _two_by_two(ops))
+
+
+def _two_by_two(row: list[int]) -> list[list[int]]:
+  return [row[at : at + 2] for at in range(0, len(row), 2)]
+
+
+def _cell_to_dict(cell: CellArc) -> dict[str, Any]:
+  return {
+    "inputs": [list(row) for row in cell.inputs],
+    "ops": [[OPS[op] for op in row] for row in cell.ops],
+  }
+
+
+def _cell_from_dict(name: str, record: Any) -> CellArc:
+  if not isinstance(record, Mapping) or not {"inputs", "ops"} <= set(record):
+    raise types.InputError(
+      f"arc.{name} must be an object with inputs and ops, got"
+      f" {records.brief(record)}."
+    )
+  rows = record["ops"]
+  if not isinstance(rows, list):
+    raise types.InputError(
+      f"arc.{name}.ops must be a list of pairs of names, got"
+      f" {records.brief(rows)}."
+    )
+  ops = [
+    records.op_indices(f"{name}.ops[{at}]", row, OPS)
+    for at, row in enumerate(rows)
+  ]
+  return CellArc(record["inputs"], ops)
