@@ -40,3 +40,15 @@ class TextBatch(NamedTuple):
 
   inputs: Array
   targets: Array
+
+
+class ImageBatch(NamedTuple):
+  """Images with their classes.
+
+  Attributes:
+    images: [B, H, W, C] float32, standardised.
+    labels: [B] int32, the class of each of `images`.
+  """
+
+  images: Array
+  labels: Array

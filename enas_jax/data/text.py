@@ -17,6 +17,7 @@ import jax
 import numpy as np
 
 from enas_jax import types
+from enas_jax.data import prepared
 
 _EOS = "<eos>"
 _UNK = "<unk>"
@@ -183,16 +184,10 @@ def _ptb_places(data_dir: str | None) -> list[pathlib.Path]:
   """Lists the folders where the Penn Treebank may lie, best first."""
   if data_dir is None:
     here = pathlib.Path.cwd() / "data"
-    home = _expand("~/tensorflow_datasets/ptb")
+    home = prepared.expand("~/tensorflow_datasets/ptb")
     return [here / "ptb", here, home]
-  base = _expand(data_dir)
+  base = prepared.expand(data_dir)
   return [base, base / "ptb", base / "data", base / "simple-examples" / "data"]
-
-
-def _expand(folder: str) -> pathlib.Path:
-  """Replaces a leading `~`, or leaves it where there is no such home."""
-  # Path.expanduser raises instead of leaving it.
-  return pathlib.Path(os.path.expanduser(folder))
 
 
 def _find_ptb(places: list[pathlib.Path]) -> dict[str, pathlib.Path]:
@@ -235,7 +230,7 @@ def _check_ptb_count(
 def _load_folder(dataset: str) -> TextData:
   """Reads the corpus of `text:DIR`."""
   given = dataset.removeprefix("text:")
-  folder = _expand(given)
+  folder = prepared.expand(given)
   if not given or not os.path.isdir(folder):
     raise types.InputError(
       f"--dataset={dataset}: looked for a folder {given!r}, which is missing;"
