@@ -117,9 +117,26 @@ class ControllerConfig:
   """The LSTM policy."""
 
   hidden_size: int = _field("units of the LSTM")
-  temperature: float = _field("divides the logits, before the tanh")
+  temperature: float = _field("divides the logits, before the tanh; 1: none")
   tanh_constant: float = _field("logits become tanh_constant * tanh(logits)")
+  op_tanh_reduce: float = _field(
+    "divides tanh_constant in logits of operations; 1: no (released micro: 2.5)"
+  )
   init_range: float = _field("theta starts uniform in [-x, x]")
+  op_bias: float = _field(
+    "start of a learnt bias in the scores of operations 1 and 2, that of the"
+    " others starting at 0; 0: no biases at all (released micro: 10)"
+  )
+  op_prior: float = _field(
+    "added to the logits of operations 1 and 2 of the first cell, taken from"
+    " those of the others (released micro: 0.25)"
+  )
+  anchor: str = _field(
+    "the LSTM's output by which later nodes attend to a node:"
+    " 'first_decision': that at its first decision, zero for a cell's inputs;"
+    " 'own_step': that at a step of the node's own, which decides its skips or"
+    " else only comes before a new start (released CIFAR-10 code)"
+  )
   distance_prior: float = _field(
     "subtracted from an index logit, times (l - j)^2; released: 1/6"
   )
@@ -134,15 +151,35 @@ class ControllerConfig:
     "'full': entropy of each decision's softmax; 'sampled': -p log p of the"
     " sampled outcomes alone (released)"
   )
+  skip_target: float = _field("rho, to which skip probabilities are drawn")
+  skip_kl: str = _field(
+    "the probability compared with skip_target: 'sampled' with, or 'released':"
+    " that of half the log odds"
+  )
 
   def __post_init__(self) -> None:
     _check_positive(
       self,
       "controller_",
       *("hidden_size", "temperature", "tanh_constant", "init_range"),
+      "op_tanh_reduce",
     )
-    _check_not_negative(self, "controller_", "distance_prior")
-    _check_choice(self, "controller_", entropy=("full", "sampled"))
+    _check_not_negative(
+      self, "controller_", "distance_prior", "op_bias", "op_prior"
+    )
+    _check(
+      0 < self.skip_target < 1,
+      "controller_skip_target",
+      "in (0, 1)",
+      self.skip_target,
+    )
+    _check_choice(
+      self,
+      "controller_",
+      anchor=("first_decision", "own_step"),
+      entropy=("full", "sampled"),
+      skip_kl=("sampled", "released"),
+    )
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -264,6 +301,35 @@ def preset(name: str) -> SearchConfig:
   }[name]()
 
 
+def convolutional_controller(space: str, name: str) -> ControllerConfig:
+  """The controller's options in a space of Section 2.3 or 2.4.
+
+  Args:
+    space: "macro" or "micro".
+    name: "paper" or "released" (the authors' CIFAR-10 code).
+  """
+  _check(space in ("macro", "micro"), "space", "one of macro, micro", space)
+  _check(
+    name in ("paper", "released"), "preset", "one of paper, released", name
+  )
+  # Section 3.2 has the numbers of Section 3.1; the anchors are open.
+  paper = dataclasses.replace(_paper().controller, anchor="own_step")
+  if name == "paper":
+    return paper
+  released = dataclasses.replace(paper, hidden_size=64, temperature=1.0)
+  if space == "macro":
+    return dataclasses.replace(
+      released, tanh_constant=1.5, entropy="sampled", skip_kl="released"
+    )
+  return dataclasses.replace(
+    released,
+    tanh_constant=1.1,
+    op_tanh_reduce=2.5,
+    op_bias=10.0,
+    op_prior=0.25,
+  )
+
+
 def override(config: SearchConfig, part: str, **changes: Any) -> SearchConfig:
   """`config` with fields of one part replaced; checks them again."""
   changed = dataclasses.replace(getattr(config, part), **changes)
@@ -293,11 +359,17 @@ def _paper() -> SearchConfig:
       hidden_size=100,  # Section 2.2
       temperature=5.0,  # Section 3.1
       tanh_constant=2.5,  # Section 3.1
+      op_tanh_reduce=1.0,
       init_range=0.1,  # Appendix A
+      op_bias=0.0,  # Appendix A: all of theta starts within init_range
+      op_prior=0.0,
+      anchor="first_decision",  # open; enas_lm's
       distance_prior=0.0,
       tied_ops=False,
       scale_index_input=False,
       entropy="full",
+      skip_target=0.4,  # Section 3.2
+      skip_kl="sampled",  # Section 3.2
     ),
     omega=OmegaConfig(
       steps=0,  # Section 2.2: a whole pass

@@ -4,10 +4,12 @@ It knows nothing of networks: a space lists its decisions, and the controller
 samples or scores choices for them, each decision's choice being the input of
 the next step. Operations are scored by a softmax classifier. Earlier nodes are
 scored by attention over the states in which they were decided; the paper says
-only "softmax classifiers", the authors' code does this.
+only "softmax classifiers", the authors' code does this. Skip connections are
+scored in the same way, each earlier node with a yes or no of its own.
 """
 
 import dataclasses
+import itertools
 from typing import Any, NamedTuple
 
 import flax.linen as nn
@@ -18,19 +20,30 @@ from enas_jax import config as config_lib
 from enas_jax import types
 from enas_jax.spaces import decisions as decisions_lib
 
+# The first operations, which `op_bias` and `op_prior` favour: the separable
+# convolutions of the space of cells.
+_NUM_FAVOURED = 2
+
 
 class Sample(NamedTuple):
   """Architectures with what the policy says of them.
 
+  C is the number of choices, D that of decisions: one choice for each
+  decision, but as many as there are bits for one of the kind "skips".
+
   Attributes:
     arc: of the space; leaves [S, ...] int32.
-    log_prob: [S] float32, log pi(m; theta), nats, summed over decisions.
-    entropy: [S] float32, nats, summed over decisions; see
+    log_prob: [S] float32, log pi(m; theta), nats, summed over choices.
+    entropy: [S] float32, nats, summed over choices; see
       `ControllerConfig.entropy`.
     step_log_probs: [S, C] float32, nats, of each choice.
-    step_probs: [S, C, max choices] float32, each decision's softmax, padded
+    step_probs: [S, C, max choices] float32, each choice's softmax, padded
       with zeros.
-    hidden: [S, C, H] float32, the LSTM's output at each decision.
+    hidden: [S, D, H] float32, the LSTM's output at each decision.
+    skip_kl: [S] float32, nats, how far the skip probabilities are from
+      `ControllerConfig.skip_target`: the divergence of each, summed over the
+      skips of a layer, the mean over layers that have any; 0 in a space
+      without skips. To be minimised, weighted, with the loss.
   """
 
   arc: types.Arc
@@ -39,6 +52,7 @@ class Sample(NamedTuple):
   step_log_probs: types.Array
   step_probs: types.Array
   hidden: types.Array
+  skip_kl: types.Array
 
 
 @dataclasses.dataclass(frozen=True)
@@ -54,8 +68,12 @@ class Controller:
   config: config_lib.ControllerConfig
 
   def init(self, key: types.PRNGKey) -> types.Theta:
-    """Initialises theta uniformly in [-init_range, init_range] (App. A)."""
-    choices = jnp.zeros((1, len(self.space.decisions())), jnp.int32)
+    """Initialises theta uniformly in [-init_range, init_range] (App. A).
+
+    But for the biases of operations, see `ControllerConfig.op_bias`.
+    """
+    width = sum(d.width for d in self.space.decisions())
+    choices = jnp.zeros((1, width), jnp.int32)
     return self._module().init(key, choices, None, 1)["params"]
 
   def sample(
@@ -75,6 +93,38 @@ class Controller:
 
   def _module(self) -> "_Policy":
     return _Policy(decisions=self.space.decisions(), config=self.config)
+
+
+_Nodes = dict[tuple[int, int], types.Array]  # [S, H] each, by cell and node
+
+
+@dataclasses.dataclass
+class _State:
+  """Where the LSTM is, and what is known of the nodes so far.
+
+  Changed in place from decision to decision, while the policy is traced.
+
+  Attributes:
+    memory: [S, H], the LSTM's cell.
+    hidden: [S, H], its output.
+    x: [S, H], its next input.
+    anchors: the output that a node's attention key is made of.
+    vectors: the next input after a node is taken.
+  """
+
+  memory: types.Array
+  hidden: types.Array
+  x: types.Array
+  anchors: _Nodes
+  vectors: _Nodes
+
+  def before(
+    self, nodes: _Nodes, decision: decisions_lib.Decision
+  ) -> types.Array:
+    """[S, l, H]: of `nodes` those before node l, zeros where it has none."""
+    zero = jnp.zeros_like(self.hidden)
+    places = [(decision.cell, node) for node in range(decision.node)]
+    return jnp.stack([nodes.get(place, zero) for place in places], axis=1)
 
 
 class _Policy(nn.Module):
@@ -106,6 +156,11 @@ class _Policy(nn.Module):
     self.attend_key = self.param("attend_key", init, (size, size))
     self.attend_query = self.param("attend_query", init, (size, size))
     self.attend_v = self.param("attend_v", init, (size,))
+    if cfg.op_bias > 0:
+      favoured = jnp.arange(num_ops) < _NUM_FAVOURED
+      self.op_bias = self.param(
+        "op_bias", lambda _: jnp.where(favoured, jnp.float32(cfg.op_bias), 0)
+      )
 
   def __call__(
     self,
@@ -114,88 +169,155 @@ class _Policy(nn.Module):
     num_arcs: int,
   ) -> tuple[types.Array, tuple[types.Array, ...]]:
     """Scores `choices` [S, C], or samples them where they are None."""
-    size = self.config.hidden_size
-    cell = hidden = jnp.zeros((num_arcs, size))
-    x = jnp.broadcast_to(self.start, (num_arcs, size))
-    anchors: dict[int, types.Array] = {}
-    taken, all_log_probs, all_hidden = [], [], []
+    zero = jnp.zeros((num_arcs, self.config.hidden_size))
+    start = jnp.broadcast_to(self.start, zero.shape)
+    state = _State(zero, zero, start, anchors={}, vectors={})
+    given = None if choices is None else self._split(choices)
+    taken, tables, all_hidden = [], [], []
     for step, decision in enumerate(self.decisions):
-      cell, hidden = self._lstm_step(x, cell, hidden)
-      anchors.setdefault(decision.node, hidden)
-      candidates = [
-        anchors.get(j, jnp.zeros_like(hidden)) for j in range(decision.node)
-      ]
-      log_probs = jax.nn.log_softmax(
-        self._logits(decision, hidden, candidates), axis=-1
-      )
-      if choices is None:
+      self._begin_cell(state, step)
+      self._lstm_step(state)
+      all_hidden.append(state.hidden)
+      log_probs = jax.nn.log_softmax(self._logits(decision, state), axis=-1)
+      if given is None:
         assert key is not None
         choice = jax.random.categorical(
           jax.random.fold_in(key, step), log_probs
         )
       else:
-        choice = choices[:, step]
-      x = self._next_input(decision, choice, candidates)
-      taken.append(choice.astype(jnp.int32))
-      all_log_probs.append(log_probs)
-      all_hidden.append(hidden)
-    taken_array = jnp.stack(taken, axis=1)
-    rest = self._summary(taken_array, all_log_probs)
-    return taken_array, (*rest, jnp.stack(all_hidden, axis=1))
+        choice = given[step]
+      state.x = self._next_input(decision, choice, state)
+      self._end_node(state, step)
+      shape = (num_arcs, decision.width)
+      taken.append(choice.astype(jnp.int32).reshape(shape))
+      tables.append(log_probs.reshape((*shape, -1)))
+    taken_array = jnp.concatenate(taken, axis=1)
+    rest = self._summary(taken_array, tables)
+    hidden, skip_kl = jnp.stack(all_hidden, axis=1), self._skip_kl(tables)
+    return taken_array, (*rest, hidden, skip_kl)
 
-  def _lstm_step(
-    self, x: types.Array, cell: types.Array, hidden: types.Array
-  ) -> tuple[types.Array, types.Array]:
-    gates = jnp.concatenate([x, hidden], axis=-1) @ self.lstm
+  def _split(self, choices: types.Array) -> list[types.Array]:
+    """The choice of each decision: [S] or, of "skips", [S, num_choices]."""
+    ends = itertools.accumulate(d.width for d in self.decisions)
+    return [
+      choices[:, end - d.width : end]
+      if d.kind == "skips"
+      else choices[:, end - 1]
+      for d, end in zip(self.decisions, ends, strict=True)
+    ]
+
+  def _lstm_step(self, state: _State) -> None:
+    gates = jnp.concatenate([state.x, state.hidden], axis=-1) @ self.lstm
     i, f, o, g = jnp.split(gates, 4, axis=-1)
-    cell = jax.nn.sigmoid(i) * jnp.tanh(g) + jax.nn.sigmoid(f) * cell
-    return cell, jax.nn.sigmoid(o) * jnp.tanh(cell)
+    state.memory = (
+      jax.nn.sigmoid(i) * jnp.tanh(g) + jax.nn.sigmoid(f) * state.memory
+    )
+    state.hidden = jax.nn.sigmoid(o) * jnp.tanh(state.memory)
+
+  def _begin_cell(self, state: _State, step: int) -> None:
+    """Anchors the inputs of a cell, about which nothing is decided.
+
+    The LSTM goes on where the cell before left it. An input has no vector:
+    after it is taken the next input is zero.
+    """
+    decision = self.decisions[step]
+    begins = step == 0 or self.decisions[step - 1].cell != decision.cell
+    if begins and self.config.anchor == "own_step":
+      for node in range(decision.node):
+        self._lstm_step(state)
+        state.anchors[decision.cell, node] = state.hidden
+
+  def _end_node(self, state: _State, step: int) -> None:
+    """Anchors the node that was decided about, when its time has come."""
+    decision = self.decisions[step]
+    place = (decision.cell, decision.node)
+    if self.config.anchor == "first_decision":
+      due = place not in state.anchors
+    else:
+      # The last node has none after it that could attend to it.
+      after = self.decisions[step + 1 : step + 2]
+      due = any((d.cell, d.node) != place for d in after)
+      # Skips have been decided at the node's own step.
+      if due and decision.kind != "skips":
+        self._lstm_step(state)
+        state.x = jnp.broadcast_to(self.start, state.x.shape)
+    if due:
+      state.anchors[place] = state.vectors[place] = state.hidden
 
   def _logits(
-    self,
-    decision: decisions_lib.Decision,
-    hidden: types.Array,
-    candidates: list[types.Array],
+    self, decision: decisions_lib.Decision, state: _State
   ) -> types.Array:
-    """[S, num_choices]: scores, cooled and squashed (Section 3.1)."""
-    cfg = self.config
+    """[S, num_choices]: scores, cooled and squashed (Section 3.1).
+
+    Of "skips" [S, num_choices, 2], for no and yes.
+    """
+    cfg, constant = self.config, self.config.tanh_constant
+    numbers = jnp.arange(decision.num_choices)
     if decision.kind == "op":
-      weights = self.op_embedding.T if cfg.tied_ops else self.op_softmax
-      scores = hidden @ weights[:, : decision.num_choices]
+      scores = self._op_scores(decision, state.hidden)
+      constant /= cfg.op_tanh_reduce
     else:
-      keys = jnp.stack(candidates, axis=1) @ self.attend_key
-      query = hidden @ self.attend_query
+      keys = state.before(state.anchors, decision) @ self.attend_key
+      query = state.hidden @ self.attend_query
       scores = jnp.tanh(keys + query[:, None]) @ self.attend_v
-    logits = cfg.tanh_constant * jnp.tanh(scores / cfg.temperature)
+    if decision.kind == "skips":
+      # So that the odds of a skip are e^(2 score), as in the release.
+      scores = jnp.stack([-scores, scores], axis=-1)
+    logits = constant * jnp.tanh(scores / cfg.temperature)
     if decision.kind == "index":
-      distance = decision.node - jnp.arange(decision.num_choices)
+      distance = decision.node - numbers
       logits -= cfg.distance_prior * jnp.square(distance)[None]
+    if decision.kind == "op" and decision.cell == 0 and cfg.op_prior > 0:
+      favoured = numbers < _NUM_FAVOURED
+      logits += jnp.where(favoured, cfg.op_prior, -cfg.op_prior)[None]
     return logits
+
+  def _op_scores(
+    self, decision: decisions_lib.Decision, hidden: types.Array
+  ) -> types.Array:
+    weights = self.op_embedding.T if self.config.tied_ops else self.op_softmax
+    scores = hidden @ weights[:, : decision.num_choices]
+    if self.config.op_bias > 0:
+      scores += self.op_bias[: decision.num_choices]
+    return scores
 
   def _next_input(
     self,
     decision: decisions_lib.Decision,
     choice: types.Array,
-    candidates: list[types.Array],
+    state: _State,
   ) -> types.Array:
     """[S, H]: the embedding of what was just decided."""
     if decision.kind == "op":
       return self.op_embedding[choice]
-    stacked = jnp.stack(candidates, axis=1)
-    x = jnp.take_along_axis(stacked, choice[:, None, None], axis=1)[:, 0]
+    vectors = state.before(state.vectors, decision)
+    if decision.kind == "skips":
+      taken = choice.astype(jnp.float32)[..., None]
+      # As in the release, not quite the mean; and zero if none is taken.
+      return jnp.sum(taken * vectors, axis=1) / (1 + jnp.sum(taken, axis=1))
+    x = jnp.take_along_axis(vectors, choice[:, None, None], axis=1)[:, 0]
     if self.config.scale_index_input:
       x = x / (0.1 + decision.node - choice)[:, None]
     return x
 
   def _summary(
-    self, choices: types.Array, all_log_probs: list[types.Array]
+    self, choices: types.Array, tables: list[types.Array]
   ) -> tuple[types.Array, ...]:
-    """log_prob, entropy, step_log_probs and step_probs of `Sample`."""
-    width = max(p.shape[-1] for p in all_log_probs)
-    padded = jnp.stack(
+    """log_prob, entropy, step_log_probs and step_probs of `Sample`.
+
+    Args:
+      choices: [S, C].
+      tables: of each decision the log-probabilities, [S, width, alternatives].
+    """
+    most = max(table.shape[-1] for table in tables)
+    padded = jnp.concatenate(
       [
-        jnp.pad(p, ((0, 0), (0, width - p.shape[-1])), constant_values=-jnp.inf)
-        for p in all_log_probs
+        jnp.pad(
+          table,
+          ((0, 0), (0, 0), (0, most - table.shape[-1])),
+          constant_values=-jnp.inf,
+        )
+        for table in tables
       ],
       axis=1,
     )
@@ -205,7 +327,25 @@ class _Policy(nn.Module):
       entropy = -jnp.sum(jnp.exp(picked) * picked, axis=-1)
     else:
       entropy = sum(
-        (-jnp.sum(jnp.exp(p) * p, axis=-1) for p in all_log_probs),
+        (-jnp.sum(jnp.exp(t) * t, axis=(-2, -1)) for t in tables),
         start=jnp.float32(0.0),
       )
     return jnp.sum(picked, axis=-1), entropy, picked, probs
+
+  def _skip_kl(self, tables: list[types.Array]) -> types.Array:
+    """skip_kl of `Sample`; `tables` as of `_summary`."""
+    target, found = self.config.skip_target, []
+    for decision, table in zip(self.decisions, tables, strict=True):
+      if decision.kind == "skips":
+        log_odds = table[..., 1] - table[..., 0]
+        if self.config.skip_kl == "released":
+          # The release takes the sigmoid of the score, but the odds that it
+          # samples with are those of two scores, the second with a minus.
+          log_odds /= 2
+        yes, no = jax.nn.log_sigmoid(log_odds), jax.nn.log_sigmoid(-log_odds)
+        kl = jnp.exp(yes) * (yes - jnp.log(target))
+        kl += jnp.exp(no) * (no - jnp.log(1 - target))
+        found.append(jnp.sum(kl, axis=-1))
+    if not found:
+      return jnp.zeros(tables[0].shape[:1])
+    return jnp.mean(jnp.stack(found), axis=0)

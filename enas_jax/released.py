@@ -9,6 +9,9 @@ What `enas_lm` lays out otherwise than we do: its operations are numbered
 tanh, ReLU, sigmoid, identity; a search graph keeps one tensor [K, l, D, 2D] for
 the edges into node l, a fixed graph one matrix a node, counted from 0; and the
 two input matrices of its first node are the halves of one `w_prev` [2D, 2D].
+
+The controllers of the CIFAR-10 code are laid out as ours but for its numbering
+of the macro space's operations.
 """
 
 import re
@@ -19,10 +22,12 @@ import numpy as np
 
 from enas_jax import config as config_lib
 from enas_jax import types
+from enas_jax.spaces import macro, micro
 from enas_jax.spaces import recurrent as space_lib
 from enas_jax.supergraph import recurrent as supergraph
 
 Variables = Mapping[str, np.ndarray]
+ConvolutionalSpace = macro.MacroSpace | micro.MicroSpace
 
 _NUM_OPS = len(space_lib.OPS)
 _PREFIX = "var/"
@@ -90,6 +95,75 @@ def theta_to_released(theta: types.Theta) -> dict[str, np.ndarray]:
     "attention/v": theta["attend_v"][:, None],
   }
   return {_CONTROLLER + k: np.asarray(v) for k, v in named.items()}
+
+
+def convolutional_theta_from_released(
+  variables: Variables,
+  space: ConvolutionalSpace,
+  config: config_lib.ControllerConfig,
+) -> types.Theta:
+  """Reads the weights of a controller of the CIFAR-10 code.
+
+  Args:
+    variables: holds `controller/...`.
+    space: whose controller it is; its size is not in the weights.
+    config: of the released kind: `tied_ops=False`, and `op_bias` above 0 in the
+      micro space alone; H is its `hidden_size`.
+
+  Returns:
+    theta, as of `Controller.init`.
+
+  Raises:
+    InputError: if a variable is missing or has another shape, or if the
+      configuration is not of the released kind.
+  """
+  _require(not config.tied_ops, "controller_tied_ops must be false")
+  biased = isinstance(space, micro.MicroSpace)
+  rule = "above 0 in the micro" if biased else "0 in the macro"
+  _require((config.op_bias > 0) == biased, f"controller_op_bias must be {rule}")
+  h, order = config.hidden_size, _convolutional_op_order(space)
+
+  def take(name: str, *shape: int) -> np.ndarray:
+    return _take(variables, _CONTROLLER + name, shape)
+
+  theta = {
+    "lstm": take("lstm/layer_0/w", 2 * h, 4 * h),
+    "start": take("g_emb", 1, h)[0],
+    "op_embedding": take("emb/w", len(order), h)[order],
+    "op_softmax": take("softmax/w", h, len(order))[:, order],
+    "attend_key": take("attention/w_1", h, h),
+    "attend_query": take("attention/w_2", h, h),
+    "attend_v": take("attention/v", h, 1)[:, 0],
+  }
+  if biased:
+    theta["op_bias"] = take("softmax/b", 1, len(order))[0, order]
+  return {name: jnp.asarray(value) for name, value in theta.items()}
+
+
+def convolutional_theta_to_released(
+  theta: types.Theta, space: ConvolutionalSpace
+) -> dict[str, np.ndarray]:
+  """The inverse, for weights or their gradients."""
+  order = np.argsort(_convolutional_op_order(space))
+  named = {
+    "lstm/layer_0/w": theta["lstm"],
+    "g_emb": theta["start"][None],
+    "emb/w": theta["op_embedding"][order],
+    "softmax/w": theta["op_softmax"][:, order],
+    "attention/w_1": theta["attend_key"],
+    "attention/w_2": theta["attend_query"],
+    "attention/v": theta["attend_v"][:, None],
+  }
+  if "op_bias" in theta:
+    named["softmax/b"] = theta["op_bias"][None, order]
+  return {_CONTROLLER + k: np.asarray(v) for k, v in named.items()}
+
+
+def _convolutional_op_order(space: ConvolutionalSpace) -> list[int]:
+  """The released number of each of our operations."""
+  if isinstance(space, macro.MacroSpace):
+    return [macro.RELEASED_OPS.index(op) for op in macro.OPS]
+  return list(range(len(micro.OPS)))
 
 
 def omega_from_released(

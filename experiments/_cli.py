@@ -10,7 +10,7 @@ import platform
 import signal
 import subprocess
 import sys
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from typing import Any, NoReturn
 
 import jax
@@ -29,12 +29,21 @@ _PREFIXES = {
   "theta": "theta_",
   "run": "",
 }
+# Recurrent cells have no skip connections.
+NO_SKIPS = ("controller_skip_target", "controller_skip_kl")
 # Fields that a resumed run may change: they alter no step that was taken.
 _FREE_ON_RESUME = {("run", "num_epochs")}
 
 
-def define_config_flags(config: config_lib.SearchConfig) -> None:
-  """One flag per configuration field, unset; a set flag overrides a preset."""
+def define_config_flags(
+  config: config_lib.SearchConfig, without: Collection[str] = ()
+) -> None:
+  """One flag per configuration field, unset; a set flag overrides a preset.
+
+  Args:
+    config: its dataclasses name the fields.
+    without: names of flags that would do nothing in this search space.
+  """
   for part, prefix in _PREFIXES.items():
     for field in dataclasses.fields(getattr(config, part)):
       definers: dict[Any, Callable[..., Any]] = {
@@ -43,6 +52,8 @@ def define_config_flags(config: config_lib.SearchConfig) -> None:
         bool: flags.DEFINE_boolean,
         str: flags.DEFINE_string,
       }
+      if prefix + field.name in without:
+        continue
       define = definers[field.type]
       define(prefix + field.name, None, field.metadata["help"])
 
@@ -86,7 +97,8 @@ def resolve_config(saved: Mapping[str, Any] | None) -> config_lib.SearchConfig:
   for part, prefix in _PREFIXES.items():
     changes = {}
     for field in dataclasses.fields(getattr(config, part)):
-      value = values[prefix + field.name].value
+      name = prefix + field.name
+      value = values[name].value if name in values else None
       if value is None:
         continue
       old = getattr(getattr(config, part), field.name)

@@ -248,5 +248,5 @@ if __name__ == "__main__":
   )
   flags.DEFINE_integer("vocabulary_size", 10000, "words, V", 2)
   flags.DEFINE_boolean("json", False, "print one JSON object")
-  _cli.define_config_flags(config_lib.preset("paper"))
+  _cli.define_config_flags(config_lib.preset("paper"), _cli.NO_SKIPS)
   _cli.run(main)

@@ -99,5 +99,5 @@ def _show(
 
 if __name__ == "__main__":
   _cli.define_run_flags("ptb", _DATA_HELP)
-  _cli.define_config_flags(config_lib.preset("paper"))
+  _cli.define_config_flags(config_lib.preset("paper"), _cli.NO_SKIPS)
   _cli.run(main)
