@@ -95,12 +95,7 @@ def pointwise_conv(x: Array, kernel: Array, stride: int = 1) -> Array:
 
 
 def max_pool(x: Array, stride: int = 1) -> Array:
-  """3x3 max pooling; padding never wins.
-
-  Every position equal to its window's maximum gets the whole gradient, where
-  XLA's own gradient goes to the first of them. After a ReLU the difference
-  vanishes: ties are at 0, where its gradient is 0.
-  """
+  """3x3 max pooling; padding never wins, and of equals the first does."""
   padding = same_padding(x, _POOL_WINDOW, stride)
   return subsample(_max_pool(x, padding), stride)
 
@@ -367,18 +362,34 @@ def _max_pool_fwd(x: Array, padding: Padding) -> tuple[Array, Array]:
 
 def _max_pool_bwd(padding: Padding, x: Array, g: Array) -> tuple[Array]:
   spans = _transposed(padding, _POOL_WINDOW)
+  places = _POOL_WINDOW[0] * _POOL_WINDOW[1]
 
   def route(x: Array, g: Array) -> Array:
-    flat = _flat(x)
-    maxima = _taps(_max_pool(x, padding), _POOL_WINDOW, spans)
+    winner = _image(_winning_place(x, padding), x.shape[-1])
+    winners = _taps(winner, _POOL_WINDOW, spans, fill=-1)
     grads = _taps(g, _POOL_WINDOW, spans)
+    # The window that meets x at its place k lies at x's own place -k.
     terms = [
-      jnp.where(flat == maximum, grad, 0.0)
-      for maximum, grad in zip(maxima, grads, strict=True)
+      jnp.where(found == places - 1 - place, grad, 0.0)
+      for place, (found, grad) in enumerate(zip(winners, grads, strict=True))
     ]
     return _image(_total(terms), x.shape[-1])
 
   return (_chunked_map(route, x, g, _POOL_CHUNK),)
+
+
+def _winning_place(x: Array, padding: Padding) -> Array:
+  """[B, H', W' * C] int32: the first place of each window with its maximum.
+
+  An index, and not a test for equality with the maximum: XLA may compute x
+  anew, and with other rounding, for each use of it.
+  """
+  taps = _taps(x, _POOL_WINDOW, padding, fill=-np.inf)
+  best, place = taps[0], jnp.zeros(taps[0].shape, jnp.int32)
+  for number, tap in enumerate(taps[1:], start=1):
+    place = jnp.where(tap > best, number, place)
+    best = jnp.maximum(best, tap)
+  return place
 
 
 _max_pool.defvjp(_max_pool_fwd, _max_pool_bwd)

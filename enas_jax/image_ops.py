@@ -4,9 +4,6 @@ Each has two forms that give the same numbers. The plain one leaves kernels
 and gradients to XLA: GPUs and TPUs run it, and tests take it for the
 reference. The other is made for CPU (`cpu_kernels`). `_kernels` alone chooses.
 
-The one difference is the gradient of max pooling at ties, which the CPU form
-sends to every maximum and XLA to the first one.
-
 Strides subsample the SAME-padded output as TensorFlow does; the release uses
 1 and 2. No operation has a bias: batch norm follows where one would matter.
 """
@@ -110,7 +107,7 @@ def separable_conv(
 
 
 def max_pool(x: Array, stride: int = 1, *, form: Form | None = None) -> Array:
-  """3x3 max pooling; padding never wins."""
+  """3x3 max pooling; padding never wins, and of equals the first does."""
   return _kernels(form).max_pool(x, stride)
 
 

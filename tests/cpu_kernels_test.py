@@ -71,7 +71,6 @@ class FormsTest(parameterized.TestCase):
     stride=(1, 2),
   )
   def test_pools(self, name, size, stride):
-    # Without ties, where the forms differ: see `image_ops_test`.
     op = functools.partial(getattr(image_ops, name), stride=stride)
     self.assert_forms_agree(op, random(6, 7, *size, CHANNELS))
 

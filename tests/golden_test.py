@@ -27,7 +27,11 @@ STEMS += [
   for ending in ("", "_temp")
 ]
 # Checked by tests/supergraph_*_test.py.
-IMAGE_CHILDREN = {"macro_child_search"}
+IMAGE_CHILDREN = {
+  "macro_child_search",
+  "micro_child_search",
+  "micro_child_search_aux",
+}
 FORWARD = {"logits", "loss", "all_s", "final_state"}
 
 

@@ -18,11 +18,12 @@ from collections.abc import Callable, Sequence
 import jax
 
 from enas_jax import types
-from tests.golden import controllers, macro, recurrent, vectors
+from tests.golden import controllers, macro, micro, recurrent, vectors
 
 # By how the name of a case starts.
 CASES: dict[str, Callable[[vectors.Checks], None]] = {
   "macro_child_search": macro.check_search,
+  "micro_child_search": micro.check_search,
   "macro_controller": controllers.check_macro_controller,
   "micro_controller": controllers.check_micro_controller,
   "ptb_controller_": recurrent.check_controller,

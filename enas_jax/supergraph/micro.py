@@ -1,0 +1,437 @@
+"""The shared convolutional network of cells (Section 2.4, Figure 4).
+
+A stem, then three stages of cells, each stage after the first begun by a
+reduction cell that halves the images and doubles the filters; then average
+pooling and a linear classifier. The two kinds of cell come from the arc.
+
+With a traced arc every architecture runs through the same compiled program;
+with an arc of Python ints the same code compiles to the plain network.
+
+Batch norm always uses the batch's own statistics, as in the released search,
+which has no evaluation mode: dropout and the auxiliary head are all that
+`train` decides.
+"""
+
+import dataclasses
+import functools
+from typing import Any, NamedTuple
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jax import lax
+
+from enas_jax import image_ops, types
+from enas_jax.spaces import micro as space_lib
+from enas_jax.supergraph import micro_cell
+
+NUM_STAGES = 3
+_STEM_WIDTH = 3  # channels of the stem, in units of the first stage's
+_AUX_POOL, _AUX_STRIDE = 5, 3
+_AUX_CHANNELS = (128, 768)
+# The paper's choice first, then the released one.
+_CHOICES = {"reduction": ("strided", "factorized"), "init": ("he", "released")}
+
+
+def _field(default: Any, help_text: str) -> Any:
+  return dataclasses.field(default=default, metadata={"help": help_text})
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class MicroConfig:
+  """The space of convolutional cells and the shared network.
+
+  Defaults are the paper's, where it speaks. `released_micro_config` has the
+  released search graph.
+  """
+
+  num_nodes: int = _field(7, "nodes of a cell with its two inputs, B")
+  num_layers: int = _field(
+    6, "convolution cells; two reduction cells come on top"
+  )
+  num_filters: int = _field(
+    20, "channels of the first stage, F; 2 F and 4 F follow"
+  )
+  reduction: str = _field(
+    "strided",
+    "'strided': operations on a reduction cell's inputs have stride 2 (paper);"
+    " 'factorized': the output before it is halved by a factorized reduction,"
+    " then its operations have stride 1 (released)",
+  )
+  include_inputs: bool = _field(
+    False,
+    "an input that no node takes is a loose end too (released), instead of"
+    " computed nodes alone (paper)",
+  )
+  init: str = _field(
+    "he",
+    "'he': He's initialisation (paper); 'released': its fan-in is the number"
+    " of nodes to choose from, for weights that the arc picks",
+  )
+  drop_features: float = _field(
+    0.1, "dropout rate of the pooled features into the classifier"
+  )
+  aux_head: bool = _field(
+    False,
+    "a second classifier after the cell that follows the last reduction cell,"
+    " in training; the released optimizer leaves its weights as they start",
+  )
+
+  def __post_init__(self) -> None:
+    self.space()
+    _check(self.num_layers >= 3, "num_layers", "at least 3", self)
+    # A factorized reduction has two paths of half the channels each.
+    even = self.num_filters > 0 and self.num_filters % 2 == 0
+    _check(even, "num_filters", "even and positive", self)
+    _check(0 <= self.drop_features < 1, "drop_features", "in [0, 1)", self)
+    for name, known in _CHOICES.items():
+      rule = f"one of {', '.join(known)}"
+      _check(getattr(self, name) in known, name, rule, self)
+    # Section 2.4's reduction cell has no way to shrink an unused input.
+    fits = self.reduction == "factorized" or not self.include_inputs
+    _check(fits, "include_inputs", "false with reduction=strided", self)
+
+  def space(self) -> space_lib.MicroSpace:
+    """The space these options describe."""
+    return space_lib.MicroSpace(self.num_nodes)
+
+  def normal_cells(self) -> tuple[int, int, int]:
+    """How many cells each stage has, its reduction cell not counted."""
+    third = self.num_layers // NUM_STAGES
+    return third, third, self.num_layers - 2 * third
+
+
+def released_micro_config(**changes: Any) -> MicroConfig:
+  """The authors' search graph, with fields replaced."""
+  options: dict[str, Any] = {
+    "reduction": "factorized",
+    "include_inputs": True,
+    "init": "released",
+    "aux_head": True,
+  }
+  return MicroConfig(**{**options, **changes})
+
+
+def _check(ok: bool, name: str, rule: str, config: MicroConfig) -> None:
+  if not ok:
+    value = getattr(config, name)
+    raise types.InputError(f"{name} must be {rule}, got {value!r}.")
+
+
+class Logits(NamedTuple):
+  """What the network says of each class.
+
+  Attributes:
+    main: [B, classes] float32.
+    aux: [B, classes] float32 of the auxiliary head, or None.
+  """
+
+  main: types.Array
+  aux: types.Array | None = None
+
+
+def init(
+  key: types.PRNGKey,
+  config: MicroConfig,
+  num_classes: int,
+  channels: int,
+  image_size: int | None = None,
+) -> types.Omega:
+  """Initialises omega; batch norm starts as the identity.
+
+  Args:
+    key: consumed.
+    config: the network's options.
+    num_classes: of the classifier.
+    channels: of the images.
+    image_size: their height and width; only the auxiliary head needs it.
+
+  Returns:
+    A dict: "stem"; "stage_0" to "stage_2"; "fc" [4 F, classes]; "aux_head"
+    alone, if there is one, so that an optimizer can tell it apart.
+    A stage holds "cells", of `micro_cell.cell_specs`, and what brings its
+    inputs to its size: "first_0", "first_1" and "second_0" for inputs 0 and 1
+    of its first cell and input 0 of its second. Strided reduction cells have
+    "reduction", "reduction_0" and "reduction_1" beside them.
+
+  Raises:
+    InputError: if images are too small for the auxiliary head.
+  """
+  specs = _specs(config, num_classes, channels, image_size)
+  is_spec = lambda leaf: isinstance(leaf, micro_cell.Spec)
+  leaves, tree = jax.tree.flatten(specs, is_leaf=is_spec)
+  keys = jax.random.split(key, len(leaves))
+  drawn = [_draw(k, spec) for k, spec in zip(keys, leaves, strict=True)]
+  return jax.tree.unflatten(tree, drawn)
+
+
+def _draw(key: types.PRNGKey, spec: micro_cell.Spec) -> types.Array:
+  if spec.fan_in is None:
+    return jnp.full(spec.shape, spec.fill, jnp.float32)
+  unit = image_ops.he_normal(key, spec.shape, 2)
+  return unit * np.sqrt(2.0 / spec.fan_in).astype(np.float32)
+
+
+def _specs(
+  config: MicroConfig, num_classes: int, channels: int, image_size: int | None
+) -> dict[str, Any]:
+  stem = _STEM_WIDTH * config.num_filters
+  last = config.num_filters * 2 ** (NUM_STAGES - 1)
+  specs = {
+    "stem": _conv_specs((3, 3, channels, stem)),
+    "fc": micro_cell.Spec((last, num_classes), last),
+  }
+  for stage in range(NUM_STAGES):
+    specs[f"stage_{stage}"] = _stage_specs(config, stage)
+  if config.aux_head:
+    size = _aux_size(image_size)
+    narrow, wide = _AUX_CHANNELS
+    specs["aux_head"] = {
+      "narrow": _conv_specs((last, narrow)),
+      "wide": _conv_specs((size, size, narrow, wide)),
+      "fc": micro_cell.Spec((wide, num_classes), wide),
+    }
+  return specs
+
+
+def _conv_specs(shape: tuple[int, ...]) -> dict[str, micro_cell.Spec]:
+  kernel = micro_cell.Spec(shape, int(np.prod(shape[:-1])))
+  return {"kernel": kernel, **micro_cell.norm_specs(shape[-1:])}
+
+
+def _stage_specs(config: MicroConfig, stage: int) -> dict[str, Any]:
+  filters = config.num_filters * 2**stage
+  count = config.normal_cells()[stage]
+  cells = functools.partial(
+    micro_cell.cell_specs,
+    num_nodes=config.num_nodes,
+    filters=filters,
+    include_inputs=config.include_inputs,
+    released_init=config.init == "released",
+  )
+  if stage == 0:
+    of_stem = _conv_specs((_STEM_WIDTH * filters, filters))
+    names = ("first_0", "first_1", "second_0")[: 3 if count > 1 else 2]
+    return {"cells": cells(count), **dict.fromkeys(names, of_stem)}
+  before = filters // 2
+  halve = micro_cell.reduction_specs(before, filters)
+  if config.reduction == "factorized":
+    return {"cells": cells(1 + count), "first_0": halve, "first_1": halve}
+  # Two outputs before a first stage of one cell lies the stem.
+  stem_is_near = stage == 1 and config.normal_cells()[0] == 1
+  two_before = _STEM_WIDTH * before if stem_is_near else before
+  return {
+    "reduction": cells(1, strided=True),
+    "reduction_0": _conv_specs((two_before, filters)),
+    "reduction_1": _conv_specs((before, filters)),
+    "cells": cells(count),
+    "first_0": halve,
+  }
+
+
+def least_image_size(wide: int = 1) -> int:
+  """The least height that gives the auxiliary head's last kernel that size."""
+  pooled = _AUX_POOL + (wide - 1) * _AUX_STRIDE
+  # Halving rounds up.
+  return (pooled - 1) * 2 ** (NUM_STAGES - 1) + 1
+
+
+def _aux_size(image_size: int | None) -> int:
+  """Height and width of what the auxiliary head's wide convolution sees."""
+  if image_size is None:
+    raise types.InputError("image_size must be given for an auxiliary head.")
+  if image_size < least_image_size():
+    raise types.InputError(
+      f"image_size must be at least {least_image_size()} for an auxiliary"
+      f" head, got {image_size}."
+    )
+  size = -(-image_size // 2 ** (NUM_STAGES - 1))
+  return (size - _AUX_POOL) // _AUX_STRIDE + 1
+
+
+def child_params(
+  omega: types.Omega, arc: space_lib.MicroArc, config: MicroConfig
+) -> types.Omega:
+  """The weights of a fixed child, which `apply` takes like omega.
+
+  All of omega for a traced arc: the operations' weights differ in shape, so
+  none can stand for another.
+  """
+  if not micro_cell.is_static(arc.normal):
+    return omega
+  child = dict(omega)
+  gather = functools.partial(
+    micro_cell.child_cells, include_inputs=config.include_inputs
+  )
+  for stage in range(NUM_STAGES):
+    weights = dict(omega[f"stage_{stage}"])
+    weights["cells"] = gather(weights["cells"], _arcs(arc, config, stage))
+    if "reduction" in weights:
+      weights["reduction"] = gather(weights["reduction"], [arc.reduction])
+    child[f"stage_{stage}"] = weights
+  return child
+
+
+def apply(
+  omega: types.Omega,
+  arc: space_lib.MicroArc,
+  images: types.Array,
+  *,
+  config: MicroConfig,
+  train: bool,
+  key: types.PRNGKey | None = None,
+) -> Logits:
+  """Runs the network that `arc` describes.
+
+  Args:
+    omega: the shared weights, of `init`, or a child's, of `child_params`.
+    arc: the cells; traced int32 arrays, or Python ints for a fixed child.
+    images: [B, H, W, channels] float32, square if there is an auxiliary head.
+    config: the network's options.
+    train: whether to drop features and to run the auxiliary head. The
+      released search rewards the controller with `train` on.
+    key: for dropout; not needed where nothing is dropped.
+
+  Returns:
+    The logits; `aux` is None unless `train` and `config.aux_head`.
+  """
+  stem = micro_cell.normalise(
+    image_ops.conv(images, omega["stem"]["kernel"]), omega["stem"]
+  )
+  outs, before = _first_stage(omega["stage_0"], arc, config, stem)
+  for stage in range(1, NUM_STAGES):
+    weights = omega[f"stage_{stage}"]
+    last = (before, outs[-1])
+    outs, before = _next_stage(weights, arc, config, stage, last)
+  features = image_ops.global_average_pool(jax.nn.relu(outs[-1]))
+  if train and config.drop_features > 0:
+    features = _drop(key, features, config.drop_features)
+  aux = None
+  if train and config.aux_head:
+    # The cell after the last reduction cell.
+    aux = _aux_logits(omega["aux_head"], outs[-config.normal_cells()[-1]])
+  return Logits(features @ omega["fc"], aux)
+
+
+def _arcs(
+  arc: space_lib.MicroArc, config: MicroConfig, stage: int
+) -> list[space_lib.CellArc]:
+  """The arcs of a stage's "cells"."""
+  normal = [arc.normal] * config.normal_cells()[stage]
+  if stage == 0 or config.reduction == "strided":
+    return normal
+  # The reduction cell is a cell like the others, with an arc of its own.
+  return [arc.reduction, *normal]
+
+
+def _first_stage(
+  weights: types.Omega,
+  arc: space_lib.MicroArc,
+  config: MicroConfig,
+  stem: types.Array,
+) -> tuple[types.Array, types.Array]:
+  """The cells before the first reduction.
+
+  Returns:
+    [L, B, H, W, F], their outputs; and what comes before the last of them.
+  """
+  count = config.normal_cells()[0]
+  first = (_fit(weights["first_0"], stem), _fit(weights["first_1"], stem))
+  second_0 = _fit(weights["second_0"], stem) if count > 1 else first[1]
+  outs = micro_cell.chain(
+    weights["cells"],
+    _arcs(arc, config, 0),
+    first,
+    second_0,
+    include_inputs=config.include_inputs,
+  )
+  return outs, outs[-2] if count > 1 else stem
+
+
+def _next_stage(
+  weights: types.Omega,
+  arc: space_lib.MicroArc,
+  config: MicroConfig,
+  stage: int,
+  last: tuple[types.Array, types.Array],
+) -> tuple[types.Array, types.Array]:
+  """A reduction cell and the cells after it.
+
+  Args:
+    weights: of the stage.
+    arc: of the network.
+    config: the network's options.
+    stage: counted from 0.
+    last: the last two outputs before it, the later one second.
+
+  Returns:
+    As `_first_stage`; the output of a strided reduction cell is not among the
+    first.
+  """
+  arcs = _arcs(arc, config, stage)
+  first_0 = micro_cell.reduce_size(weights["first_0"], jax.nn.relu(last[1]))
+  if config.reduction == "factorized":
+    first_1 = micro_cell.reduce_size(weights["first_1"], last[1])
+  else:
+    first_1 = _strided_cell(weights, arc.reduction, last)
+  outs = micro_cell.chain(
+    weights["cells"],
+    arcs,
+    (first_0, first_1),
+    first_1,
+    include_inputs=config.include_inputs,
+  )
+  return outs, outs[-2] if len(arcs) > 1 else first_1
+
+
+def _strided_cell(
+  weights: types.Omega,
+  arc: space_lib.CellArc,
+  last: tuple[types.Array, types.Array],
+) -> types.Array:
+  """Section 2.4's reduction cell."""
+  inputs = (
+    _fit(weights["reduction_0"], last[0]),
+    _fit(weights["reduction_1"], last[1]),
+  )
+  return micro_cell.chain(
+    weights["reduction"],
+    [arc],
+    inputs,
+    inputs[1],
+    include_inputs=False,
+    strided=True,
+  )[0]
+
+
+def _fit(weights: types.Omega, x: types.Array) -> types.Array:
+  """Brings an input to a cell's number of channels."""
+  x = image_ops.pointwise_conv(jax.nn.relu(x), weights["kernel"])
+  return micro_cell.normalise(x, weights)
+
+
+def _drop(
+  key: types.PRNGKey | None, x: types.Array, rate: float
+) -> types.Array:
+  if key is None:
+    raise types.InputError("key must be given where features are dropped.")
+  kept = jax.random.bernoulli(key, 1.0 - rate, x.shape)
+  return jnp.where(kept, x / (1.0 - rate), 0.0)
+
+
+def _aux_logits(weights: types.Omega, x: types.Array) -> types.Array:
+  x = lax.reduce_window(
+    jax.nn.relu(x),
+    np.zeros((), x.dtype),
+    lax.add,
+    (1, _AUX_POOL, _AUX_POOL, 1),
+    (1, _AUX_STRIDE, _AUX_STRIDE, 1),
+    "VALID",
+  )
+  x = x / _AUX_POOL**2
+  narrow, wide = weights["narrow"], weights["wide"]
+  x = image_ops.pointwise_conv(x, narrow["kernel"])
+  x = jax.nn.relu(micro_cell.normalise(x, narrow))
+  x = image_ops.conv(x, wide["kernel"])
+  x = jax.nn.relu(micro_cell.normalise(x, wide))
+  return image_ops.global_average_pool(x) @ weights["fc"]

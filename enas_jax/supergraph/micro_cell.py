@@ -1,0 +1,424 @@
+"""Convolutional cells: what happens between two inputs and an output.
+
+Every branch of a cell (one of the two halves of a node) has its own weights
+for each node that it may take, in tables with a row per pair of a node and
+one before it. The arc picks the rows.
+
+A traced arc runs its branches one after another in a `lax.scan`, and so do
+neighbouring cells of one size: a program with every cell written out would
+compile for minutes. An arc of Python ints writes its branches out.
+"""
+
+import collections
+import functools
+import itertools
+from collections.abc import Callable, Sequence
+from typing import Any, NamedTuple
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jax import lax
+
+from enas_jax import image_ops, ops, types
+from enas_jax.spaces import micro as space_lib
+
+SEP_CONVS = {"sep_conv_3x3": 3, "sep_conv_5x5": 5}  # kernel widths
+SIDES = 2  # the branches of a node
+STACK = 2  # a separable convolution is applied twice (Appendix B)
+
+_Branch = Callable[[types.Omega, types.Array], types.Array]
+
+
+class Spec(NamedTuple):
+  """How one array of omega starts.
+
+  Attributes:
+    shape: of the array.
+    fan_in: of He's initialisation; an array that broadcasts to `shape` gives
+      parts of the array different ones. None for a constant.
+    fill: the constant.
+  """
+
+  shape: tuple[int, ...]
+  fan_in: Any = None
+  fill: float = 0.0
+
+
+def edge_index(row: Any, node: Any) -> Any:
+  """The table row of the weights with which row `row` of an arc takes `node`.
+
+  Row r has r + 2 nodes before it.
+  """
+  return row * (row + 3) // 2 + node
+
+
+def norm_specs(shape: tuple[int, ...]) -> dict[str, Spec]:
+  """Batch norm's scale and offset."""
+  return {"scale": Spec(shape, fill=1.0), "offset": Spec(shape)}
+
+
+def reduction_specs(
+  channels: int, filters: int, lead: tuple[int, ...] = ()
+) -> dict[str, Spec]:
+  """A factorized reduction, and batch norm; `lead` are further axes."""
+  half = filters // 2
+  return {
+    "w1": Spec((*lead, channels, half), channels),
+    "w2": Spec((*lead, channels, filters - half), channels),
+    **norm_specs((*lead, filters)),
+  }
+
+
+def cell_specs(
+  count: int,
+  *,
+  num_nodes: int,
+  filters: int,
+  include_inputs: bool,
+  released_init: bool,
+  strided: bool = False,
+) -> dict[str, dict[str, Spec]]:
+  """The weights of `count` cells of one size.
+
+  Args:
+    count: L, the leading axis of every array.
+    num_nodes: of a cell, with its inputs.
+    filters: F, channels of every node.
+    include_inputs: whether an input may be a loose end.
+    released_init: see `MicroConfig.init`.
+    strided: whether operations on the inputs have stride 2.
+
+  Returns:
+    By operation "depthwise" [L, 2, E, 2, k, k, F], "pointwise"
+    [L, 2, E, 2, F, F], "scale" and "offset" [L, 2, E, 2, F], for each side,
+    edge and application; "output" with "kernel" [L, nodes, F, F], "scale"
+    and "offset" [L, F]. Strided cells also have "identity": the factorized
+    reductions [L, 2, 2(B - 2), ...] that stand for identity on an input.
+  """
+  rows = num_nodes - space_lib.NUM_INPUTS
+  specs = {
+    name: _sep_conv_specs(count, rows, width, filters, released_init)
+    for name, width in SEP_CONVS.items()
+  }
+  candidates = num_nodes if include_inputs else rows
+  specs["output"] = {
+    "kernel": Spec(
+      (count, candidates, filters, filters),
+      candidates if released_init else filters,
+    ),
+    **norm_specs((count, filters)),
+  }
+  if strided:
+    lead = (count, SIDES, space_lib.NUM_INPUTS * rows)
+    specs["identity"] = reduction_specs(filters, filters, lead)
+  return specs
+
+
+def _sep_conv_specs(
+  count: int, rows: int, width: int, filters: int, released_init: bool
+) -> dict[str, Spec]:
+  lead = (count, SIDES, edge_index(rows, 0), STACK)
+  fan_in: tuple[Any, Any] = (width * width, filters)
+  if released_init:
+    # The release takes the number of rows of its weight matrices: how many
+    # nodes there are to choose from.
+    choices = np.repeat(np.arange(rows) + 2, np.arange(rows) + 2)
+    fan_in = choices[:, None, None, None, None], choices[:, None, None, None]
+  return {
+    "depthwise": Spec((*lead, width, width, filters), fan_in[0]),
+    "pointwise": Spec((*lead, filters, filters), fan_in[1]),
+    **norm_specs((*lead, filters)),
+  }
+
+
+def normalise(x: types.Array, norm: types.Omega) -> types.Array:
+  """Batch norm with the batch's statistics; `norm` has "scale", "offset"."""
+  return image_ops.batch_norm(x, norm["scale"], norm["offset"])[0]
+
+
+def reduce_size(weights: types.Omega, x: types.Array) -> types.Array:
+  """A factorized reduction and batch norm, of `reduction_specs`' weights."""
+  x = image_ops.factorized_reduction(x, weights["w1"], weights["w2"])
+  return normalise(x, weights)
+
+
+def child_cells(
+  cells: types.Omega,
+  arcs: Sequence[space_lib.CellArc],
+  *,
+  include_inputs: bool,
+) -> types.Omega:
+  """The weights of fixed cells: of what each of them computes, and no more.
+
+  Args:
+    cells: weights of L cells, of `cell_specs`.
+    arcs: of the L cells, of Python ints.
+    include_inputs: whether an input may be a loose end.
+
+  Returns:
+    "run_0" and so on, one for neighbouring cells of equal arcs: as `cells`,
+    but [n, uses, ...] in the order of the arc's branches, and an output kernel
+    of the loose ends alone.
+  """
+  child, start = {}, 0
+  for at, (arc, count) in enumerate(_runs(arcs)):
+    part = jax.tree.map(lambda a, s=start, n=count: a[s : s + n], cells)
+    first = len(arc.inputs) + space_lib.NUM_INPUTS
+    first -= part["output"]["kernel"].shape[1]
+    loose = np.array(_loose_ends(arc, include_inputs)) - first
+    kernel = part["output"]["kernel"][:, loose]
+    own = {"output": {**part["output"], "kernel": kernel}}
+    for name, places in _uses(arc, "identity" in cells).items():
+      sides, rows = (np.array(index) for index in zip(*places, strict=True))
+      own[name] = jax.tree.map(
+        lambda leaf, i=sides, j=rows: leaf[:, i, j], part[name]
+      )
+    child[f"run_{at}"] = own
+    start += count
+  return child
+
+
+def _runs(
+  arcs: Sequence[space_lib.CellArc],
+) -> list[tuple[space_lib.CellArc, int]]:
+  return [(arc, len(list(group))) for arc, group in itertools.groupby(arcs)]
+
+
+def _loose_ends(arc: space_lib.CellArc, include_inputs: bool) -> list[int]:
+  read = set(itertools.chain.from_iterable(arc.inputs))
+  first = 0 if include_inputs else space_lib.NUM_INPUTS
+  count = len(arc.inputs) + space_lib.NUM_INPUTS
+  return [node for node in range(first, count) if node not in read]
+
+
+def _uses(
+  arc: space_lib.CellArc, strided: bool
+) -> dict[str, list[tuple[int, int]]]:
+  """Which weights a fixed cell uses: (side, table row), in its order."""
+  found: dict[str, list[tuple[int, int]]] = {}
+  for row, (taken, chosen) in enumerate(zip(arc.inputs, arc.ops, strict=True)):
+    for side, (node, op) in enumerate(zip(taken, chosen, strict=True)):
+      name = space_lib.OPS[op]
+      if name in SEP_CONVS:
+        found.setdefault(name, []).append((side, edge_index(row, node)))
+      elif name == "identity" and strided and node < space_lib.NUM_INPUTS:
+        at = row * space_lib.NUM_INPUTS + node
+        found.setdefault(name, []).append((side, at))
+  return found
+
+
+def chain(
+  cells: types.Omega,
+  arcs: Sequence[space_lib.CellArc],
+  first: tuple[types.Array, types.Array],
+  second_0: types.Array,
+  *,
+  include_inputs: bool,
+  strided: bool = False,
+) -> types.Array:
+  """Runs cells of one size, each on the outputs of the two before it.
+
+  Args:
+    cells: weights of L cells, of `cell_specs`, or of `child_cells`.
+    arcs: of the L cells, all traced or all of Python ints.
+    first: inputs of the first cell, [B, H, W, F] each.
+    second_0: input 0 of the second cell, whose input 1 is the first's output.
+    include_inputs: whether an input may be a loose end.
+    strided: whether operations on inputs have stride 2; then L is 1.
+
+  Returns:
+    [L, B, H', W', F], the outputs, half as high and wide if strided.
+  """
+  combine = functools.partial(_combine, include_inputs=include_inputs)
+  carry = (*first, second_0)
+  if not is_static(arcs[0]):
+
+    def step(carry: Any, now: Any) -> Any:
+      cell, arc = now
+      nodes = _scanned_nodes(_gather(cell, arc), arc, carry[:2], strided)
+      return _pass_on(carry, combine(cell["output"], arc, nodes))
+
+    stacked = jax.tree.map(lambda *leaves: jnp.stack(leaves), *arcs)
+    return _over_cells(step, carry, (cells, stacked), len(arcs))[1]
+
+  if "run_0" not in cells:
+    cells = child_cells(cells, arcs, include_inputs=include_inputs)
+  outs = []
+  for at, (arc, count) in enumerate(_runs(arcs)):
+
+    def fixed(carry: Any, cell: Any, arc: space_lib.CellArc = arc) -> Any:
+      nodes = _fixed_nodes(cell, arc, carry[:2], strided)
+      return _pass_on(carry, combine(cell["output"], arc, nodes))
+
+    carry, out = _over_cells(fixed, carry, cells[f"run_{at}"], count)
+    outs.append(out)
+  return jnp.concatenate(outs)
+
+
+def _over_cells(
+  step: Callable[[Any, Any], Any], carry: Any, cells: Any, count: int
+) -> tuple[Any, types.Array]:
+  """`lax.scan`, which a strided cell could not pass: it changes the size."""
+  if count > 1:
+    return lax.scan(step, carry, cells)
+  carry, out = step(carry, jax.tree.map(lambda a: a[0], cells))
+  return carry, out[None]
+
+
+def _pass_on(carry: Any, out: types.Array) -> Any:
+  """What the next cell gets, and this one's output."""
+  _, _, kept = carry
+  return (kept, out, out), out
+
+
+def is_static(arc: space_lib.CellArc) -> bool:
+  """Whether the arc is of Python ints."""
+  return isinstance(arc.inputs, tuple)
+
+
+def _gather(cell: types.Omega, arc: space_lib.CellArc) -> types.Omega:
+  """The weights that a traced arc picks: arrays [B - 2, 2, ...]."""
+  inputs = jnp.asarray(arc.inputs)
+  sides = np.arange(SIDES)
+  rows = np.arange(inputs.shape[0])[:, None]
+  index = dict.fromkeys(SEP_CONVS, edge_index(rows, inputs))
+  if "identity" in cell:
+    # Of other nodes identity is itself: what they gather is not used.
+    last = space_lib.NUM_INPUTS - 1
+    at = rows * space_lib.NUM_INPUTS + jnp.minimum(inputs, last)
+    index["identity"] = at
+  return {
+    name: jax.tree.map(lambda leaf, at=at: leaf[sides, at], cell[name])
+    for name, at in index.items()
+  }
+
+
+def _sep_conv(name: str, stride: int) -> _Branch:
+  def branch(weights: types.Omega, x: types.Array) -> types.Array:
+    for at in range(STACK):
+      one = jax.tree.map(lambda leaf, at=at: leaf[at], weights[name])
+      x = image_ops.separable_conv(
+        jax.nn.relu(x),
+        one["depthwise"],
+        one["pointwise"],
+        stride if at == 0 else 1,
+      )
+      x = normalise(x, one)
+    return x
+
+  return branch
+
+
+def _branches(stride: int) -> tuple[_Branch, ...]:
+  """The operations in the order of the space's `OPS`."""
+  by_name: dict[str, _Branch] = {
+    **{name: _sep_conv(name, stride) for name in SEP_CONVS},
+    "avg_pool_3x3": lambda weights, x: image_ops.avg_pool(x, stride),
+    "max_pool_3x3": lambda weights, x: image_ops.max_pool(x, stride),
+    "identity": lambda weights, x: (
+      x if stride == 1 else reduce_size(weights["identity"], x)
+    ),
+  }
+  return tuple(by_name[name] for name in space_lib.OPS)
+
+
+def _fixed_nodes(
+  cell: types.Omega,
+  arc: space_lib.CellArc,
+  inputs: tuple[types.Array, types.Array],
+  strided: bool,
+) -> list[types.Array]:
+  """All nodes of a cell of Python ints, with no branch but its own."""
+  nodes = list(inputs)
+  next_use: dict[str, int] = collections.Counter()
+  for taken, chosen in zip(arc.inputs, arc.ops, strict=True):
+    halves = []
+    for node, op in zip(taken, chosen, strict=True):
+      stride = 2 if strided and node < space_lib.NUM_INPUTS else 1
+      name = space_lib.OPS[op]
+      own = {}
+      if name in SEP_CONVS or (name == "identity" and stride > 1):
+        at = next_use[name]
+        own = {name: jax.tree.map(lambda leaf, at=at: leaf[at], cell[name])}
+        next_use[name] += 1
+      halves.append(_branches(stride)[op](own, nodes[node]))
+    nodes.append(halves[0] + halves[1])
+  return nodes
+
+
+def _scanned_nodes(
+  weights: types.Omega,
+  arc: space_lib.CellArc,
+  inputs: tuple[types.Array, types.Array],
+  strided: bool,
+) -> list[types.Array]:
+  """All nodes of a traced cell, one branch after another."""
+  rows = np.shape(arc.inputs)[0]
+  count = rows + space_lib.NUM_INPUTS
+  if strided:
+    batch, height, width, filters = inputs[0].shape
+    # Inputs are too big for the buffer; their places in it are not read.
+    size = (batch, -(-height // 2), -(-width // 2), filters)
+    buffer = jnp.zeros((count, *size), inputs[0].dtype)
+  else:
+    empty = [jnp.zeros_like(inputs[0])] * rows
+    buffer = jnp.stack([*inputs, *empty])
+
+  def step(buffer: types.Array, now: Any) -> Any:
+    own, node, op, target = now
+    source = lax.dynamic_index_in_dim(buffer, node, keepdims=False)
+    if strided:
+      out = _either_stride(own, node, op, source, inputs)
+    else:
+      out = ops.switch(op, _branches(1), own, source)
+    return buffer.at[target].add(out), None
+
+  flat = lambda leaf: leaf.reshape(-1, *leaf.shape[SIDES:])
+  targets = np.repeat(np.arange(space_lib.NUM_INPUTS, count), SIDES)
+  steps = (*jax.tree.map(flat, (weights, arc.inputs, arc.ops)), targets)
+  buffer, _ = lax.scan(step, buffer, steps)
+  return list(buffer)
+
+
+def _either_stride(
+  own: types.Omega,
+  node: types.Array,
+  op: types.Array,
+  source: types.Array,
+  inputs: tuple[types.Array, types.Array],
+) -> types.Array:
+  """One branch of a strided cell: on an input, or on a node of its output."""
+  is_input = node < space_lib.NUM_INPUTS
+  big = ops.pick(jnp.minimum(node, space_lib.NUM_INPUTS - 1), inputs)
+  branches = [
+    *(lambda w, a, b, f=f: f(w, a) for f in _branches(1)),
+    *(lambda w, a, b, f=f: f(w, b) for f in _branches(2)),
+  ]
+  index = op + len(space_lib.OPS) * is_input
+  return ops.switch(index, branches, own, source, big)
+
+
+def _combine(
+  output: types.Omega,
+  arc: space_lib.CellArc,
+  nodes: list[types.Array],
+  *,
+  include_inputs: bool,
+) -> types.Array:
+  """The loose ends side by side, through ReLU, 1x1 convolution, batch norm."""
+  kernel = output["kernel"]
+  if is_static(arc):
+    used = _loose_ends(arc, include_inputs)
+  else:
+    first = 0 if include_inputs else space_lib.NUM_INPUTS
+    used = list(range(first, len(nodes)))
+    taken = jnp.asarray(arc.inputs).reshape(-1, 1) == np.array(used)
+    loose = jnp.logical_not(jnp.any(taken, axis=0))
+    # Whole rows of the product fall away, as if the node were not there.
+    kernel = kernel * loose[:, None, None].astype(kernel.dtype)
+  x = jnp.concatenate([nodes[node] for node in used], axis=-1)
+  x = image_ops.pointwise_conv(
+    jax.nn.relu(x), kernel.reshape(-1, kernel.shape[-1])
+  )
+  return normalise(x, output)

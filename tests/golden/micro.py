@@ -1,0 +1,260 @@
+"""The cases of `micro_child.py`: its search graph.
+
+Moving statistics, `after/*` and `after2/*`, are not compared: the release
+averages them but its search graph never reads them, and ours has none.
+
+The gradient has a step wherever the input of a ReLU is 0, and among the 1e5
+such inputs of a case one may be 0 but for rounding: the release's gradient is
+then that of the other side, 1e-2 away in every layer before. So where ours is
+not within tolerance at the images given, it is compared at images that differ
+by a millionth, of which some lie on that side. Such lines say `nudged/`.
+"""
+
+import dataclasses
+from collections.abc import Callable
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from enas_jax import released_micro, types
+from enas_jax.spaces import decisions
+from enas_jax.spaces import micro as space_lib
+from enas_jax.supergraph import micro as supergraph
+from tests.golden import vectors as vectors_lib
+
+_AUX_WEIGHT = 0.4  # of the auxiliary loss, in `_build_train`
+# Outputs of the file and the float64 logits that say what they should be.
+_LOGITS = {
+  "logits_train": "logits_train",
+  "logits_eval": "logits_train",  # batch statistics and no dropout, either way
+  "aux_logits": "aux_logits",
+}
+_LOSSES = {"loss_train": "logits_train", "aux_loss": "aux_logits"}
+_NUDGES, _NUDGE = 32, 1e-6
+
+
+def check_search(checks: vectors_lib.Checks) -> None:
+  """Children of the search graph: forward, and the gradient of one."""
+  vectors = checks.vectors
+  main, grads = vectors.main, vectors.grads
+  config = _config(vectors)
+  omega = released_micro.omega_from_released(main.take_all("var/"), config)
+  run = _Run(config, *_batch(vectors, omega))
+  if vectors.f64 is not None:
+    derived = _Derived(vectors.f64, main, run.labels)
+    checks.vectors = dataclasses.replace(vectors, f64=derived)
+
+  arcs = _arcs(config.space(), main, "normal_arcs", "reduce_arcs")
+  # With the gradient, so that one program serves all.
+  step = vectors_lib.compiled(run.step)
+  traced = [decisions.as_arrays(arc) for arc in arcs]
+  found = [step(omega, arc, run.images)[0] for arc in traced]
+  checks.outputs(_stack(found))
+  if grads is None:
+    return
+
+  static = _arcs(config.space(), grads, "normal_arc", "reduce_arc")[0]
+  if "arc_index" in grads:
+    grads.take("arc_index")  # says again what the arcs say
+  arc = decisions.as_arrays(static)
+  _check_grad(checks, run, lambda images: step(omega, arc, images)[1])
+  # The same code with the architecture compiled in.
+  fixed = vectors_lib.compiled(
+    lambda omega, images: run.step(omega, static, images)
+  )
+  if static in arcs:
+    outputs = _stack([fixed(omega, run.images)[0]])
+    checks.outputs(outputs, arcs=[arcs.index(static)])
+  _check_grad(checks, run, lambda images: fixed(omega, images)[1], "static/")
+
+
+def _check_grad(
+  checks: vectors_lib.Checks,
+  run: "_Run",
+  grad_at: Callable[[types.Array], types.Omega],
+  label: str = "",
+) -> None:
+  """Compares the gradient, if need be at images a millionth away."""
+  grads = checks.vectors.grads
+  assert grads is not None
+  rng, images, tag = np.random.default_rng(0), run.images, ""
+  for _ in range(1 + _NUDGES):
+    trial = vectors_lib.Checks(checks.vectors)
+    ours = released_micro.omega_to_released(grad_at(images))
+    trial.tensors(grads, "grad/", ours, label + tag)
+    if not tag:
+      first = trial
+    if all(comparison.ok for comparison in trial.done):
+      break
+    noise = rng.normal(size=images.shape).astype(np.float32)
+    images, tag = run.images * (1 + _NUDGE * noise), "nudged/"
+  else:
+    trial = first
+  checks.done += trial.done
+  checks.absent |= trial.absent
+
+
+class _Derived(vectors_lib.Arrays):
+  """Float64 outputs, and those that follow from them.
+
+  The file holds logits, and names the error of the auxiliary ones otherwise.
+  Of the rest nobody can ask for more: the cross-entropy moves by up to twice
+  as much as the logits, in the release's arithmetic and in ours.
+  """
+
+  def __init__(
+    self,
+    file: vectors_lib.Arrays,
+    main: vectors_lib.Arrays,
+    labels: types.Array,
+  ) -> None:
+    self.file, self._file = file.file, file
+    self._more: dict[str, np.ndarray] = {}
+    for name, source in (*_LOGITS.items(), *_LOSSES.items()):
+      if name not in main or f"{source}_f64" not in file:
+        continue
+      exact, error = file.take(f"{source}_f64"), self._error(source)
+      if name in _LOSSES:
+        exact, error = _cross_entropy(exact, np.asarray(labels)), 2 * error
+      self._more |= {f"{name}_f64": exact, f"tf_err_{name}": error}
+
+  def _error(self, source: str) -> np.ndarray:
+    short = f"tf_err_{source.removesuffix('_logits')}"
+    return self._file.take(short if short in self._file else f"tf_err_{source}")
+
+  def __contains__(self, name: str) -> bool:
+    return name in self._more or name in self._file
+
+  def take(self, name: str) -> np.ndarray:
+    return self._more[name] if name in self._more else self._file.take(name)
+
+  def left(self) -> list[str]:
+    return self._file.left()
+
+
+def _cross_entropy(logits: np.ndarray, labels: np.ndarray) -> np.ndarray:
+  """[S], the batch's mean, of [S, B, classes]."""
+  shifted = logits - logits.max(axis=-1, keepdims=True)
+  normaliser = np.log(np.exp(shifted).sum(axis=-1))
+  gold = np.take_along_axis(shifted, labels[None, :, None], axis=-1)[..., 0]
+  return (normaliser - gold).mean(axis=-1)
+
+
+@dataclasses.dataclass(frozen=True)
+class _Run:
+  """What is computed of an architecture, traced or of Python ints."""
+
+  config: supergraph.MicroConfig
+  images: types.Array
+  labels: types.Array
+
+  def step(
+    self, omega: types.Omega, arc: space_lib.MicroArc, images: types.Array
+  ) -> Any:
+    """The outputs, by their names in the files, and the gradient."""
+
+    def loss(omega: types.Omega) -> Any:
+      outputs = self._forward(omega, arc, images)
+      total = outputs["loss_train"]
+      if "aux_loss" in outputs:
+        total = total + _AUX_WEIGHT * outputs["aux_loss"]
+      return total, outputs
+
+    (_, outputs), grad = jax.value_and_grad(loss, has_aux=True)(omega)
+    return outputs, grad
+
+  def _forward(
+    self, omega: types.Omega, arc: space_lib.MicroArc, images: types.Array
+  ) -> dict[str, types.Array]:
+    logits = supergraph.apply(
+      omega, arc, images, config=self.config, train=True
+    )
+    outputs = {
+      "logits_train": logits.main,
+      "logits_eval": logits.main,
+      "loss_train": self._nats(logits.main),
+    }
+    if logits.aux is not None:
+      outputs["aux_logits"] = logits.aux
+      outputs["aux_loss"] = self._nats(logits.aux)
+    return outputs
+
+  def _nats(self, logits: types.Array) -> types.Array:
+    gold = jnp.take_along_axis(logits, self.labels[:, None], axis=-1)[:, 0]
+    return jnp.mean(jax.nn.logsumexp(logits, axis=-1) - gold)
+
+
+def _config(vectors: vectors_lib.Vectors) -> supergraph.MicroConfig:
+  if vectors.number("keep_prob", 1.0) != 1:
+    raise types.InputError(
+      f"{vectors.stem}.json: config.keep_prob must be 1, as dropout is random,"
+      f" got {vectors.number('keep_prob')}."
+    )
+  return supergraph.released_micro_config(
+    # The release does not count a cell's inputs.
+    num_nodes=vectors.integer("num_cells") + space_lib.NUM_INPUTS,
+    num_layers=vectors.integer("num_layers"),
+    num_filters=vectors.integer("out_filters"),
+    drop_features=0.0,
+    aux_head=bool(vectors.config.get("use_aux_heads")),
+  )
+
+
+def _batch(
+  vectors: vectors_lib.Vectors, omega: types.Omega
+) -> tuple[types.Array, types.Array]:
+  """The case's images and labels."""
+  file = vectors.main.file
+  images, labels = vectors.main.take("images"), vectors.main.take("labels")
+  channels, classes = omega["stem"]["kernel"].shape[2], omega["fc"].shape[1]
+  if images.ndim != 4 or images.shape[-1] != channels or not images.size:
+    raise types.InputError(
+      f"{file}: images must have the shape [batch, height, width, {channels}],"
+      f" got {list(images.shape)}."
+    )
+  # JAX would clamp a label out of range without a word.
+  if not (
+    labels.shape == images.shape[:1]
+    and np.issubdtype(labels.dtype, np.integer)
+    and labels.min() >= 0
+    and labels.max() < classes
+  ):
+    raise types.InputError(
+      f"{file}: labels must be {len(images)} integers in [0, {classes})."
+    )
+  return jnp.asarray(images, jnp.float32), jnp.asarray(labels, jnp.int32)
+
+
+def _arcs(
+  space: space_lib.MicroSpace,
+  group: vectors_lib.Arrays,
+  normal: str,
+  reduction: str,
+) -> list[space_lib.MicroArc]:
+  """Architectures of Python ints, from one row of tokens or several."""
+  rows = [np.atleast_2d(group.take(name)) for name in (normal, reduction)]
+  if len(rows[0]) != len(rows[1]) or not len(rows[0]):
+    raise types.InputError(
+      f"{group.file}: {normal} and {reduction} must be equally many, at least"
+      " one."
+    )
+  for cells in rows:
+    if cells.ndim != 2 or not np.issubdtype(cells.dtype, np.integer):
+      raise types.InputError(
+        f"{group.file}: {normal} and {reduction} must be rows of integers."
+      )
+  text = lambda row: " ".join(map(str, row.tolist()))
+  return [
+    space.from_tokens(f"{text(first)} / {text(second)}")
+    for first, second in zip(*rows, strict=True)
+  ]
+
+
+def _stack(found: list[dict[str, Any]]) -> dict[str, np.ndarray]:
+  """Outputs in the files' layout: architecture first."""
+  return {
+    name: np.stack([np.asarray(one[name]) for one in found])
+    for name in found[0]
+  }
