@@ -452,7 +452,7 @@ def _released() -> SearchConfig:
 
 
 def _small() -> SearchConfig:
-  """Shows learning on Penn Treebank in about 15 minutes on two CPU cores."""
+  """Shows learning on Penn Treebank in about 10 minutes on two CPU cores."""
   config = override(
     _paper(),
     "child",

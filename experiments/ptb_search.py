@@ -2,7 +2,7 @@
 
   python -m experiments.ptb_search --data_dir=DIR --preset=small
 
-Presets: `paper` (a GPU; not yet run to the end), `released`, `small` (about 15
+Presets: `paper` (a GPU; not yet run to the end), `released`, `small` (about 10
 minutes on two CPU cores), `smoke` (about a minute). Without the corpus,
 `--dataset=python_docs` needs no download.
 """

@@ -5,13 +5,11 @@ averages them but its search graph never reads them, and ours has none.
 
 The gradient has a step wherever the input of a ReLU is 0, and among the 1e5
 such inputs of a case one may be 0 but for rounding: the release's gradient is
-then that of the other side, 1e-2 away in every layer before. So where ours is
-not within tolerance at the images given, it is compared at images that differ
-by a millionth, of which some lie on that side. Such lines say `nudged/`.
+then that of the other side, 1e-2 away in every layer before. That seems to be
+why `micro_child_search` fails in its gradients.
 """
 
 import dataclasses
-from collections.abc import Callable
 from typing import Any
 
 import jax
@@ -32,7 +30,6 @@ _LOGITS = {
   "aux_logits": "aux_logits",
 }
 _LOSSES = {"loss_train": "logits_train", "aux_loss": "aux_logits"}
-_NUDGES, _NUDGE = 32, 1e-6
 
 
 def check_search(checks: vectors_lib.Checks) -> None:
@@ -59,41 +56,17 @@ def check_search(checks: vectors_lib.Checks) -> None:
   if "arc_index" in grads:
     grads.take("arc_index")  # says again what the arcs say
   arc = decisions.as_arrays(static)
-  _check_grad(checks, run, lambda images: step(omega, arc, images)[1])
+  grad = released_micro.omega_to_released(step(omega, arc, run.images)[1])
+  checks.tensors(grads, "grad/", grad)
   # The same code with the architecture compiled in.
   fixed = vectors_lib.compiled(
     lambda omega, images: run.step(omega, static, images)
   )
+  outputs, static_grad = fixed(omega, run.images)
   if static in arcs:
-    outputs = _stack([fixed(omega, run.images)[0]])
-    checks.outputs(outputs, arcs=[arcs.index(static)])
-  _check_grad(checks, run, lambda images: fixed(omega, images)[1], "static/")
-
-
-def _check_grad(
-  checks: vectors_lib.Checks,
-  run: "_Run",
-  grad_at: Callable[[types.Array], types.Omega],
-  label: str = "",
-) -> None:
-  """Compares the gradient, if need be at images a millionth away."""
-  grads = checks.vectors.grads
-  assert grads is not None
-  rng, images, tag = np.random.default_rng(0), run.images, ""
-  for _ in range(1 + _NUDGES):
-    trial = vectors_lib.Checks(checks.vectors)
-    ours = released_micro.omega_to_released(grad_at(images))
-    trial.tensors(grads, "grad/", ours, label + tag)
-    if not tag:
-      first = trial
-    if all(comparison.ok for comparison in trial.done):
-      break
-    noise = rng.normal(size=images.shape).astype(np.float32)
-    images, tag = run.images * (1 + _NUDGE * noise), "nudged/"
-  else:
-    trial = first
-  checks.done += trial.done
-  checks.absent |= trial.absent
+    checks.outputs(_stack([outputs]), arcs=[arcs.index(static)])
+  grad = released_micro.omega_to_released(static_grad)
+  checks.tensors(grads, "grad/", grad, "static/")
 
 
 class _Derived(vectors_lib.Arrays):
