@@ -19,7 +19,7 @@ stride 2 costs as much as that of stride 1.
 """
 
 import functools
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 from typing import Any
 
 import jax
@@ -92,6 +92,33 @@ def pointwise_conv(x: Array, kernel: Array, stride: int = 1) -> Array:
     [B, ceil(H / stride), ceil(W / stride), D].
   """
   return _pointwise(subsample(x, stride), kernel)
+
+
+@jax.custom_vjp
+def pointwise_conv_sum(
+  images: Sequence[Array], kernels: Array, taken: Array | None
+) -> Array:
+  """The sum of the 1x1 convolutions of some images.
+
+  A conditional for each image: those not taken are not read, neither here nor
+  in the backward pass. Nor is anything concatenated, which would cost as much
+  as the product does, since it is memory that limits a narrow one.
+
+  Args:
+    images: N of [B, H, W, C], in a list.
+    kernels: [N, C, D], one for each image.
+    taken: [N] integers, 1 for images that are to count, else 0; None for all.
+
+  Returns:
+    [B, H, W, D].
+  """
+  total = jnp.zeros((*images[0].shape[:-1], kernels.shape[-1]), kernels.dtype)
+  leave = lambda total, *_: total
+  add = lambda total, x, kernel: total + _pointwise(x, kernel)
+  for i, x in enumerate(images):
+    choose = _if_taken(taken, i, add, leave)
+    total = choose(total, x, kernels[i])
+  return total
 
 
 def max_pool(x: Array, stride: int = 1) -> Array:
@@ -254,6 +281,43 @@ def _pointwise_bwd(
 
 
 _pointwise.defvjp(_pointwise_fwd, _pointwise_bwd)
+
+
+def _if_taken(
+  taken: Array | None,
+  image: int,
+  do: Callable[..., Any],
+  leave: Callable[..., Any],
+) -> Callable[..., Any]:
+  """`do` if the image is taken and else `leave`, at run time."""
+  if taken is None:
+    return do
+  return functools.partial(lax.cond, taken[image] == 1, do, leave)
+
+
+def _pointwise_sum_fwd(
+  images: Sequence[Array], kernels: Array, taken: Array | None
+) -> tuple[Array, tuple[Sequence[Array], Array, Array | None]]:
+  kept = (images, kernels, taken)
+  return pointwise_conv_sum(*kept), kept
+
+
+def _pointwise_sum_bwd(
+  kept: tuple[Sequence[Array], Array, Array | None], g: Array
+) -> tuple[Sequence[Array], Array, None]:
+  images, kernels, taken = kept
+  zeros = lambda x, kernel, _: (jnp.zeros_like(x), jnp.zeros_like(kernel))
+  pull = lambda x, kernel, g: _pointwise_bwd((x, kernel), g)
+  d_images, d_kernels = [], []
+  for i, x in enumerate(images):
+    choose = _if_taken(taken, i, pull, zeros)
+    d_x, d_kernel = choose(x, kernels[i], g)
+    d_images.append(d_x)
+    d_kernels.append(d_kernel)
+  return d_images, jnp.stack(d_kernels), None
+
+
+pointwise_conv_sum.defvjp(_pointwise_sum_fwd, _pointwise_sum_bwd)
 
 
 # --- Windows on [B, H, W * C] ------------------------------------------------

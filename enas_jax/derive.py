@@ -51,7 +51,7 @@ def derive(
     propose_uniform: the same of the uniform policy.
     validate: of the space.
     score: of `evaluate.make_score`.
-    state: the search's state; omega and theta are read.
+    state: the search's state; omega, theta and the carry are read.
     valid: validation data on the device.
     keys: for the candidates, the uniform architectures and the minibatch.
     num_arcs: K.
@@ -59,8 +59,8 @@ def derive(
   key_policy, key_uniform, key_batch = keys
   arcs = propose(state.theta, key_policy, num_arcs)
   uniform = propose_uniform(state.theta, key_uniform, num_arcs)
-  rewards = score(state.omega, arcs, valid, key_batch)
-  uniform_rewards = score(state.omega, uniform, valid, key_batch)
+  rewards = score(state, arcs, valid, key_batch)
+  uniform_rewards = score(state, uniform, valid, key_batch)
   candidates = [
     Candidate(validate(evaluate.nth(arcs, index)), reward)
     for index, reward in enumerate(rewards)

@@ -10,17 +10,18 @@ from enas_jax import policies, types
 from enas_jax.spaces import decisions
 
 
-def make_evaluate(task: Any) -> Callable[[types.Omega, types.Arc, Any], float]:
-  """Builds (omega, arc, split) -> perplexity or accuracy of the whole split.
+def make_evaluate(task: Any) -> Callable[[Any, types.Arc, Any], float]:
+  """Builds (state, arc, split) -> perplexity or accuracy of the whole split.
 
   Compiled once for all arcs. Every token or image of the split that
-  `task.prepare` keeps is counted, the state carried from window to window.
+  `task.prepare` keeps is counted, the carry passed from part to part. Of the
+  search's state omega and the carry are read.
   """
   chunk = jax.jit(task.evaluate_chunk)
 
-  def evaluate(omega: types.Omega, arc: types.Arc, split: Any) -> float:
-    arc = decisions.as_arrays(arc)
-    carry, totals, counts = task.init_carry(), [], []
+  def evaluate(state: Any, arc: types.Arc, split: Any) -> float:
+    arc, omega = decisions.as_arrays(arc), state.omega
+    carry, totals, counts = task.start_split(state.carry), [], []
     for index in range(task.evaluation_chunks(split)):
       total, count, carry = chunk(omega, arc, split, jnp.int32(index), carry)
       totals.append(total)
@@ -34,23 +35,25 @@ def make_evaluate(task: Any) -> Callable[[types.Omega, types.Arc, Any], float]:
 
 def make_score(
   task: Any,
-) -> Callable[[types.Omega, types.Arc, Any, types.PRNGKey], list[float]]:
-  """Builds (omega, arcs, validation data, key) -> the reward of each arc.
+) -> Callable[[Any, types.Arc, Any, types.PRNGKey], list[float]]:
+  """Builds (state, arcs, validation data, key) -> the reward of each arc.
 
-  Every arc, leaves [S, ...], meets the same minibatch, drawn by `key`.
+  Every arc, leaves [S, ...], meets the same minibatch, drawn by `key`. Of the
+  search's state omega and the carry are read.
   """
   reward = jax.jit(
-    lambda omega, arc, valid, key: task.reward(
-      omega, arc, task.reward_batch(valid, key)
+    lambda omega, carry, arc, valid, key: task.reward(
+      omega, arc, task.reward_batch(valid, key), carry
     )
   )
 
   def score(
-    omega: types.Omega, arcs: types.Arc, valid: Any, key: types.PRNGKey
+    state: Any, arcs: types.Arc, valid: Any, key: types.PRNGKey
   ) -> list[float]:
     count = jax.tree.leaves(arcs)[0].shape[0]
     rewards = [
-      reward(omega, nth(arcs, index), valid, key) for index in range(count)
+      reward(state.omega, state.carry, nth(arcs, index), valid, key)
+      for index in range(count)
     ]
     return [float(r) for r in rewards]
 

@@ -9,7 +9,7 @@ Strides subsample the SAME-padded output as TensorFlow does; the release uses
 """
 
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Literal, NamedTuple
 
 import jax
@@ -29,6 +29,7 @@ class _Kernels(NamedTuple):
   conv: Callable[[Array, Array], Array]
   depthwise_conv: Callable[[Array, Array, int], Array]
   pointwise_conv: Callable[[Array, Array, int], Array]
+  pointwise_conv_sum: Callable[[Sequence[Array], Array, Array | None], Array]
   max_pool: Callable[[Array, int], Array]
   avg_pool: Callable[[Array, int], Array]
   batch_norm: Callable[[Array, Array, Array, float], tuple[Array, Array, Array]]
@@ -80,6 +81,27 @@ def pointwise_conv(
     [B, ceil(H / stride), ceil(W / stride), D].
   """
   return _kernels(form).pointwise_conv(x, kernel, stride)
+
+
+def pointwise_conv_sum(
+  images: Sequence[Array],
+  kernels: Array,
+  taken: Array | None = None,
+  *,
+  form: Form | None = None,
+) -> Array:
+  """1x1 convolution of the concatenation of some images.
+
+  Args:
+    images: N of [B, H, W, C], in a list.
+    kernels: [N, C, D], the rows of the kernel that meet each image.
+    taken: [N] int32, 1 for images that are to count, else 0; None for all.
+    form: see `conv`.
+
+  Returns:
+    [B, H, W, D].
+  """
+  return _kernels(form).pointwise_conv_sum(images, kernels, taken)
 
 
 def separable_conv(
@@ -217,6 +239,16 @@ def _plain_pointwise_conv(x: Array, kernel: Array, stride: int) -> Array:
   return _plain_conv(x, kernel[None, None], stride)
 
 
+def _plain_pointwise_conv_sum(
+  images: Sequence[Array], kernels: Array, taken: Array | None
+) -> Array:
+  if taken is not None:
+    # Masking the weights is cheaper than masking the images.
+    kernels = kernels * taken[:, None, None].astype(kernels.dtype)
+  kernel = kernels.reshape(-1, kernels.shape[-1])
+  return _plain_pointwise_conv(jnp.concatenate(images, axis=-1), kernel, 1)
+
+
 def _plain_max_pool(x: Array, stride: int) -> Array:
   window, strides = (1, 3, 3, 1), (1, stride, stride, 1)
   return lax.reduce_window(x, -np.inf, lax.max, window, strides, "SAME")
@@ -241,6 +273,7 @@ _PLAIN = _Kernels(
   conv=_plain_conv,
   depthwise_conv=_plain_depthwise_conv,
   pointwise_conv=_plain_pointwise_conv,
+  pointwise_conv_sum=_plain_pointwise_conv_sum,
   max_pool=_plain_max_pool,
   avg_pool=_plain_avg_pool,
   batch_norm=_plain_batch_norm,
@@ -249,6 +282,7 @@ _CPU = _Kernels(
   conv=cpu_kernels.conv,
   depthwise_conv=cpu_kernels.depthwise_conv,
   pointwise_conv=cpu_kernels.pointwise_conv,
+  pointwise_conv_sum=cpu_kernels.pointwise_conv_sum,
   max_pool=cpu_kernels.max_pool,
   avg_pool=cpu_kernels.avg_pool,
   batch_norm=cpu_kernels.batch_norm,

@@ -28,10 +28,13 @@ class LanguageModel:
     vocabulary_size: V.
   """
 
-  config: config_lib.SearchConfig
+  config: config_lib.SearchConfig[
+    config_lib.RecurrentConfig, config_lib.TextConfig
+  ]
   vocabulary_size: int
 
   metric = "perplexity"
+  gathers = True
 
   @property
   def space(self) -> space_lib.RecurrentSpace:
@@ -64,11 +67,24 @@ class LanguageModel:
     shape = (self.config.data.batch_size, self.config.child.hidden_size)
     return jnp.zeros(shape)
 
+  def start_epoch(self, carry: types.Array, key: types.PRNGKey) -> types.Array:
+    """An epoch reads the text from its beginning: zeros."""
+    del key
+    return self.start_split(carry)
+
+  def start_split(self, carry: types.Array) -> types.Array:
+    """A split is read from its beginning: zeros."""
+    return jnp.zeros_like(carry)
+
   def train_batch(
-    self, train: types.Array, step: types.Array, key: types.PRNGKey
+    self,
+    train: types.Array,
+    carry: types.Array,
+    step: types.Array,
+    key: types.PRNGKey,
   ) -> types.TextBatch:
     """The window of that step of the epoch: text is read in order."""
-    del key
+    del carry, key
     return text.window(train, step, self.config.data.bptt_length)
 
   def reward_batch(
@@ -102,11 +118,11 @@ class LanguageModel:
     batch: types.TextBatch,
     carry: types.Array,
     key: types.PRNGKey,
-  ) -> tuple[types.Array, tuple[types.Array, types.Array]]:
+  ) -> tuple[types.Array, tuple[dict[str, types.Array], types.Array]]:
     """L(m; omega) of Eqn 1 with its penalties, on one training window.
 
     Returns:
-      The loss to minimise, and (cross-entropy in nats per token, next carry).
+      The loss to minimise, and ("nats": cross-entropy per token; next carry).
     """
     config = self.config
     masks = supergraph.sample_masks(
@@ -127,21 +143,27 @@ class LanguageModel:
       loss += omega.slowness_weight * losses.slowness_penalty(states)
     if omega.activation_weight:
       loss += omega.activation_weight * jnp.mean(jnp.square(states))
-    return loss, (nats, lax.stop_gradient(states[-1]))
+    return loss, ({"nats": nats}, lax.stop_gradient(states[-1]))
 
   def reward(
     self,
     omega: types.Omega,
     arc: space_lib.RecurrentArc,
     batch: types.TextBatch,
+    carry: types.Array,
   ) -> types.Array:
     """R(m, omega) = c / perplexity of the window from a zero state."""
+    del carry
     nats, _ = self._nats(omega, arc, batch, self.init_carry())
     return self.config.theta.reward_scale * jnp.exp(-jnp.mean(nats))
 
   def reward_to_metric(self, reward: float) -> float:
     """The perplexity that a reward stands for."""
     return self.config.theta.reward_scale / reward
+
+  def format_metric(self, perplexity: float) -> str:
+    """A perplexity as people read it."""
+    return f"{perplexity:.1f}"
 
   def evaluation_chunks(self, split: types.Array) -> int:
     """How many calls of `evaluate_chunk` cover a split."""

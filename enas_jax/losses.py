@@ -8,6 +8,14 @@ from jax import lax
 from enas_jax import types
 
 
+def sum_of_squares(weights: types.Omega) -> types.Array:
+  """The sum of the squares of all weights, [] float32."""
+  return sum(
+    (jnp.sum(jnp.square(w)) for w in jax.tree.leaves(weights)),
+    start=jnp.float32(0.0),
+  )
+
+
 def l2_penalty(child: types.Omega, form: str) -> types.Array:
   """The l2 penalty on one recurrent child's weights (Section 3.1), unweighted.
 
@@ -22,10 +30,7 @@ def l2_penalty(child: types.Omega, form: str) -> types.Array:
     [] float32.
   """
   if form == "squares":
-    return sum(
-      (jnp.sum(jnp.square(w)) for w in jax.tree.leaves(child)),
-      start=jnp.float32(0.0),
-    )
+    return sum_of_squares(child)
   # enas_lm squares twice, and skips its first sampled node and the embedding.
   matrices = (child["w_x"], child["w_h"], child["w_edge"][1:])
   return sum((jnp.sum(w**4) / 2 for w in matrices), start=jnp.float32(0.0))

@@ -7,11 +7,22 @@ import optax
 
 from enas_jax import config as config_lib
 
+_MAX_STEP = 2**31 - 1  # steps are int32
+
 
 def omega_learning_rate(
   config: config_lib.OmegaConfig, steps_per_epoch: int
 ) -> optax.Schedule:
-  """Learning rate by step: constant, then decayed after every epoch.
+  """Learning rate by step, of the form that `config.schedule` names."""
+  if config.schedule == "exponential":
+    return _exponential(config, steps_per_epoch)
+  return _cosine(config, steps_per_epoch)
+
+
+def _exponential(
+  config: config_lib.OmegaConfig, steps_per_epoch: int
+) -> optax.Schedule:
+  """Constant, then decayed after every epoch.
 
   "Decayed by a factor of 0.96 after every epoch starting at epoch 15"
   (Section 3.1), with epochs counted from 1: the 16th is the first to run at
@@ -26,18 +37,61 @@ def omega_learning_rate(
   return schedule
 
 
+def _cosine(
+  config: config_lib.OmegaConfig, steps_per_epoch: int
+) -> optax.Schedule:
+  """Cosine decay with warm restarts (Loshchilov & Hutter 2017; Section 3.2).
+
+  Between restarts i and i + 1, T_i = T_0 T_mul^i epochs, the rate falls from
+  the initial one to the least.
+  """
+  lengths, starts = _periods(config, steps_per_epoch)
+  span = config.learning_rate - config.min_learning_rate
+
+  def schedule(step: Any) -> Any:
+    if config.schedule == "cosine_epochs":
+      step = step // steps_per_epoch * steps_per_epoch
+    at = jnp.searchsorted(starts, step, side="right") - 1
+    # Beyond the last period that is planned, it repeats.
+    done = (step - starts[at]) % lengths[at]
+    cosine = jnp.cos(jnp.pi * done / lengths[at])
+    return config.min_learning_rate + 0.5 * span * (1.0 + cosine)
+
+  return schedule
+
+
+def _periods(
+  config: config_lib.OmegaConfig, steps_per_epoch: int
+) -> tuple[Any, Any]:
+  """Length and first step of each period between two restarts, int32."""
+  lengths = [config.restart_epochs * steps_per_epoch]
+  starts = [0]
+  while config.restart_factor > 1:
+    start, length = starts[-1] + lengths[-1], lengths[-1]
+    if start + config.restart_factor * length > _MAX_STEP:
+      break
+    starts.append(start)
+    lengths.append(config.restart_factor * length)
+  return jnp.asarray(lengths, jnp.int32), jnp.asarray(starts, jnp.int32)
+
+
 def make_omega_optimizer(
   config: config_lib.OmegaConfig, steps_per_epoch: int
 ) -> optax.GradientTransformation:
-  """SGD on a clipped gradient (Section 3.1)."""
-  return optax.chain(
-    optax.clip_by_global_norm(config.clip_norm),
-    optax.sgd(omega_learning_rate(config, steps_per_epoch)),
+  """SGD on a clipped gradient, with Nesterov momentum in images."""
+  clip = optax.clip_by_global_norm(config.clip_norm)
+  sgd = optax.sgd(
+    omega_learning_rate(config, steps_per_epoch),
+    momentum=config.momentum or None,
+    nesterov=config.momentum > 0,
   )
+  return optax.chain(clip, sgd) if config.clip_norm else optax.chain(sgd)
 
 
 def make_theta_optimizer(
   config: config_lib.ThetaConfig,
 ) -> optax.GradientTransformation:
   """Adam (Section 2.2)."""
-  return optax.adam(config.learning_rate)
+  return optax.adam(
+    config.learning_rate, b1=config.adam_beta1, eps=config.adam_epsilon
+  )

@@ -5,6 +5,7 @@ function of the state and the data, keys included, so that a search that was
 killed and resumed runs the same stream of numbers.
 """
 
+import functools
 from collections.abc import Callable
 from typing import Any, ClassVar, Protocol
 
@@ -22,7 +23,7 @@ from enas_jax import reward as reward_lib
 Metrics = dict[str, types.Array]
 
 # One stream of keys per use; folded into the run's key before the step.
-ARC_KEYS, OMEGA_KEYS, THETA_KEYS, EVAL_KEYS, DERIVE_KEYS = range(5)
+ARC_KEYS, OMEGA_KEYS, THETA_KEYS, EVAL_KEYS, DERIVE_KEYS, EPOCH_KEYS = range(6)
 
 
 class Task(Protocol):
@@ -31,12 +32,28 @@ class Task(Protocol):
   @property
   def space(self) -> Any: ...  # noqa: D102
 
+  @property
+  def gathers(self) -> bool:
+    """Whether a traced arc's `child_params` are part of omega only.
+
+    Plain SGD then updates no more than these, by `add_to_child`.
+    """
+    ...
+
   def init_omega(self, key: types.PRNGKey) -> types.Omega: ...  # noqa: D102
 
   def init_carry(self) -> types.Carry: ...  # noqa: D102
 
+  def start_epoch(self, carry: types.Carry, key: types.PRNGKey) -> types.Carry:
+    """The carry of an epoch's first step, from that of the last one's."""
+    ...
+
   def train_batch(  # noqa: D102
-    self, train: Any, step: types.Array, key: types.PRNGKey
+    self,
+    train: Any,
+    carry: types.Carry,
+    step: types.Array,
+    key: types.PRNGKey,
   ) -> Any: ...
 
   def reward_batch(self, valid: Any, key: types.PRNGKey) -> Any: ...  # noqa: D102
@@ -47,16 +64,20 @@ class Task(Protocol):
     self, omega: types.Omega, arc: Any, update: types.Omega
   ) -> types.Omega: ...
 
-  def loss(  # noqa: D102
+  def loss(
     self,
     child: types.Omega,
     arc: Any,
     batch: Any,
     carry: types.Carry,
     key: types.PRNGKey,
-  ) -> tuple[types.Array, tuple[types.Array, types.Carry]]: ...
+  ) -> tuple[types.Array, tuple[Metrics, types.Carry]]:
+    """The loss to minimise; what to report; the next step's carry."""
+    ...
 
-  def reward(self, omega: types.Omega, arc: Any, batch: Any) -> types.Array: ...  # noqa: D102
+  def reward(  # noqa: D102
+    self, omega: types.Omega, arc: Any, batch: Any, carry: types.Carry
+  ) -> types.Array: ...
 
 
 @flax.struct.dataclass
@@ -109,7 +130,7 @@ def init_state(
   def build(key: types.PRNGKey) -> SearchState:
     key_omega, key_theta, key = jax.random.split(key, 3)
     omega, theta = task.init_omega(key_omega), controller.init(key_theta)
-    return SearchState(
+    state = SearchState(
       epoch=jnp.int32(0),
       omega_step=jnp.int32(0),
       theta_step=jnp.int32(0),
@@ -122,19 +143,25 @@ def init_state(
       carry=task.init_carry(),
       key=key,
     )
+    return _start_epoch(state, task)
 
   # Compiled as one program: op by op, the start would take many seconds.
   return jax.jit(build)(jax.random.key(config.run.seed))
 
 
 def next_epoch(state: SearchState, task: Task) -> SearchState:
-  """The state at the start of the next epoch; the carry starts again."""
-  return state.replace(
+  """The state at the start of the next epoch."""
+  state = state.replace(
     epoch=state.epoch + 1,
     omega_step=jnp.int32(0),
     theta_step=jnp.int32(0),
-    carry=task.init_carry(),
   )
+  return _start_epoch(state, task)
+
+
+def _start_epoch(state: SearchState, task: Task) -> SearchState:
+  key = step_key(state, EPOCH_KEYS, jnp.int32(0))
+  return state.replace(carry=task.start_epoch(state.carry, key))
 
 
 def step_key(
@@ -155,8 +182,8 @@ def make_omega_step(
 
   The state's buffers are donated: use the returned state alone.
 
-  Metrics, [] float32: "loss" with penalties, "nats" per token or image without,
-  "grad_norm" before clipping, "learning_rate".
+  Metrics, [] float32: "loss" with penalties, "nats" per token or image without
+  and what else the task reports, "grad_norm" before clipping, "learning_rate".
   """
   step = make_arcs_step(config, task, steps_per_epoch)
 
@@ -182,7 +209,13 @@ def make_arcs_step(
   """
   optimizer = optimizers.make_omega_optimizer(config.omega, steps_per_epoch)
   schedule = optimizers.omega_learning_rate(config.omega, steps_per_epoch)
-  update = _update_child if config.omega.num_arcs == 1 else _update_all
+  num_arcs = config.omega.num_arcs
+  update: Callable[..., Any]
+  # Momentum also moves weights that the child does not use.
+  if task.gathers and num_arcs == 1 and not config.omega.momentum:
+    update = _update_child
+  else:
+    update = functools.partial(_update_all, num_arcs=num_arcs)
 
   def step(
     state: SearchState, train: Any, arcs: types.Arc
@@ -190,7 +223,7 @@ def make_arcs_step(
     key_batch, key_loss = jax.random.split(
       step_key(state, OMEGA_KEYS, state.omega_step)
     )
-    batch = task.train_batch(train, state.omega_step, key_batch)
+    batch = task.train_batch(train, state.carry, state.omega_step, key_batch)
     omega, omega_opt, metrics, carry = update(
       task, optimizer, state, arcs, batch, key_loss
     )
@@ -221,16 +254,12 @@ def _update_child(
   weights are differentiated and written.
   """
   child = task.child_params(state.omega, arc)
-  (loss, (nats, carry)), grads = jax.value_and_grad(task.loss, has_aux=True)(
+  (loss, (found, carry)), grads = jax.value_and_grad(task.loss, has_aux=True)(
     child, arc, batch, state.carry, key
   )
   updates, omega_opt = optimizer.update(grads, state.omega_opt, child)
   omega = task.add_to_child(state.omega, arc, updates)
-  metrics = {
-    "loss": loss,
-    "nats": nats,
-    "grad_norm": optax.tree.norm(grads),
-  }
+  metrics = {"loss": loss, **found, "grad_norm": optax.tree.norm(grads)}
   return omega, omega_opt, metrics, carry
 
 
@@ -241,44 +270,52 @@ def _update_all(
   arcs: types.Arc,
   batch: Any,
   key: types.PRNGKey,
+  num_arcs: int,
 ) -> tuple[types.Omega, Any, Metrics, types.Carry]:
-  """Updates omega by the mean gradient of M children (Eqn 1).
-
-  A scan over arcs and not `vmap`, which would turn every switch into
-  "compute all". The children share weights, so gradients add up on omega.
-  The next window has one carry: the last child's.
-  """
-  num_arcs = jax.tree.leaves(arcs)[0].shape[0]
+  """Updates all of omega by the mean gradient of M children (Eqn 1)."""
 
   def loss_of(omega: types.Omega, arc: types.Arc, key: types.PRNGKey) -> Any:
     child = task.child_params(omega, arc)
     return task.loss(child, arc, batch, state.carry, key)
 
-  def add(total: Any, each: Any) -> tuple[Any, types.Carry]:
-    arc, key = each
-    (loss, aux), grads = jax.value_and_grad(loss_of, has_aux=True)(
+  def grads_of(arc: types.Arc, key: types.PRNGKey) -> Any:
+    (loss, (found, carry)), grads = jax.value_and_grad(loss_of, has_aux=True)(
       state.omega, arc, key
     )
-    nats, carry = aux
-    found = (loss, nats, grads)
-    return jax.tree.map(lambda t, x: t + x / num_arcs, total, found), carry
+    return ({"loss": loss, **found}, grads), carry
 
-  zeros = (
-    jnp.float32(0.0),
-    jnp.float32(0.0),
-    jax.tree.map(jnp.zeros_like, state.omega),
-  )
-  keys = jax.random.split(key, num_arcs)
-  (loss, nats, grads), carries = lax.scan(add, zeros, (arcs, keys))
-  carry = jax.tree.map(lambda leaf: leaf[-1], carries)
+  if num_arcs == 1:
+    (metrics, grads), carry = grads_of(arcs, key)
+  else:
+    (metrics, grads), carry = _mean_of(grads_of, arcs, key, num_arcs)
   updates, omega_opt = optimizer.update(grads, state.omega_opt, state.omega)
   omega = optax.apply_updates(state.omega, updates)
-  metrics = {
-    "loss": loss,
-    "nats": nats,
-    "grad_norm": optax.tree.norm(grads),
-  }
+  metrics |= {"grad_norm": optax.tree.norm(grads)}
   return omega, omega_opt, metrics, carry
+
+
+def _mean_of(
+  grads_of: Callable[..., Any],
+  arcs: types.Arc,
+  key: types.PRNGKey,
+  num_arcs: int,
+) -> tuple[Any, types.Carry]:
+  """The mean of what `grads_of` finds for each of M arcs, one after another.
+
+  A scan over arcs and not `vmap`, which would turn every switch into
+  "compute all". The next step has one carry: the last child's.
+  """
+  keys = jax.random.split(key, num_arcs)
+
+  def add(total: Any, each: Any) -> tuple[Any, types.Carry]:
+    found, carry = grads_of(*each)
+    return jax.tree.map(lambda t, x: t + x / num_arcs, total, found), carry
+
+  first = jax.tree.map(lambda leaf: leaf[0], (arcs, keys))
+  shapes, _ = jax.eval_shape(grads_of, *first)
+  zeros = jax.tree.map(lambda leaf: jnp.zeros(leaf.shape, leaf.dtype), shapes)
+  total, carries = lax.scan(add, zeros, (arcs, keys))
+  return total, jax.tree.map(lambda leaf: leaf[-1], carries)
 
 
 def make_theta_step(
@@ -304,7 +341,8 @@ def make_theta_step(
 
     def reward_of(each: Any) -> types.Array:
       arc, key = each
-      return task.reward(state.omega, arc, task.reward_batch(valid, key))
+      batch = task.reward_batch(valid, key)
+      return task.reward(state.omega, arc, batch, state.carry)
 
     keys = jax.random.split(key_batch, theta_config.num_arcs)
     # Not `vmap`: it would run every branch of every switch.
@@ -316,8 +354,11 @@ def make_theta_step(
     )
 
     def loss_of(theta: types.Theta) -> types.Array:
-      log_prob = controller.score(theta, sample.arc).log_prob
-      return losses.reinforce_loss(log_prob, rewards, subtract)
+      scored = controller.score(theta, sample.arc)
+      loss = losses.reinforce_loss(scored.log_prob, rewards, subtract)
+      # Added to the loss as in the release: a term of the reward, as Section
+      # 3.2 puts it, would only reach theta through the sampled arcs.
+      return loss + theta_config.skip_weight * jnp.mean(scored.skip_kl)
 
     grads = jax.grad(loss_of)(state.theta)
     updates, theta_opt = optimizer.update(grads, state.theta_opt, state.theta)

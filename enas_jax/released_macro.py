@@ -18,7 +18,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from enas_jax import types
-from enas_jax.config_images import MacroConfig
+from enas_jax.config.macro import MacroConfig
 from enas_jax.spaces import macro as space_lib
 from enas_jax.supergraph import macro as supergraph
 

@@ -259,17 +259,17 @@ class Search:
     key = phases.step_key(self.state, phases.EVAL_KEYS, self.state.epoch)
     key_policy, key_uniform, key_batch = jax.random.split(key, 3)
     count, task = self.config.run.eval_arcs, self._task
-    omega, valid = self.state.omega, self._data.valid
-    arcs = self._propose(self.state.theta, key_policy, count)
-    uniform = self._propose_uniform(self.state.theta, key_uniform, count)
+    state, valid = self.state, self._data.valid
+    arcs = self._propose(state.theta, key_policy, count)
+    uniform = self._propose_uniform(state.theta, key_uniform, count)
     whole = [
-      self._evaluate(omega, evaluate.nth(arcs, i), valid) for i in range(count)
+      self._evaluate(state, evaluate.nth(arcs, i), valid) for i in range(count)
     ]
     policy_mean, _ = derive.mean_and_error(
-      self._score(omega, arcs, valid, key_batch)
+      self._score(state, arcs, valid, key_batch)
     )
     uniform_mean, _ = derive.mean_and_error(
-      self._score(omega, uniform, valid, key_batch)
+      self._score(state, uniform, valid, key_batch)
     )
     return {
       "phase": "epoch",
@@ -312,12 +312,8 @@ class Search:
       "standard_error_policy": error,
       "mean_reward_uniform": uniform_mean,
       "standard_error_uniform": uniform_error,
-      f"valid_{task.metric}": self._evaluate(
-        state.omega, best.arc, self._data.valid
-      ),
-      f"test_{task.metric}": self._evaluate(
-        state.omega, best.arc, self._data.test
-      ),
+      f"valid_{task.metric}": self._evaluate(state, best.arc, self._data.valid),
+      f"test_{task.metric}": self._evaluate(state, best.arc, self._data.test),
       "epochs": int(state.epoch),
       "omega_steps": int(state.total_steps),
       "theta_steps": self._position() - int(state.total_steps),

@@ -29,33 +29,51 @@ _PREFIXES = {
   "theta": "theta_",
   "run": "",
 }
-# Recurrent cells have no skip connections.
-NO_SKIPS = ("controller_skip_target", "controller_skip_kl")
+_SKIPS = ("controller_skip_target", "controller_skip_kl", "theta_skip_weight")
+_TEXT = (
+  *("omega_l2_form", "omega_slowness_weight", "omega_activation_weight"),
+  "theta_reward_scale",
+)
+_INDICES = ("controller_distance_prior", "controller_scale_index_input")
+# By space, flags that would do nothing in it.
+_WITHOUT = {
+  "recurrent": _SKIPS,
+  "macro": (*_TEXT, *_INDICES),
+  "micro": (*_TEXT, *_SKIPS),
+}
 # Fields that a resumed run may change: they alter no step that was taken.
 _FREE_ON_RESUME = {("run", "num_epochs")}
 
 
-def define_config_flags(
-  config: config_lib.SearchConfig, without: Collection[str] = ()
-) -> None:
+def define_config_flags(*spaces: str) -> None:
   """One flag per configuration field, unset; a set flag overrides a preset.
 
   Args:
-    config: its dataclasses name the fields.
-    without: names of flags that would do nothing in this search space.
+    *spaces: whose fields; a field that two of them share is one flag.
   """
-  for part, prefix in _PREFIXES.items():
-    for field in dataclasses.fields(getattr(config, part)):
-      definers: dict[Any, Callable[..., Any]] = {
-        int: flags.DEFINE_integer,
-        float: flags.DEFINE_float,
-        bool: flags.DEFINE_boolean,
-        str: flags.DEFINE_string,
-      }
-      if prefix + field.name in without:
-        continue
-      define = definers[field.type]
-      define(prefix + field.name, None, field.metadata["help"])
+  definers: dict[Any, Callable[..., Any]] = {
+    int: flags.DEFINE_integer,
+    float: flags.DEFINE_float,
+    bool: flags.DEFINE_boolean,
+    str: flags.DEFINE_string,
+  }
+  for space in spaces:
+    config = config_lib.preset("paper", space)
+    for name, (_, field) in _config_fields(config, space).items():
+      if name not in flags.FLAGS:
+        definers[field.type](name, None, field.metadata["help"])
+
+
+def _config_fields(
+  config: config_lib.SearchConfig, space: str
+) -> dict[str, tuple[str, dataclasses.Field[Any]]]:
+  """By flag: the part of the configuration, and its field."""
+  return {
+    prefix + field.name: (part, field)
+    for part, prefix in _PREFIXES.items()
+    for field in dataclasses.fields(getattr(config, part))
+    if prefix + field.name not in _WITHOUT[space]
+  }
 
 
 def define_run_flags(dataset: str, data_help: str) -> None:
@@ -80,10 +98,13 @@ def define_run_flags(dataset: str, data_help: str) -> None:
   )
 
 
-def resolve_config(saved: Mapping[str, Any] | None) -> config_lib.SearchConfig:
+def resolve_config(
+  space: str, saved: Mapping[str, Any] | None = None
+) -> config_lib.SearchConfig:
   """The configuration that the flags ask for.
 
   Args:
+    space: the search space.
     saved: the `config` of a run that is resumed, or None. Flags that are set
       must agree with it.
 
@@ -91,25 +112,38 @@ def resolve_config(saved: Mapping[str, Any] | None) -> config_lib.SearchConfig:
     InputError: if a value is not allowed, or a resumed run's would change.
   """
   values = flags.FLAGS
-  config = config_lib.preset(values.preset)
+  config = config_lib.preset(values.preset, space)
   if saved is not None:
     config = _saved_config(config, saved)
-  for part, prefix in _PREFIXES.items():
-    changes = {}
-    for field in dataclasses.fields(getattr(config, part)):
-      name = prefix + field.name
-      value = values[name].value if name in values else None
-      if value is None:
-        continue
-      old = getattr(getattr(config, part), field.name)
-      if saved and value != old and (part, field.name) not in _FREE_ON_RESUME:
-        raise types.InputError(
-          f"--{prefix}{field.name} is {value}, but the run in --workdir has"
-          f" {old}; leave the flag out, or give another --workdir."
-        )
-      changes[field.name] = value
-    config = config_lib.override(config, part, **changes)
+  changes: dict[str, dict[str, Any]] = {part: {} for part in _PREFIXES}
+  known = _config_fields(config, space)
+  _check_no_others(space, known)
+  for name, (part, field) in known.items():
+    value = values[name].value
+    if value is None:
+      continue
+    old = getattr(getattr(config, part), field.name)
+    if saved and value != old and (part, field.name) not in _FREE_ON_RESUME:
+      raise types.InputError(
+        f"--{name} is {value}, but the run in --workdir has {old}; leave the"
+        " flag out, or give another --workdir."
+      )
+    changes[part][field.name] = value
+  for part, fields in changes.items():
+    config = config_lib.override(config, part, **fields)
   return config
+
+
+def _check_no_others(space: str, known: Collection[str]) -> None:
+  """Refuses options of other spaces, which would do nothing."""
+  for other in config_lib.SPACES:
+    config = config_lib.preset("paper", other)
+    for name in _config_fields(config, other).keys() - set(known):
+      if name in flags.FLAGS and flags.FLAGS[name].value is not None:
+        raise types.InputError(
+          f"--{name} is an option of the {other} space and does nothing in the"
+          f" {space} space; leave it out."
+        )
 
 
 def enable_compilation_cache() -> None:

@@ -3,10 +3,11 @@
   python -m experiments.benchmark --space=recurrent --json
 
 Times are medians of repetitions that take turns over several architectures,
-after compilation, with random tokens. `traced_over_static` compares the step
+after compilation, with random data. `traced_over_static` compares the step
 that serves every architecture with the same step compiled for one alone, which
 holds only that child's weights. Without `--preset` the sizes are the paper's
-but for 200 hidden units. The compilation cache is off.
+but for 200 hidden units in text and batches of 32 images. The compilation cache
+is off.
 """
 
 import json
@@ -22,16 +23,39 @@ from jax import lax
 
 from enas_jax import config as config_lib
 from enas_jax import controller as controller_lib
-from enas_jax import evaluate, language_model, phases, policies, types
+from enas_jax import (
+  evaluate,
+  image_classifier,
+  language_model,
+  optimizers,
+  phases,
+  policies,
+  types,
+)
 from enas_jax.spaces import decisions
+from enas_jax.supergraph import macro, micro
 from experiments import _cli
 
-_HIDDEN_SIZE = 200
 _COMPILED = "/jax/core/compile/backend_compile_duration"
+# What a run without --preset changes of the paper's sizes.
+_SIZES: dict[str, tuple[str, dict[str, Any]]] = {
+  "recurrent": ("child", {"hidden_size": 200}),
+  "macro": ("data", {"batch_size": 32, "reward_batch_size": 32}),
+  "micro": ("data", {"batch_size": 32, "reward_batch_size": 32}),
+}
+_NETWORKS = {"macro": macro.NETWORK, "micro": micro.NETWORK}
+_BATCHES = 8
+_IMAGE_SHAPE, _CLASSES = (32, 32, 3), 10  # CIFAR-10's
 
 
-class _ChildAlone(language_model.LanguageModel):
+class _ChildAlone:
   """The same task where omega is one child's own weights."""
+
+  def __init__(self, task: Any) -> None:
+    self._task = task
+
+  def __getattr__(self, name: str) -> Any:
+    return getattr(self._task, name)
 
   def child_params(self, omega: types.Omega, arc: Any) -> types.Omega:
     return omega
@@ -40,6 +64,32 @@ class _ChildAlone(language_model.LanguageModel):
     self, omega: types.Omega, arc: Any, update: types.Omega
   ) -> types.Omega:
     return jax.tree.map(lambda w, u: w + u, omega, update)
+
+
+def _make_task(config: config_lib.SearchConfig, space: str) -> tuple[Any, Any]:
+  """A task, and random data prepared for it."""
+  rng, data = np.random.default_rng(0), config.data
+  if space == "recurrent":
+    size = flags.FLAGS.vocabulary_size
+    text_task = language_model.LanguageModel(config, size)
+    count = data.batch_size * (_BATCHES * data.bptt_length + 1)
+    tokens = rng.integers(size, size=count, dtype=np.int32)
+    return text_task, text_task.prepare(tokens, "train")
+  count = max(_BATCHES * data.batch_size, data.reward_batch_size)
+  side = data.image_size or _IMAGE_SHAPE[0]
+  shape = (side, side, _IMAGE_SHAPE[2])
+  task = image_classifier.ImageClassifier(
+    config,
+    _NETWORKS[space],
+    _CLASSES,
+    shape,
+    count,
+    mean=np.full(shape[2], 0.5, np.float32),
+    std=np.full(shape[2], 0.25, np.float32),
+  )
+  pixels = rng.integers(256, size=(count, *shape), dtype=np.uint8)
+  labels = rng.integers(_CLASSES, size=count, dtype=np.int32)
+  return task, task.prepare(pixels, labels, "train")
 
 
 class _Compilations:
@@ -58,10 +108,14 @@ class _Compilations:
 def main() -> None:
   """Runs the benchmark that the flags ask for and prints it."""
   values = flags.FLAGS
-  config = _cli.resolve_config(None)
-  if not values["preset"].present and values.hidden_size is None:
-    config = config_lib.override(config, "child", hidden_size=_HIDDEN_SIZE)
-  bench = _Bench(config, values.vocabulary_size)
+  config = _cli.resolve_config(values.space)
+  if not values["preset"].present:
+    part, sizes = _SIZES[values.space]
+    changes = {
+      name: v for name, v in sizes.items() if values[name].value is None
+    }
+    config = config_lib.override(config, part, **changes)
+  bench = _Bench(config, values.space)
   steps, count = values.steps, values.num_arcs
   record = {
     "space": values.space,
@@ -86,30 +140,19 @@ def main() -> None:
 
 
 class _Bench:
-  """The compiled steps of one configuration, on random tokens."""
+  """The compiled steps of one configuration, on random data."""
 
-  def __init__(
-    self, config: config_lib.SearchConfig, vocabulary_size: int
-  ) -> None:
+  def __init__(self, config: config_lib.SearchConfig, space: str) -> None:
     self.config, self.compiled = config, _Compilations()
-    self.task = language_model.LanguageModel(config, vocabulary_size)
-    self.alone = _ChildAlone(config, vocabulary_size)
+    self.task, self.data = _make_task(config, space)
+    self.alone: Any = _ChildAlone(self.task)
     self.controller = controller_lib.Controller(
       self.task.space, config.controller
     )
-    self.windows = 8
-    data = config.data
-    count = data.batch_size * (self.windows * data.bptt_length + 1)
-    tokens = np.random.default_rng(0).integers(
-      vocabulary_size, size=count, dtype=np.int32
-    )
-    self.tokens = self.task.prepare(tokens, "train")
     self.state = self._fresh()
 
   def _fresh(self) -> phases.SearchState:
-    return phases.init_state(
-      self.config, self.task, self.controller, self.windows
-    )
+    return phases.init_state(self.config, self.task, self.controller, _BATCHES)
 
   def _arcs(self, count: int) -> list[Any]:
     space = self.task.space
@@ -121,24 +164,24 @@ class _Bench:
     """The omega step: traced against static, taking turns."""
     arcs = self._arcs(count)
     traced = jax.jit(
-      phases.make_arcs_step(self.config, self.task, self.windows),
+      phases.make_arcs_step(self.config, self.task, _BATCHES),
       donate_argnums=0,
     )
     runs: list[tuple[_Timed, _Timed]] = []
-    before, begin = self.compiled.seconds, time.perf_counter()
     shared = _Timed(traced, self._fresh())
-    shared(self.tokens, decisions.as_arrays(arcs[0]))
+    before, begin = self.compiled.seconds, time.perf_counter()
+    shared(self.data, decisions.as_arrays(arcs[0]))
     first = time.perf_counter() - begin
     compile_seconds = self.compiled.seconds - before
     for arc in arcs:
       alone = _Timed(*self._static(arc))
-      alone(self.tokens)
+      alone(self.data)
       runs.append((shared, alone))
     times: list[tuple[float, float]] = []
     for _ in range(rounds):
       for arc, (one, other) in zip(arcs, runs, strict=True):
         times.append(
-          (one(self.tokens, decisions.as_arrays(arc)), other(self.tokens))
+          (one(self.data, decisions.as_arrays(arc)), other(self.data))
         )
     both = np.asarray(times)
     return {
@@ -152,19 +195,21 @@ class _Bench:
     }
 
   def _static(self, arc: Any) -> tuple[Callable[..., Any], phases.SearchState]:
-    step = phases.make_arcs_step(self.config, self.alone, self.windows)
+    step = phases.make_arcs_step(self.config, self.alone, _BATCHES)
     fresh = self._fresh()
     child = jax.jit(lambda omega: self.task.child_params(omega, arc))
-    state = fresh.replace(omega=child(fresh.omega))
+    optimizer = optimizers.make_omega_optimizer(self.config.omega, _BATCHES)
+    omega = child(fresh.omega)
+    state = fresh.replace(omega=omega, omega_opt=optimizer.init(omega))
     compiled = jax.jit(
-      lambda state, tokens: step(state, tokens, arc), donate_argnums=0
+      lambda state, data: step(state, data, arc), donate_argnums=0
     )
     return compiled, state
 
   def compilations(self, count: int) -> dict[str, Any]:
     """Programs compiled while `count` architectures go through each phase."""
     omega_step = jax.jit(
-      phases.make_arcs_step(self.config, self.task, self.windows),
+      phases.make_arcs_step(self.config, self.task, _BATCHES),
       donate_argnums=0,
     )
     theta_step = phases.make_theta_step(self.config, self.task, self.controller)
@@ -172,11 +217,11 @@ class _Bench:
     state = self._fresh()
     before = self.compiled.count
     for arc in arcs:
-      state, _ = omega_step(state, self.tokens, arc)
+      state, _ = omega_step(state, self.data, arc)
     omega_count = self.compiled.count - before
     before = self.compiled.count
     for _ in range(count):
-      state, found = theta_step(state, self.tokens)
+      state, found = theta_step(state, self.data)
     jax.block_until_ready(found)
     return {
       "compilation_arcs": count,
@@ -192,12 +237,12 @@ class _Bench:
     step = phases.make_theta_step(self.config, self.task, self.controller)
     length = 10
 
-    def fused(state: phases.SearchState, tokens: Any) -> Any:
-      return lax.scan(lambda s, _: step(s, tokens), state, None, length=length)
+    def fused(state: phases.SearchState, data: Any) -> Any:
+      return lax.scan(lambda s, _: step(s, data), state, None, length=length)
 
-    def looped(state: phases.SearchState, tokens: Any) -> Any:
+    def looped(state: phases.SearchState, data: Any) -> Any:
       for _ in range(length):
-        state, found = step(state, tokens)
+        state, found = step(state, data)
       return state, found
 
     runs = [
@@ -205,9 +250,9 @@ class _Bench:
       _Timed(looped, self._fresh()),
     ]
     for run in runs:
-      run(self.tokens)
+      run(self.data)
     times = np.asarray(
-      [[run(self.tokens) for run in runs] for _ in range(rounds)]
+      [[run(self.data) for run in runs] for _ in range(rounds)]
     )
     share = 1.0 - np.median(times[:, 0] / times[:, 1])
     return {
@@ -240,7 +285,7 @@ if __name__ == "__main__":
   flags.DEFINE_enum(
     "preset", "paper", config_lib.PRESETS, "which numbers to start from"
   )
-  flags.DEFINE_enum("space", "recurrent", ["recurrent"], "the search space")
+  flags.DEFINE_enum("space", "recurrent", config_lib.SPACES, "the search space")
   flags.DEFINE_integer("num_arcs", 5, "architectures that take turns", 1)
   flags.DEFINE_integer("steps", 5, "timed repetitions of each", 1)
   flags.DEFINE_integer(
@@ -248,5 +293,5 @@ if __name__ == "__main__":
   )
   flags.DEFINE_integer("vocabulary_size", 10000, "words, V", 2)
   flags.DEFINE_boolean("json", False, "print one JSON object")
-  _cli.define_config_flags(config_lib.preset("paper"), _cli.NO_SKIPS)
+  _cli.define_config_flags(*config_lib.SPACES)
   _cli.run(main)

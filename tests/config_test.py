@@ -73,7 +73,11 @@ class RefusalTest(parameterized.TestCase):
     ),
     ("data", {"bptt_length": 0}, "bptt_length must be positive"),
     ("controller", {"temperature": 0.0}, "controller_temperature must be"),
-    ("omega", {"clip_norm": float("nan")}, "omega_clip_norm must be positive"),
+    (
+      "omega",
+      {"clip_norm": float("nan")},
+      "omega_clip_norm must be zero or positive",
+    ),
     ("omega", {"steps": -1}, "omega_steps must be zero or positive, got -1"),
     ("theta", {"baseline_decay": 1.0}, r"theta_baseline_decay must be in"),
     (
@@ -92,6 +96,8 @@ class RefusalTest(parameterized.TestCase):
       types.InputError, "preset must be one of paper, released, small, smoke"
     ):
       config_lib.preset("huge")
+    with self.assertRaisesRegex(types.InputError, "space must be one of"):
+      config_lib.preset("paper", "graph")
 
 
 if __name__ == "__main__":

@@ -29,7 +29,7 @@ def make_controller(num_nodes=3, first_node="sampled", **changes):
 def make_convolutional(space, preset="released", **changes):
   name = "macro" if isinstance(space, macro.MacroSpace) else "micro"
   config = dataclasses.replace(
-    config_lib.convolutional_controller(name, preset),
+    config_lib.preset(preset, name).controller,
     **{"hidden_size": 6, "init_range": 1.5, **changes},
   )
   controller = controller_lib.Controller(space, config)
@@ -361,7 +361,7 @@ class ConvolutionalTest(parameterized.TestCase):
 class ConvolutionalConfigTest(parameterized.TestCase):
   @parameterized.parameters("macro", "micro")
   def test_paper(self, space):
-    config = config_lib.convolutional_controller(space, "paper")
+    config = config_lib.preset("paper", space).controller
     self.assertEqual(
       (config.hidden_size, config.temperature, config.tanh_constant),
       (100, 5.0, 2.5),
@@ -375,16 +375,10 @@ class ConvolutionalConfigTest(parameterized.TestCase):
     {"op_prior": float("nan")},
   )  # fmt: skip
   def test_values_are_checked(self, **change):
-    config = config_lib.convolutional_controller("micro", "released")
+    config = config_lib.preset("released", "micro").controller
     (name,) = change
     with self.assertRaisesRegex(types.InputError, f"controller_{name} must be"):
       dataclasses.replace(config, **change)
-
-  def test_unknown_names(self):
-    with self.assertRaisesRegex(types.InputError, "space must be one of macro"):
-      config_lib.convolutional_controller("recurrent", "paper")
-    with self.assertRaisesRegex(types.InputError, "preset must be one of"):
-      config_lib.convolutional_controller("macro", "small")
 
 
 if __name__ == "__main__":

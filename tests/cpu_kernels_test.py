@@ -65,6 +65,16 @@ class FormsTest(parameterized.TestCase):
     op = functools.partial(image_ops.pointwise_conv, stride=stride)
     self.assert_forms_agree(op, x, kernel)
 
+  @parameterized.parameters(((1, 0, 1),), ((0, 0, 0),), (None,))
+  def test_pointwise_conv_sum(self, bits):
+    taken = None if bits is None else jnp.array(bits)
+    images = [random(seed, 3, 4, 5, CHANNELS) for seed in range(3)]
+
+    def op(images, kernels, form):
+      return image_ops.pointwise_conv_sum(images, kernels, taken, form=form)
+
+    self.assert_forms_agree(op, images, random(5, 3, CHANNELS, 2))
+
   @parameterized.product(
     name=("max_pool", "avg_pool"),
     size=((4, 4), (5, 6), (1, 2)),

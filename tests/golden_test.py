@@ -440,7 +440,7 @@ class TestReleased:
   def test_convolutional_theta_round_trip(
     self, name: str, space: released.ConvolutionalSpace
   ) -> None:
-    config = config_lib.convolutional_controller(name, "released")
+    config = config_lib.preset("released", name).controller
     theta = controller_lib.Controller(space, config).init(jax.random.key(0))
     named = released.convolutional_theta_to_released(theta, space)
     # The second operation of the released macro space is our third.

@@ -113,6 +113,19 @@ class OracleTest(parameterized.TestCase):
       conv_oracle(x, kernel[None, None], stride),
     )
 
+  @parameterized.product(form=FORMS, bits=((1, 0, 1), (0, 0, 0), None))
+  def test_pointwise_conv_sum(self, form, bits):
+    images = [random(seed, 2, 4, 5, 3) for seed in range(3)]
+    kernels = random(3, 3, 3, 2)
+    taken = None if bits is None else jnp.array(bits)
+    want = sum(
+      bit * conv_oracle(x, kernel[None, None])
+      for bit, x, kernel in zip(bits or (1, 1, 1), images, kernels, strict=True)
+    )
+    self.assert_close(
+      image_ops.pointwise_conv_sum(images, kernels, taken, form=form), want
+    )
+
   @parameterized.product(form=FORMS, stride=(1, 2))
   def test_separable_conv(self, form, stride):
     x, depthwise, pointwise = (

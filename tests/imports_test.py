@@ -12,13 +12,12 @@ ROOT = pathlib.Path(enas_jax.__file__).parent
 ALLOWED = {
   "types": (),
   "spaces": ("types", "spaces"),
-  "config": ("types", "spaces"),
-  "config_images": ("types", "spaces"),
+  "config": ("types", "spaces", "config"),
   "ops": ("types",),
   "cpu_kernels": ("types",),
   "image_ops": ("types", "cpu_kernels"),
   "supergraph": (
-    *("types", "config", "config_images", "spaces", "ops", "image_ops"),
+    *("types", "config", "spaces", "ops", "image_ops"),
     "supergraph",
   ),
   "controller": ("types", "config", "spaces"),

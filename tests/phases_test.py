@@ -118,14 +118,14 @@ class PhasesTest(parameterized.TestCase):
       omega["embedding"], states, np.asarray(batch.targets)
     )
     expected = 80.0 / np.exp(nats.mean())
-    found = float(task.reward(state.omega, arc, batch))
+    found = float(task.reward(state.omega, arc, batch, state.carry))
     self.assertAlmostEqual(found, expected, delta=1e-3 * expected)
     self.assertAlmostEqual(task.reward_to_metric(found), 80.0 / found)
 
   def test_whole_split_perplexity_counts_every_token(self):
     config, task, splits, state, *_ = self._make()
     arc = task.space.from_tokens("0 0 1 0 3")
-    found = evaluate.make_evaluate(task)(state.omega, arc, splits.valid)
+    found = evaluate.make_evaluate(task)(state, arc, splits.valid)
     stream = np.asarray(splits.valid)
     self.assertNotEqual((len(stream) - 1) % 5, 0)  # the last window is partial
     omega = jax.tree.map(np.asarray, state.omega)
@@ -141,7 +141,9 @@ class PhasesTest(parameterized.TestCase):
     arc = task.space.from_tokens("0 0 1 0 3")
     first, _ = step(state, splits.train, arc)
     self.assertEqual(int(first.omega_step), 1)
-    batch = task.train_batch(splits.train, first.omega_step, state.key)
+    batch = task.train_batch(
+      splits.train, first.carry, first.omega_step, state.key
+    )
     np.testing.assert_array_equal(batch.inputs, splits.train[5:10])
     expected = supergraph.apply(
       state.omega,
@@ -181,7 +183,7 @@ class PhasesTest(parameterized.TestCase):
       def reward_batch(self, valid, key):
         return ()
 
-      def reward(self, omega, arc, batch):
+      def reward(self, omega, arc, batch, carry):
         return (arc.ops[0] == 1).astype(jnp.float32)
 
     controller = controller_lib.Controller(task.space, config.controller)

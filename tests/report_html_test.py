@@ -18,7 +18,11 @@ def _jsonl(path, rows):
 
 
 def _write_run(workdir):
-  config = {"run": {"dataset": "ptb<1>", "seed": 7}, "preset": "paper"}
+  config = {
+    "experiment": "ptb_search",
+    "run": {"dataset": "ptb<1>", "seed": 7},
+    "preset": "paper",
+  }
   (workdir / "config.json").write_text(json.dumps(config))
   rows = [
     {"phase": "omega", "step": 10 * i, "epoch": 1, "omega/loss_nats": 9.0 - i}
@@ -47,6 +51,8 @@ def _write_run(workdir):
   _jsonl(workdir / "metrics.jsonl", rows)
   arc = {"prev": [0, 0], "op": [0, 1]}
   (workdir / "arc.json").write_text(json.dumps(arc))
+  result = {"arc": arc | {"tokens": "0 0 1"}, "test_perplexity": 118.5}
+  (workdir / "result.json").write_text(json.dumps(result))
   svg = cell.cell_svg([0, 0], ["tanh", "relu"], [1], title="Found & drawn")
   (workdir / "arc.svg").write_text(
     '<?xml version="1.0" encoding="utf-8"?>\n' + svg, encoding="utf-8"
@@ -139,6 +145,12 @@ def test_report_shows_a_run(tmp_path):
   assert "<title>Found &amp; drawn</title>" in page
   assert "<?xml" not in page
   assert "&quot;prev&quot;: [" in page
+  assert "<p>Tokens: <code>0 0 1</code></p>" in page
+  assert (
+    '<tr><th>test perplexity</th><td class="number">118.5</td></tr>' in page
+  )
+  title = f"Search of a recurrent cell: {tmp_path.name}"
+  assert f"<title>{title}</title>" in page and f"<h1>{title}</h1>" in page
   assert 'class="missing"' not in page
   assert [p.name for p in tmp_path.glob("report*")] == ["report.html"]
 
@@ -159,32 +171,67 @@ def test_report_ranks_the_ten_best_architectures(tmp_path):
 
 
 def test_report_of_an_image_search(tmp_path):
-  _jsonl(
-    tmp_path / "metrics.jsonl",
-    [{"epoch": e, "valid/accuracy": 0.5 + e / 16} for e in (1, 2)],
-  )
+  (tmp_path / "config.json").write_text('{"experiment": "cifar_micro"}')
+  rows = [
+    {"step": 10, "omega/loss_nats": 2.25, "omega/accuracy": 0.125},
+    *({"epoch": e, "valid/accuracy": 0.5 + e / 16} for e in (1, 2)),
+  ]
+  _jsonl(tmp_path / "metrics.jsonl", rows)
+  arc = {"space": "micro", "normal": {"inputs": [[0, 1]]}, "tokens": "0 1 1 4"}
+  result = {"arc": arc, "valid_accuracy": 0.625, "test_accuracy": 0.59375}
+  (tmp_path / "result.json").write_text(json.dumps(result))
+  found = {"rank": 1, "reward": 0.75, "accuracy": 0.6875, "arc": arc}
+  _jsonl(tmp_path / "arcs.jsonl", [found])
   page = _report(tmp_path)
-  assert page.count("<figure>") == 1
-  assert "<code>valid/accuracy</code>: last 0.625 at epoch 2" in page
+  assert f"<h1>Search of convolutional cells: {tmp_path.name}</h1>" in page
+  assert page.count("<figure>") == 3
+  assert "<code>omega/accuracy</code>: last 12.5% at step 10" in page
+  assert (
+    "<code>valid/accuracy</code>: last 62.5% at epoch 2,"
+    " lowest 56.25% at epoch 1, highest 62.5% at epoch 2"
+  ) in page
+  drawn = chart.line_chart(
+    {"valid/accuracy": [(1, 56.25), (2, 62.5)]},
+    x_label="epoch",
+    y_label="accuracy, %",
+  )
+  assert drawn in page
+  assert '<th>valid accuracy</th><td class="number">62.50%</td>' in page
+  assert '<th>test accuracy</th><td class="number">59.38%</td>' in page
+  assert page.count("<code>0 1 1 4</code>") == 2
   assert "perplexity" not in page
+  table = page[page.index("<table><tr><th>rank</th>") :]
+  assert table.startswith(
+    "<table><tr><th>rank</th><th>reward</th><th>accuracy</th><th>arc</th></tr>"
+    '\n<tr><td class="number">1</td><td class="number">0.75</td>'
+    '<td class="number">68.75%</td><td><code>0 1 1 4</code></td></tr>'
+  )
+
+
+def test_report_titles_an_unknown_experiment_by_its_folder(tmp_path):
+  for config in ('{"experiment": "other"}', '{"experiment": [1]}', "[1]"):
+    (tmp_path / "config.json").write_text(config)
+    assert f"<h1>{tmp_path.name}</h1>" in _report(tmp_path)
 
 
 def test_report_survives_an_empty_directory(tmp_path):
   page = _report(tmp_path)
-  files = ("config.json", "metrics.jsonl", "arc.svg", "arc.json", "arcs.jsonl")
-  for name in files:
+  files = ("config.json", "metrics.jsonl", "result.json")
+  for name in (*files, "arc.svg", "arc.json", "arcs.jsonl"):
     assert f'<p class="missing">{name} is not there.</p>' in page
 
 
 def test_report_survives_broken_files(tmp_path):
   (tmp_path / "config.json").write_text("{")
   (tmp_path / "arc.json").write_text("")
+  (tmp_path / "result.json").write_text("[1]")
   (tmp_path / "arc.svg").write_text("<svg>")
   (tmp_path / "arcs.jsonl").write_text('[1]\n{"reward": "NaN"}\n')
   (tmp_path / "metrics.jsonl").write_bytes(b"\xff\x00\n{}\n{,}\n")
   page = _report(tmp_path)
   assert "config.json is not JSON" in page
   assert "arc.json is not JSON" in page
+  assert "result.json is not an object" in page
   assert "arc.svg is not XML" in page
   assert "arcs.jsonl has 1 bad line." in page
   assert "metrics.jsonl has 2 bad lines." in page
@@ -213,7 +260,7 @@ def test_report_leaves_out_what_is_not_a_number(tmp_path):
   drawn = chart.line_chart(
     {"omega/loss_nats": [(0, 4.0), (5, 2.0)]},
     x_label="step of omega",
-    y_label="nats per token",
+    y_label="nats per prediction",
   )
   assert drawn in page
   assert "metrics.jsonl has" not in page
@@ -236,6 +283,8 @@ def test_report_escapes_everything(tmp_path):
   bad = "<script>alert(1)</script>"
   (tmp_path / "config.json").write_text(json.dumps({bad: bad, "seed": bad}))
   (tmp_path / "arc.json").write_text(json.dumps([bad]))
+  result = {bad: bad, "arc": {"tokens": bad}, "accuracy": bad}
+  (tmp_path / "result.json").write_text(json.dumps(result))
   _jsonl(
     tmp_path / "arcs.jsonl", [{"reward": 1.0, bad: bad, "arc": {bad: bad}}]
   )

@@ -25,6 +25,17 @@ def final_files(workdir):
   return rows, record, arcs
 
 
+def stop_after(calls):
+  """A `stop` that says SIGTERM at the given call."""
+  left = [calls]
+
+  def stop():
+    left[0] -= 1
+    return 15 if left[0] == 0 else 0
+
+  return stop
+
+
 class SearchTest(parameterized.TestCase):
   def setUp(self):
     super().setUp()
@@ -37,15 +48,6 @@ class SearchTest(parameterized.TestCase):
     workdir = self.folder / name
     workdir.mkdir(exist_ok=True)
     return search.Search(config, task, splits, workdir, stop=stop), workdir
-
-  def _stop_after(self, calls):
-    left = [calls]
-
-    def stop():
-      left[0] -= 1
-      return 15 if left[0] == 0 else 0
-
-    return stop
 
   def test_a_run_writes_what_it_found(self):
     run, workdir = self._search("run")
@@ -86,7 +88,7 @@ class SearchTest(parameterized.TestCase):
     expected = final_files(folder)
     # In the omega phase, in the theta phase, and in the second epoch.
     for calls in (3, 9, 15):
-      stopped, workdir = self._search(f"cut{calls}", self._stop_after(calls))
+      stopped, workdir = self._search(f"cut{calls}", stop_after(calls))
       with self.assertRaises(search.Interrupted) as caught:
         stopped.run()
       self.assertEqual(caught.exception.signum, 15)

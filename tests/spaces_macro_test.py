@@ -163,13 +163,13 @@ class MacroSpaceTest(parameterized.TestCase):
     np.testing.assert_allclose(counts, 50, atol=33)
 
   def test_skip_prob(self):
-    arcs = macro.MacroSpace(5).sample_uniform(jax.random.key(0), 1000, 0.4)
+    arcs = macro.MacroSpace(5, 0.4).sample_uniform(jax.random.key(0), 1000)
     lower = np.asarray(arcs.skips)[:, *np.tril_indices(5, -1)]
     # Standard deviation of the mean of 10,000: 0.005.
     self.assertAlmostEqual(lower.mean(), 0.4, delta=0.02)
     self.assertEqual(np.sum(arcs.skips), lower.sum())
     with self.assertRaisesRegex(types.InputError, r"skip_prob .*, got 1\.5\."):
-      macro.MacroSpace(5).sample_uniform(jax.random.key(0), 1, 1.5)
+      macro.MacroSpace(5, 1.5)
 
   def test_a_validated_arc_is_hashable_and_has_array_form(self):
     arrays = decisions.as_arrays(FIGURE_3)

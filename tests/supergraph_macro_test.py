@@ -9,19 +9,16 @@ import jax.numpy as jnp
 import numpy as np
 from absl.testing import absltest, parameterized
 
-from enas_jax import config_images, released_macro, types
+from enas_jax import released_macro, types
 from enas_jax.spaces import decisions, macro
 from enas_jax.supergraph import macro as supergraph
-from tests import oracles_macro
+from tests import oracles_macro, tiny
 from tests.golden import checker, vectors
 
 LAYERS, FILTERS, BATCH, SIZE, CHANNELS, CLASSES = 4, 4, 3, 8, 3, 5
 GOLDEN = pathlib.Path(__file__).parent / "golden" / "macro_child_search.npz"
 # The paper's form and the released one, which differ in every option.
-FORMS = {
-  "paper": config_images.MacroConfig,
-  "released": config_images.released_macro_config,
-}
+FORMS = ("paper", "released")
 
 
 def make_config(form="paper", **changes):
@@ -31,7 +28,7 @@ def make_config(form="paper", **changes):
     "drop_features": 0.0,
     "moving_statistics": False,
   }
-  return FORMS[form](**(options | changes))
+  return tiny.child_config("macro", form, **(options | changes))
 
 
 def shapes(config, num_classes=CLASSES, channels=CHANNELS):
@@ -299,8 +296,11 @@ class ChildTest(parameterized.TestCase):
         child[name]["w"], omega[name]["w"][row : row + 1]
       )
 
-  def test_a_fixed_child_holds_no_conditional(self):
-    config = make_config(num_layers=3)
+  # A switch a layer, forward and backward; in the CPU form of the paper's join
+  # also a conditional a candidate, of which its two joins have 2 and 3.
+  @parameterized.parameters(("released", 6), ("paper", 6 + 2 * (2 + 3)))
+  def test_a_fixed_child_holds_no_conditional(self, form, conditionals):
+    config = make_config(form, num_layers=3)
     omega, images = make_inputs(config)
     arc = random_arc(config, 0)
     text = lambda arc: str(
@@ -309,8 +309,8 @@ class ChildTest(parameterized.TestCase):
     loss = make_loss(config, images)
     fixed = str(jax.make_jaxpr(jax.grad(lambda o: loss(o, arc)))(omega))
     self.assertNotIn("cond[", fixed)
-    # A switch a layer, forward and backward.
-    self.assertEqual(text(decisions.as_arrays(arc)).count("cond["), 6)
+    traced = text(decisions.as_arrays(arc))
+    self.assertEqual(traced.count("cond["), conditionals)
 
 
 class CompilationTest(parameterized.TestCase):
@@ -486,7 +486,7 @@ class ReleasedTest(absltest.TestCase):
       checker.check(other)
 
   def test_round_trip(self):
-    config = config_images.released_macro_config(num_layers=6, num_filters=8)
+    config = tiny.child_config("macro", "released", num_layers=6, num_filters=8)
     variables = vectors.read(GOLDEN).main.take_all("var/")
     omega = released_macro.omega_from_released(variables, config)
     statistics = released_macro.statistics_from_released(variables, config)
@@ -511,7 +511,7 @@ class ReleasedTest(absltest.TestCase):
       ({**variables, name: np.ones(3, int)}, {}, "must have the shape"),
     ):
       options = {"num_layers": 6, "num_filters": 8} | changes
-      config = config_images.released_macro_config(**options)
+      config = tiny.child_config("macro", "released", **options)
       with self.assertRaisesRegex(types.InputError, pattern):
         released_macro.omega_from_released(changed, config)
 

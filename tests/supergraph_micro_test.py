@@ -14,17 +14,23 @@ from enas_jax import released_micro, types
 from enas_jax.spaces import decisions, micro
 from enas_jax.supergraph import micro as supergraph
 from enas_jax.supergraph import micro_cell
-from tests import oracles_micro
+from tests import oracles_micro, tiny
 from tests.golden import checker, vectors
 
 GOLDEN = pathlib.Path(__file__).parent / "golden"
 
 CLASSES, BATCH, SIZE = 4, 3, 8
-RELEASED = supergraph.released_micro_config(
-  num_nodes=5, num_layers=6, num_filters=2, drop_features=0.0, aux_head=False
+RELEASED = tiny.child_config(
+  "micro",
+  "released",
+  num_nodes=5,
+  num_layers=6,
+  num_filters=2,
+  drop_features=0.0,
+  aux_head=False,
 )
-PAPER = supergraph.MicroConfig(
-  num_nodes=5, num_layers=3, num_filters=2, drop_features=0.0
+PAPER = tiny.child_config(
+  "micro", "paper", num_nodes=5, num_layers=3, num_filters=2, drop_features=0.0
 )
 FORMS = {"released": RELEASED, "paper": PAPER}
 
@@ -164,8 +170,13 @@ class OracleTest(parameterized.TestCase):
       )
 
   def test_auxiliary_head(self):
-    config = supergraph.released_micro_config(
-      num_nodes=3, num_layers=4, num_filters=2, drop_features=0.0
+    config = tiny.child_config(
+      "micro",
+      "released",
+      num_nodes=3,
+      num_layers=4,
+      num_filters=2,
+      drop_features=0.0,
     )
     # 17 pixels are 5 after two reductions, the least there may be.
     size = supergraph.least_image_size()
@@ -249,8 +260,13 @@ class GradientTest(parameterized.TestCase):
       self.assertEqual(bool(np.any(part)), row + first not in read)
 
   def test_finite_difference_in_float64(self):
-    config = supergraph.MicroConfig(
-      num_nodes=4, num_layers=3, num_filters=2, drop_features=0.0
+    config = tiny.child_config(
+      "micro",
+      "paper",
+      num_nodes=4,
+      num_layers=3,
+      num_filters=2,
+      drop_features=0.0,
     )
     with jax.enable_x64(True):
       omega = jax.tree.map(
@@ -326,8 +342,13 @@ class CompilationTest(absltest.TestCase):
 
 class DropoutTest(absltest.TestCase):
   def test_features_are_dropped_in_training_alone(self):
-    config = supergraph.released_micro_config(
-      num_nodes=3, num_layers=3, num_filters=2, aux_head=False
+    config = tiny.child_config(
+      "micro",
+      "released",
+      num_nodes=3,
+      num_layers=3,
+      num_filters=2,
+      aux_head=False,
     )
     omega, images = make_omega(config), make_images()
     # A classifier that shows the features.
@@ -350,7 +371,7 @@ class DropoutTest(absltest.TestCase):
 class InitTest(parameterized.TestCase):
   @parameterized.parameters((False, 5_373_140), (True, 5_786_068))
   def test_counts_of_the_released_search(self, aux_head, expected):
-    config = supergraph.released_micro_config(aux_head=aux_head)
+    config = tiny.child_config("micro", "released", aux_head=aux_head)
     shapes = jax.eval_shape(
       lambda key: supergraph.init(key, config, 10, 3, 32), jax.random.key(0)
     )
@@ -359,8 +380,8 @@ class InitTest(parameterized.TestCase):
 
   def test_deviations(self):
     for init, rows in (("he", None), ("released", (2, 3, 4, 5, 6))):
-      config = supergraph.MicroConfig(
-        init=init, num_layers=3, reduction="factorized"
+      config = tiny.child_config(
+        "micro", "paper", init=init, num_layers=3, reduction="factorized"
       )
       omega = supergraph.init(jax.random.key(0), config, 10, 3)
       sep = omega["stage_2"]["cells"]["sep_conv_3x3"]["pointwise"]
@@ -372,8 +393,8 @@ class InitTest(parameterized.TestCase):
         )
 
   def test_released_names_and_back(self):
-    config = supergraph.released_micro_config(
-      num_nodes=4, num_layers=6, num_filters=2
+    config = tiny.child_config(
+      "micro", "released", num_nodes=4, num_layers=6, num_filters=2
     )
     omega = make_omega(config, image_size=17)
     named = released_micro.omega_to_released(omega)
@@ -416,10 +437,10 @@ class ConfigTest(parameterized.TestCase):
   )
   def test_errors(self, changes, message):
     with self.assertRaisesRegex(types.InputError, message):
-      supergraph.MicroConfig(**changes)
+      tiny.child_config("micro", "paper", **changes)
 
   def test_the_auxiliary_head_asks_for_the_size_of_images(self):
-    config = supergraph.MicroConfig(aux_head=True)
+    config = tiny.child_config("micro", "paper", aux_head=True)
     for size, message in ((None, "be given"), (16, "be at least 17")):
       with self.assertRaisesRegex(
         types.InputError, f"image_size must {message}"

@@ -1,12 +1,14 @@
-"""A search small enough for a test: 30 words, 3 nodes, 8 units."""
+"""Searches small enough for a test."""
 
+import dataclasses
 import pathlib
 
 import numpy as np
 
 from enas_jax import config as config_lib
-from enas_jax import language_model, search
-from enas_jax.data import text
+from enas_jax import image_classifier, language_model, search
+from enas_jax.data import images, text
+from enas_jax.supergraph import macro, micro
 
 FLAGS = {
   "child": {"num_nodes": 3, "hidden_size": 8, "init_range": 0.1},
@@ -21,6 +23,12 @@ FLAGS = {
     "derive_arcs": 4,
   },
 }
+
+
+def child_config(space, preset="paper", **changes):
+  """A preset's options of the space and its network, with fields replaced."""
+  child = config_lib.preset(preset, space).child
+  return dataclasses.replace(child, **changes)
 
 
 def make_config(**changes):
@@ -65,5 +73,58 @@ def make_task(config, dataset):
       task.prepare(getattr(corpus, split), split)
       for split in ("train", "valid", "test")
     )
+  )
+  return task, splits
+
+
+IMAGE_FLAGS = {
+  "macro": {"num_layers": 3, "num_filters": 4},
+  "micro": {"num_nodes": 4, "num_layers": 3, "num_filters": 4},
+}
+NETWORKS = {"macro": macro.NETWORK, "micro": micro.NETWORK}
+
+
+def make_image_config(space, preset="smoke", **changes):
+  """A tiny search on images, then with `part=dict(field=value)`."""
+  config = config_lib.preset(preset, space)
+  parts = {
+    "child": IMAGE_FLAGS[space],
+    "data": {"batch_size": 8, "reward_batch_size": 10, "pad": 1},
+    **{part: FLAGS[part] for part in ("controller", "run")},
+    "omega": {"steps": 6},
+    "theta": {"steps": 5},
+  }
+  for part, fields in parts.items():
+    config = config_lib.override(
+      config, part, **{**fields, **changes.get(part, {})}
+    )
+  return config
+
+
+def make_images(num_train=50, num_valid=24):
+  """Images of 8 x 8 pixels: bright in one channel, in the other, in none."""
+  rng = np.random.default_rng(0)
+  splits = []
+  for count in (num_train, num_valid, num_valid):
+    labels = rng.integers(3, size=count).astype(np.int32)
+    pixels = rng.integers(100, size=(count, 8, 8, 2)).astype(np.uint8)
+    for image, label in zip(pixels, labels, strict=True):
+      image[..., label : label + 1] += 100
+    splits += [pixels, labels]
+  mean, std = np.float32([0.3, 0.2]), np.float32([0.25, 0.1])
+  return images.ImageData(
+    "made up", *splits, num_classes=3, class_names=tuple("abc"), mean=mean,
+    std=std,
+  )  # fmt: skip
+
+
+def make_image_task(config, space):
+  """The task and its splits."""
+  data = make_images()
+  task = image_classifier.ImageClassifier.of(config, NETWORKS[space], data)
+  splits = search.Splits(
+    task.prepare(data.train_images, data.train_labels, "train"),
+    task.prepare(data.valid_images, data.valid_labels, "valid"),
+    task.prepare(data.test_images, data.test_labels, "test"),
   )
   return task, splits

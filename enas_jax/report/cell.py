@@ -11,29 +11,19 @@ import dataclasses
 from collections.abc import Iterator, Sequence
 from xml.sax import saxutils
 
+from enas_jax.report import svg
+
 _BOX = 34.0  # height of a box, px
 _GAP = 16.0  # between two boxes of one level, px
 _MARGIN = 20.0
-_CHAR = 7.5  # at most the mean width of the letters of a name, px
 _NUMBER = 32.0  # width of a node's name within its box, px
-_CENTRED = 'text-anchor="middle"'
-_FONT = "system-ui, -apple-system, 'Segoe UI', Helvetica, Arial, sans-serif"
-_INK = "#1f2937"
-_EDGE = "#6b7280"
-_PLAIN = ("#ffffff", _EDGE)
-# Fill and outline of a box.
+_ARROW = "cell-arrow"
 _COLORS = {
   "tanh": ("#dbeafe", "#2563eb"),
   "relu": ("#ffedd5", "#ea580c"),
   "identity": ("#f3f4f6", "#6b7280"),
   "sigmoid": ("#dcfce7", "#16a34a"),
 }
-_MORE_COLORS = (
-  ("#ede9fe", "#7c3aed"),
-  ("#fce7f3", "#db2777"),
-  ("#ccfbf1", "#0d9488"),
-  ("#fef9c3", "#ca8a04"),
-)
 
 
 def _check(
@@ -171,14 +161,14 @@ def _layout(
   title: str | None,
 ) -> _Layout:
   column, lane = _columns(prev, outputs)
-  box = max(84.0, _NUMBER + _CHAR * max(map(len, ops)) + 10)
+  box = max(84.0, _NUMBER + svg.CHAR * max(map(len, ops)) + 10)
   pitch = box + _GAP
   # The inputs stand half a column left and right of node 0.
   left = min(0.0, column[0] - 0.5)
   right = max(len(lane) - 1.0, column[0] + 0.5)
   drawn = (right - left) * pitch + box
   legend = _legend_width(ops)
-  width = max(drawn, legend, 1.2 * _CHAR * len(title or "")) + 2 * _MARGIN
+  width = max(drawn, legend, 1.2 * svg.CHAR * len(title or "")) + 2 * _MARGIN
   origin = (width - drawn) / 2 + box / 2 - left * pitch
   # A wide cell gets more height for its slanted arrows.
   level = _BOX + min(28 + 4 * len(lane), 64)
@@ -220,33 +210,13 @@ def cell_svg(
   _check(prev, ops, outputs)
   at = _layout(prev, ops, outputs, title)
   label = saxutils.escape(title or f"recurrent cell of {len(ops)} nodes")
-  parts = [_head(at, label)]
+  parts = [svg.head(at.width, at.height, label, {_ARROW: svg.EDGE})]
   if title:
-    style = f'{_CENTRED} font-size="15" font-weight="600"'
-    parts.append(_text(at.width / 2, 32, label, style))
+    parts.append(svg.heading(at.width / 2, 32, label))
   parts += _edges(prev, outputs, at)
   parts += _boxes(prev, ops, outputs, at)
   parts += _legend(ops, at)
   return "\n".join([*parts, "</svg>"]) + "\n"
-
-
-def _head(at: _Layout, label: str) -> str:
-  """What stands before the drawing; `label` is for those who cannot see."""
-  size = f"{at.width:.0f} {at.height:.0f}"
-  width, height = size.split()
-  return "\n".join(
-    [
-      f'<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 {size}"'
-      f' width="{width}" height="{height}" role="img" font-size="13"'
-      f' font-family="{_FONT}" fill="{_INK}">',
-      f"<title>{label}</title>",
-      '<defs><marker id="cell-arrow" viewBox="0 0 8 8" refX="7" refY="4"'
-      ' markerWidth="8" markerHeight="8" markerUnits="userSpaceOnUse"'
-      f' orient="auto"><path d="M0 0.5L8 4L0 7.5Z" fill="{_EDGE}"/></marker>'
-      "</defs>",
-      f'<rect class="page" width="{width}" height="{height}" fill="#ffffff"/>',
-    ]
-  )
 
 
 def _edges(
@@ -274,10 +244,7 @@ def _edge(
   middle = (y0 + straight) / 2
   bend = f"C{x0:.1f} {middle:.1f} {x1:.1f} {middle:.1f} {x1:.1f} {straight:.1f}"
   path = f"M{x0:.1f} {y0:.1f}{bend if x0 != x1 else ''}V{y1 + 1:.1f}"
-  return (
-    f'<path class="edge" d="{path}" fill="none" stroke="{_EDGE}"'
-    ' stroke-width="1.5" marker-end="url(#cell-arrow)"/>'
-  )
+  return svg.arrow(path, svg.EDGE, _ARROW)
 
 
 def _input_columns(at: _Layout) -> tuple[float, float]:
@@ -298,16 +265,18 @@ def _boxes(
 ) -> Iterator[str]:
   names = (("x", "t"), ("h", "t\N{MINUS SIGN}1"))
   for x, (letter, index) in zip(_input_columns(at), names, strict=True):
-    name = _symbol(x - 4 - 3 * len(index), at.y[0], letter, index)
-    yield _box("input", x, at.y[0], at.box, _PLAIN, name)
-  colors = _colors(ops)
+    name = svg.symbol(x - 4 - 3 * len(index), at.y[0], letter, index)
+    yield _box("input", x, at.y[0], at.box, svg.PLAIN, name)
+  colors = svg.colors(ops, _COLORS)
   for node, depth in enumerate(_depths(prev)):
     yield _node(node, ops[node], at.x[node], at.y[depth], at.box, colors)
   lanes = [at.lane[node] for node in outputs]
   x, y, top = _average_centre(outputs, at), at.y[-2], at.y[-1]
   wide = max(lanes) - min(lanes) + at.box
-  yield _box("average", x, y, wide, _PLAIN, _text(x, y + 21, "avg"))
-  yield _box("output", x, top, at.box, _PLAIN, _symbol(x - 6, top, "h", "t"))
+  yield _box("average", x, y, wide, svg.PLAIN, svg.text(x, y + 21, "avg"))
+  yield _box(
+    "output", x, top, at.box, svg.PLAIN, svg.symbol(x - 6, top, "h", "t")
+  )
 
 
 def _node(
@@ -316,12 +285,12 @@ def _node(
   x: float,
   y: float,
   width: float,
-  colors: dict[str, tuple[str, str]],
+  colors: dict[str, svg.Color],
 ) -> str:
   left = x - width / 2
-  name = _symbol(left + 9, y, "h", str(node + 1))
+  name = svg.symbol(left + 9, y, "h", str(node + 1))
   middle = (left + _NUMBER + x + width / 2 - 6) / 2
-  name += _text(middle, y + 21, saxutils.escape(op))
+  name += svg.text(middle, y + 21, saxutils.escape(op))
   return _box("node", x, y, width, colors[op], name)
 
 
@@ -330,50 +299,24 @@ def _box(
   x: float,
   y: float,
   width: float,
-  color: tuple[str, str],
+  color: svg.Color,
   content: str,
 ) -> str:
   """A rounded box of centre x and top y below `content`, which is markup."""
-  fill, stroke = color
-  return (
-    f'<g class="{kind}"><rect x="{x - width / 2:.1f}" y="{y:.1f}"'
-    f' width="{width:.1f}" height="{_BOX:.1f}" rx="8" fill="{fill}"'
-    f' stroke="{stroke}" stroke-width="1.5"/>{content}</g>'
-  )
-
-
-def _text(x: float, y: float, words: str, style: str = _CENTRED) -> str:
-  return f'<text x="{x:.1f}" y="{y:.1f}" {style}>{words}</text>'
-
-
-def _symbol(x: float, y: float, letter: str, index: str) -> str:
-  """A letter with a subscript from x on, in a box whose top is y."""
-  return _text(x, y + 21, letter, 'font-style="italic"') + _text(
-    x + 9, y + 25, index, 'font-size="10"'
-  )
-
-
-def _colors(ops: Sequence[str]) -> dict[str, tuple[str, str]]:
-  """The colours of the functions in use, known functions first."""
-  used = [op for op in _COLORS if op in ops]
-  others = [op for op in dict.fromkeys(ops) if op not in _COLORS]
-  more = {
-    op: _MORE_COLORS[i % len(_MORE_COLORS)] for i, op in enumerate(others)
-  }
-  return {op: _COLORS[op] for op in used} | more
+  return svg.box(kind, x, y, (width, _BOX), color, content)
 
 
 def _legend_width(ops: Sequence[str]) -> float:
-  return sum(_CHAR * len(op) + 40 for op in set(ops)) - 16
+  return sum(svg.CHAR * len(op) + 40 for op in set(ops)) - 16
 
 
 def _legend(ops: Sequence[str], at: _Layout) -> Iterator[str]:
   x = (at.width - _legend_width(ops)) / 2
   y = at.height - _MARGIN - 14
-  for op, (fill, stroke) in _colors(ops).items():
-    name = _text(x + 20, y + 12, saxutils.escape(op), "")
+  for op, (fill, stroke) in svg.colors(ops, _COLORS).items():
+    name = svg.text(x + 20, y + 12, saxutils.escape(op), "")
     yield (
       f'<g class="legend"><rect x="{x:.1f}" y="{y:.1f}" width="14"'
       f' height="14" rx="4" fill="{fill}" stroke="{stroke}"/>{name}</g>'
     )
-    x += _CHAR * len(op) + 40
+    x += svg.CHAR * len(op) + 40

@@ -19,6 +19,11 @@ Row = dict[str, Any]
 
 _TOP_ARCS = 10
 _FACTS = ("dataset", "preset", "seed", "device")
+_TITLES = {
+  "ptb_search": "Search of a recurrent cell",
+  "cifar_macro": "Search of a convolutional network",
+  "cifar_micro": "Search of convolutional cells",
+}
 
 _STYLE = """
 body{font:15px/1.5 system-ui,-apple-system,'Segoe UI',Helvetica,sans-serif;
@@ -55,7 +60,14 @@ _CHARTS = (
     ("omega/loss_nats",),
     "step",
     "step of omega",
-    "nats per token",
+    "nats per prediction",  # of a token, or of an image's class
+  ),
+  _Chart(
+    "Training accuracy",
+    ("omega/accuracy",),
+    "step",
+    "step of omega",
+    "accuracy, %",
   ),
   _Chart(
     "Learning rate",
@@ -77,7 +89,7 @@ _CHARTS = (
     ("valid/accuracy",),
     "epoch",
     "epoch",
-    "accuracy",
+    "accuracy, %",
   ),
   _Chart(
     "Reward of the controller",
@@ -106,8 +118,8 @@ _CHARTS = (
 def write_report(workdir: pathlib.Path) -> pathlib.Path:
   """Writes `report.html` into a run's directory.
 
-  It reads `config.json`, `metrics.jsonl`, `arc.json`, `arc.svg` and
-  `arcs.jsonl` there; the page says which of them it could not read.
+  It reads `config.json`, `metrics.jsonl`, `result.json`, `arc.svg`, `arc.json`
+  and `arcs.jsonl` there; the page says which of them it could not read.
 
   Args:
     workdir: the directory, which must exist.
@@ -115,12 +127,12 @@ def write_report(workdir: pathlib.Path) -> pathlib.Path:
   Returns:
     The page's path. The page appears there complete or not at all.
   """
-  name = html.escape(workdir.resolve().name)
+  name = html.escape(_title(workdir))
   body = [
     f"<h1>{name}</h1>",
     *_config_part(workdir / "config.json"),
     *_charts_part(workdir / "metrics.jsonl"),
-    *_arc_part(workdir / "arc.svg", workdir / "arc.json"),
+    *_arc_part(workdir),
     *_arcs_part(workdir / "arcs.jsonl"),
   ]
   page = "\n".join(
@@ -136,6 +148,15 @@ def write_report(workdir: pathlib.Path) -> pathlib.Path:
   temporary.write_text(page, encoding="utf-8", errors="replace")
   os.replace(temporary, path)
   return path
+
+
+def _title(workdir: pathlib.Path) -> str:
+  """What was searched, if `config.json` says so, and the folder's name."""
+  config, _ = _read_json(workdir / "config.json")
+  experiment = config.get("experiment") if isinstance(config, dict) else None
+  known = _TITLES.get(experiment) if isinstance(experiment, str) else None
+  name = workdir.resolve().name
+  return f"{known}: {name}" if known else name
 
 
 def _read(path: pathlib.Path) -> str | None:
@@ -267,6 +288,7 @@ def _figure(chart: _Chart, rows: Iterable[Row]) -> str:
 def _series(rows: Iterable[Row], x_key: str, key: str) -> chart_lib.Points:
   """The finite points (row[x_key], row[key]), in the order of x.
 
+  Accuracies are in percent.
   Of rows with the same x the last counts: a run that was resumed writes again
   what came after its checkpoint.
   """
@@ -274,15 +296,21 @@ def _series(rows: Iterable[Row], x_key: str, key: str) -> chart_lib.Points:
   for row in rows:
     x, y = _number(row.get(x_key)), _number(row.get(key))
     if x is not None and y is not None:
-      last[x] = y
+      last[x] = 100 * y if _is_accuracy(key) else y
   return sorted(last.items())
+
+
+def _is_accuracy(key: str) -> bool:
+  """Whether the values of a key are fractions to be shown as percent."""
+  return key.endswith("accuracy")
 
 
 def _caption(key: str, x_key: str, points: chart_lib.Points) -> str:
   lowest = min(points, key=lambda point: point[1])
   highest = max(points, key=lambda point: point[1])
+  unit = "%" if _is_accuracy(key) else ""
   parts = [
-    f"{word} {y:.6g} at {html.escape(x_key)} {x:.10g}"
+    f"{word} {y:.6g}{unit} at {html.escape(x_key)} {x:.10g}"
     for word, (x, y) in (
       ("last", points[-1]),
       ("lowest", lowest),
@@ -292,14 +320,38 @@ def _caption(key: str, x_key: str, points: chart_lib.Points) -> str:
   return f"<code>{html.escape(key)}</code>: {', '.join(parts)}"
 
 
-def _arc_part(svg: pathlib.Path, arc: pathlib.Path) -> Iterator[str]:
+def _arc_part(workdir: pathlib.Path) -> Iterator[str]:
   yield "<h2>Architecture found</h2>"
-  yield _picture(svg)
-  value, problem = _read_json(arc)
+  yield _picture(workdir / "arc.svg")
+  result, problem = _read_json(workdir / "result.json")
+  if not problem and not isinstance(result, dict):
+    problem = _missing(workdir / "result.json", "is not an object")
   if problem:
     yield problem
   else:
-    yield f"<pre>{html.escape(json.dumps(value, indent=2))}</pre>"
+    yield from _result_table(result)
+  value, problem = _read_json(workdir / "arc.json")
+  if problem:
+    yield problem
+  else:
+    shown = html.escape(json.dumps(value, indent=2))
+    yield f"<details><summary>arc.json</summary><pre>{shown}</pre></details>"
+
+
+def _result_table(result: Row) -> Iterator[str]:
+  """The architecture's tokens, and what else the result says."""
+  yield f"<p>Tokens: <code>{_brief_arc(result.get('arc'))}</code></p><table>"
+  for key, value in result.items():
+    if key != "arc":
+      name = html.escape(key.replace("_", " "))
+      yield f"<tr><th>{name}</th>{_cell(key, value)}</tr>"
+  yield "</table>"
+
+
+def _brief_arc(arc: Any) -> str:
+  """An architecture's tokens if it has them, else all of it."""
+  tokens = arc.get("tokens") if isinstance(arc, dict) else None
+  return _plain(tokens or arc)
 
 
 def _picture(path: pathlib.Path) -> str:
@@ -334,20 +386,24 @@ def _arcs_table(rows: Sequence[Row]) -> Iterator[str]:
   """A table of rows: their rewards, other plain values, and architectures."""
   columns = ["reward"]
   for row in rows:
-    columns += [key for key in row if key not in (*columns, "arc")]
+    columns += [key for key in row if key not in (*columns, "rank", "arc")]
   names = "".join(f"<th>{html.escape(key)}</th>" for key in columns)
   yield f"<table><tr><th>rank</th>{names}<th>arc</th></tr>"
   for rank, row in enumerate(rows, 1):
-    cells = [_cell(rank), *(_cell(row.get(key)) for key in columns)]
-    arc = html.escape(json.dumps(row.get("arc")))
+    cells = [_cell("rank", rank)]
+    cells += [_cell(key, row.get(key)) for key in columns]
+    arc = _brief_arc(row.get("arc"))
     yield f"<tr>{''.join(cells)}<td><code>{arc}</code></td></tr>"
   yield "</table>"
 
 
-def _cell(value: Any) -> str:
+def _cell(key: str, value: Any) -> str:
   if value is None:
     return "<td></td>"
-  if _number(value) is None:
+  number = _number(value)
+  if number is None:
     return f"<td>{_plain(value)}</td>"
   shown = f"{value:.6g}" if isinstance(value, float) else str(value)
+  if _is_accuracy(key):
+    shown = f"{100 * number:.2f}%"
   return f'<td class="number">{shown}</td>'

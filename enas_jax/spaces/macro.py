@@ -63,11 +63,19 @@ class MacroSpace:
 
   Attributes:
     num_layers: L; the stem and the classifier are not counted.
+    skip_prob: the probability of each skip connection in `sample_uniform`. At
+      0.5 all arcs are equally likely; Section 3.3's random networks have 0.4,
+      the prior that the controller is drawn to.
   """
 
   num_layers: int
+  skip_prob: float = dataclasses.field(default=0.5, compare=False)
 
   def __post_init__(self) -> None:
+    if not 0.0 <= self.skip_prob <= 1.0:
+      raise types.InputError(
+        f"skip_prob must be in [0, 1], got {self.skip_prob}."
+      )
     if self.num_layers < 1:
       raise types.InputError(
         f"num_layers must be at least 1, got {self.num_layers}."
@@ -112,27 +120,13 @@ class MacroSpace:
     flat = flat.at[..., at_ops].set(ops)
     return flat.at[..., at_skips].set(skips[..., *lower])
 
-  def sample_uniform(
-    self, key: types.PRNGKey, num_arcs: int, skip_prob: float = 0.5
-  ) -> MacroArc:
-    """Samples arcs: leaves [S, L] and [S, L, L] int32.
-
-    Args:
-      key: consumed.
-      num_arcs: S.
-      skip_prob: the probability of each skip connection. At 0.5 all arcs are
-        equally likely; Section 3.3's random networks have 0.4, the prior that
-        the controller is drawn to.
-
-    Raises:
-      InputError: if `skip_prob` is not a probability.
-    """
-    if not 0.0 <= skip_prob <= 1.0:
-      raise types.InputError(f"skip_prob must be in [0, 1], got {skip_prob}.")
+  def sample_uniform(self, key: types.PRNGKey, num_arcs: int) -> MacroArc:
+    """Samples `num_arcs` arcs (S): leaves [S, L] and [S, L, L] int32."""
     key_ops, key_skips = jax.random.split(key)
     size = self.num_layers
+    square = (num_arcs, size, size)
     ops = jax.random.randint(key_ops, (num_arcs, size), 0, len(OPS), jnp.int32)
-    taken = jax.random.bernoulli(key_skips, skip_prob, (num_arcs, size, size))
+    taken = jax.random.bernoulli(key_skips, self.skip_prob, square)
     return MacroArc(ops, jnp.tril(taken.astype(jnp.int32), k=-1))
 
   def validate(self, arc: MacroArc) -> MacroArc:

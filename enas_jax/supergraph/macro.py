@@ -27,17 +27,15 @@ import numpy as np
 from jax import lax
 
 from enas_jax import image_ops, ops, types
-from enas_jax.config_images import MacroConfig
+from enas_jax.config.macro import MacroConfig
 from enas_jax.spaces import macro as space_lib
-
-Statistics = Any  # dict pytree of the batch norms' moving statistics, or {}
+from enas_jax.supergraph import batch_norm
+from enas_jax.supergraph.network import Logits, Network, Statistics
 
 POOLS: dict[str, Callable[[types.Array], types.Array]] = {
   "max_pool_3x3": image_ops.max_pool,
   "avg_pool_3x3": image_ops.avg_pool,
 }
-_EPSILON = 1e-5  # of every batch norm but an operation's last
-_DECAY = 0.9  # of moving statistics; the release's
 
 
 @dataclasses.dataclass(frozen=True)
@@ -183,13 +181,13 @@ def apply_child(
   """`apply` on weights that `child_params` has picked."""
   moving = config.moving_statistics
   if moving and not train:
-    child = _with_statistics(child, statistics)
+    child = batch_norm.with_statistics(child, statistics)
   net = _Network(child, arc, config, every_operation=moving and train)
   features, seen = net.features(images)
   if train and config.drop_features > 0:
     features = _drop(key, features, config.drop_features)
   if moving and train:
-    statistics = _moved(statistics, lax.stop_gradient(seen))
+    statistics = batch_norm.moved(statistics, lax.stop_gradient(seen))
   return features @ child["classifier"]["w"], statistics
 
 
@@ -218,7 +216,9 @@ class _Network:
     """The pooled output of the last layer, [B, F]."""
     seen = {}
     stem = self.weights["stem"]
-    x, seen["stem"] = _norm(image_ops.conv(images, stem["w"]), stem)
+    x, seen["stem"] = batch_norm.normalise(
+      image_ops.conv(images, stem["w"]), stem
+    )
     nodes = [x]
     for layer in range(self.config.num_layers):
       x, found = self._layer(layer, nodes)
@@ -275,22 +275,17 @@ class _Network:
   def _join(
     self, name: str, candidates: Sequence[types.Array], bits: Sequence[Any]
   ) -> tuple[types.Array, dict[str, Any]]:
-    """Joins the candidates whose bit is 1; traced bits become factors."""
+    """Joins the candidates whose bit is 1."""
     weights = self.weights[name]
     taken = [
       (x, bit) for x, bit in zip(candidates, bits, strict=True) if _may_be(bit)
     ]
     if self.config.skip_combination == "sum":
       total = functools.reduce(jnp.add, (_masked(x, bit) for x, bit in taken))
-      return _norm(total, weights)
-    stacked = jnp.concatenate([x for x, _ in taken], axis=-1)
-    # Masking the weights is cheaper than masking the images.
-    blocks = [
-      _masked(block, bit)
-      for block, (_, bit) in zip(weights["w"], taken, strict=True)
-    ]
-    y = image_ops.pointwise_conv(stacked, jnp.concatenate(blocks))
-    y, seen = _norm(y, weights)
+      return batch_norm.normalise(total, weights)
+    images = [x for x, _ in taken]
+    y = image_ops.pointwise_conv_sum(images, weights["w"], _stacked(taken))
+    y, seen = batch_norm.normalise(y, weights)
     return jax.nn.relu(y), seen
 
   def _reduce(
@@ -302,7 +297,7 @@ class _Network:
       name = f"node_{i}"
       weights = self.weights[f"reduction_{layer}"][name]
       y = image_ops.factorized_reduction(x, weights["w1"], weights["w2"])
-      y, seen[name] = _norm(y, weights)
+      y, seen[name] = batch_norm.normalise(y, weights)
       reduced.append(y)
     return reduced, seen
 
@@ -312,7 +307,7 @@ def _operation(
 ) -> tuple[types.Array, dict[str, Any]]:
   """One of `spaces.macro.OPS`, with the 1x1 convolution before it."""
   own, seen = weights[name], {}
-  x, seen["in"] = _conv_block(config, own["in"], x, _EPSILON)
+  x, seen["in"] = _conv_block(config, own["in"], x, batch_norm.EPSILON)
   if name in POOLS:
     return POOLS[name](x), seen
   x, seen["out"] = _conv_block(config, own["out"], x, config.op_epsilon)
@@ -324,9 +319,9 @@ def _conv_block(
 ) -> tuple[types.Array, Any]:
   """A convolution, its batch norm and a ReLU, in the configured order."""
   if config.conv_order == "conv_bn_relu":
-    y, seen = _norm(_convolve(weights, x), weights, eps)
+    y, seen = batch_norm.normalise(_convolve(weights, x), weights, eps)
     return jax.nn.relu(y), seen
-  return _norm(_convolve(weights, jax.nn.relu(x)), weights, eps)
+  return batch_norm.normalise(_convolve(weights, jax.nn.relu(x)), weights, eps)
 
 
 def _convolve(weights: types.Omega, x: types.Array) -> types.Array:
@@ -338,22 +333,6 @@ def _convolve(weights: types.Omega, x: types.Array) -> types.Array:
   if weights["w"].ndim == 2:
     return image_ops.pointwise_conv(x, weights["w"])
   return image_ops.conv(x, weights["w"])
-
-
-def _norm(
-  x: types.Array, weights: types.Omega, eps: float = _EPSILON
-) -> tuple[types.Array, Any]:
-  """Batch norm, by the statistics among the weights or else the batch's."""
-  scale, offset = weights["scale"], weights["offset"]
-  if "mean" in weights:
-    given = {name: weights[name] for name in ("mean", "variance")}
-    return image_ops.batch_norm_inference(
-      x, scale, offset, **given, eps=eps
-    ), given
-  y, mean, variance = image_ops.batch_norm(x, scale, offset, eps)
-  count = x.size // x.shape[-1]
-  unbiased = variance * (count / max(count - 1, 1))
-  return y, {"mean": mean, "variance": unbiased}
 
 
 def _bits(
@@ -383,6 +362,14 @@ def _masked(x: types.Array, bit: Any) -> types.Array:
   return x if isinstance(bit, int) else x * bit.astype(x.dtype)
 
 
+def _stacked(taken: Sequence[tuple[types.Array, Any]]) -> types.Array | None:
+  """The bits of (candidate, bit) pairs, [N]; None if each is known to be 1."""
+  bits = [bit for _, bit in taken]
+  if all(isinstance(bit, int) for bit in bits):
+    return None
+  return jnp.stack([jnp.asarray(bit, jnp.int32) for bit in bits])
+
+
 def _nothing(bits: Sequence[Any]) -> Any:
   """1 where no bit is 1, else 0."""
   if isinstance(bits[0], int):
@@ -397,44 +384,6 @@ def _drop(
     raise types.InputError("training with drop_features needs a key.")
   kept = jax.random.bernoulli(key, 1.0 - rate, x.shape)
   return jnp.where(kept, x / (1.0 - rate), 0.0)
-
-
-def _with_statistics(weights: Any, statistics: Any) -> Any:
-  """The weights, with each batch norm's statistics beside its scale."""
-  if "mean" in statistics:
-    return {**weights, **statistics}
-  return {
-    name: _with_statistics(part, statistics[name])
-    if name in statistics
-    else part
-    for name, part in weights.items()
-  }
-
-
-def _moved(statistics: Statistics, seen: Any) -> Statistics:
-  """Moves the statistics that were seen by one step.
-
-  As in the release most averages are corrected for their start at 0, Adam's
-  way: b <- .9 b + .1 s, read as b / (1 - .9^t). That is a step of .1 /
-  (1 - .9^t) on what is read, so b itself need not be kept. An operation's last
-  batch norm ("out") is the exception: its step is .1, from 0 and 1.
-  """
-  steps = statistics["steps"] + 1
-  remaining = -jnp.expm1(steps * jnp.log(jnp.float32(_DECAY)))
-  plain = jnp.float32(1 - _DECAY)
-
-  def move(old: Any, new: Any, step: types.Array) -> Any:
-    if not isinstance(old, dict):
-      return old + step * (new - old)
-    return {
-      name: move(part, new[name], plain if name == "out" else step)
-      if name in new
-      else part
-      for name, part in old.items()
-    }
-
-  kept = {name: part for name, part in statistics.items() if name != "steps"}
-  return {"steps": steps, **move(kept, seen, plain / remaining)}
 
 
 def _is_static(arc: space_lib.MacroArc) -> bool:
@@ -520,3 +469,26 @@ def _draw(key: types.PRNGKey, leaf: _Leaf) -> types.Array:
   if leaf.fan_in is None:
     return jnp.full(leaf.shape, leaf.fill, jnp.float32)
   return image_ops.he_normal(key, leaf.shape, leaf.fan_in)
+
+
+def _init_for(
+  key: types.PRNGKey,
+  config: MacroConfig,
+  num_classes: int,
+  shape: tuple[int, int, int],
+) -> types.Omega:
+  return init(key, config, num_classes, shape[-1])
+
+
+def _apply_child(*args: Any, **options: Any) -> tuple[Logits, Statistics]:
+  logits, statistics = apply_child(*args, **options)
+  return Logits(logits), statistics
+
+
+NETWORK = Network(
+  init=_init_for,
+  init_statistics=init_statistics,
+  child_params=child_params,
+  apply_child=_apply_child,
+  penalised=lambda child, config: child,
+)

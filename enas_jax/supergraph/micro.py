@@ -12,9 +12,8 @@ which has no evaluation mode: dropout and the auxiliary head are all that
 `train` decides.
 """
 
-import dataclasses
 import functools
-from typing import Any, NamedTuple
+from typing import Any
 
 import jax
 import jax.numpy as jnp
@@ -22,112 +21,14 @@ import numpy as np
 from jax import lax
 
 from enas_jax import image_ops, types
+from enas_jax.config.micro import NUM_STAGES, MicroConfig
 from enas_jax.spaces import micro as space_lib
 from enas_jax.supergraph import micro_cell
+from enas_jax.supergraph.network import Logits, Network, Statistics
 
-NUM_STAGES = 3
 _STEM_WIDTH = 3  # channels of the stem, in units of the first stage's
 _AUX_POOL, _AUX_STRIDE = 5, 3
 _AUX_CHANNELS = (128, 768)
-# The paper's choice first, then the released one.
-_CHOICES = {"reduction": ("strided", "factorized"), "init": ("he", "released")}
-
-
-def _field(default: Any, help_text: str) -> Any:
-  return dataclasses.field(default=default, metadata={"help": help_text})
-
-
-@dataclasses.dataclass(frozen=True, kw_only=True)
-class MicroConfig:
-  """The space of convolutional cells and the shared network.
-
-  Defaults are the paper's, where it speaks. `released_micro_config` has the
-  released search graph.
-  """
-
-  num_nodes: int = _field(7, "nodes of a cell with its two inputs, B")
-  num_layers: int = _field(
-    6, "convolution cells; two reduction cells come on top"
-  )
-  num_filters: int = _field(
-    20, "channels of the first stage, F; 2 F and 4 F follow"
-  )
-  reduction: str = _field(
-    "strided",
-    "'strided': operations on a reduction cell's inputs have stride 2 (paper);"
-    " 'factorized': the output before it is halved by a factorized reduction,"
-    " then its operations have stride 1 (released)",
-  )
-  include_inputs: bool = _field(
-    False,
-    "an input that no node takes is a loose end too (released), instead of"
-    " computed nodes alone (paper)",
-  )
-  init: str = _field(
-    "he",
-    "'he': He's initialisation (paper); 'released': its fan-in is the number"
-    " of nodes to choose from, for weights that the arc picks",
-  )
-  drop_features: float = _field(
-    0.1, "dropout rate of the pooled features into the classifier"
-  )
-  aux_head: bool = _field(
-    False,
-    "a second classifier after the cell that follows the last reduction cell,"
-    " in training; the released optimizer leaves its weights as they start",
-  )
-
-  def __post_init__(self) -> None:
-    self.space()
-    _check(self.num_layers >= 3, "num_layers", "at least 3", self)
-    # A factorized reduction has two paths of half the channels each.
-    even = self.num_filters > 0 and self.num_filters % 2 == 0
-    _check(even, "num_filters", "even and positive", self)
-    _check(0 <= self.drop_features < 1, "drop_features", "in [0, 1)", self)
-    for name, known in _CHOICES.items():
-      rule = f"one of {', '.join(known)}"
-      _check(getattr(self, name) in known, name, rule, self)
-    # Section 2.4's reduction cell has no way to shrink an unused input.
-    fits = self.reduction == "factorized" or not self.include_inputs
-    _check(fits, "include_inputs", "false with reduction=strided", self)
-
-  def space(self) -> space_lib.MicroSpace:
-    """The space these options describe."""
-    return space_lib.MicroSpace(self.num_nodes)
-
-  def normal_cells(self) -> tuple[int, int, int]:
-    """How many cells each stage has, its reduction cell not counted."""
-    third = self.num_layers // NUM_STAGES
-    return third, third, self.num_layers - 2 * third
-
-
-def released_micro_config(**changes: Any) -> MicroConfig:
-  """The authors' search graph, with fields replaced."""
-  options: dict[str, Any] = {
-    "reduction": "factorized",
-    "include_inputs": True,
-    "init": "released",
-    "aux_head": True,
-  }
-  return MicroConfig(**{**options, **changes})
-
-
-def _check(ok: bool, name: str, rule: str, config: MicroConfig) -> None:
-  if not ok:
-    value = getattr(config, name)
-    raise types.InputError(f"{name} must be {rule}, got {value!r}.")
-
-
-class Logits(NamedTuple):
-  """What the network says of each class.
-
-  Attributes:
-    main: [B, classes] float32.
-    aux: [B, classes] float32 of the auxiliary head, or None.
-  """
-
-  main: types.Array
-  aux: types.Array | None = None
 
 
 def init(
@@ -308,8 +209,11 @@ def apply(
     features = _drop(key, features, config.drop_features)
   aux = None
   if train and config.aux_head:
+    head = omega["aux_head"]
+    if config.aux_frozen:
+      head = lax.stop_gradient(head)
     # The cell after the last reduction cell.
-    aux = _aux_logits(omega["aux_head"], outs[-config.normal_cells()[-1]])
+    aux = _aux_logits(head, outs[-config.normal_cells()[-1]])
   return Logits(features @ omega["fc"], aux)
 
 
@@ -435,3 +339,37 @@ def _aux_logits(weights: types.Omega, x: types.Array) -> types.Array:
   x = image_ops.conv(x, wide["kernel"])
   x = jax.nn.relu(micro_cell.normalise(x, wide))
   return image_ops.global_average_pool(x) @ weights["fc"]
+
+
+def _init_for(
+  key: types.PRNGKey,
+  config: MicroConfig,
+  num_classes: int,
+  shape: tuple[int, int, int],
+) -> types.Omega:
+  height, width, channels = shape
+  return init(key, config, num_classes, channels, min(height, width))
+
+
+def _apply_child(
+  child: types.Omega,
+  statistics: Statistics,
+  arc: space_lib.MicroArc,
+  images: types.Array,
+  **options: Any,
+) -> tuple[Logits, Statistics]:
+  return apply(child, arc, images, **options), statistics
+
+
+def _penalised(child: types.Omega, config: MicroConfig) -> types.Omega:
+  frozen = ("aux_head",) if config.aux_frozen else ()
+  return {name: part for name, part in child.items() if name not in frozen}
+
+
+NETWORK = Network(
+  init=_init_for,
+  init_statistics=lambda config: {},
+  child_params=child_params,
+  apply_child=_apply_child,
+  penalised=_penalised,
+)

@@ -55,7 +55,7 @@ def _config(
   """The released options with the case's numbers."""
   _require(vectors, "lstm_num_layers", 1)
   return dataclasses.replace(
-    config_lib.convolutional_controller(space, "released"),
+    config_lib.preset("released", space).controller,
     hidden_size=vectors.integer("lstm_size"),
     tanh_constant=vectors.number("tanh_constant"),
     # The release's null is no temperature at all.

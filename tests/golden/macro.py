@@ -11,7 +11,8 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from enas_jax import config_images, released_macro, types
+from enas_jax import config as config_lib
+from enas_jax import released_macro, types
 from enas_jax.spaces import decisions
 from enas_jax.spaces import macro as space_lib
 from enas_jax.supergraph import macro as supergraph
@@ -30,7 +31,7 @@ class _Case:
   constants.
   """
 
-  config: config_images.MacroConfig
+  config: config_lib.MacroConfig
   omega: types.Omega
   statistics: supergraph.Statistics
   images: types.Array
@@ -188,7 +189,8 @@ def _case(vectors: vectors_lib.Vectors) -> _Case:
   _expect_number(vectors, "keep_prob", 1, "as dropout is random")
   branches = len(space_lib.RELEASED_OPS)
   _expect_number(vectors, "num_branches", branches, "one for each operation")
-  config = config_images.released_macro_config(
+  config = dataclasses.replace(
+    config_lib.preset("released", "macro").child,
     num_layers=vectors.integer("num_layers"),
     num_filters=vectors.integer("out_filters"),
     drop_features=0.0,

@@ -16,6 +16,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
+from enas_jax import config as config_lib
 from enas_jax import released_micro, types
 from enas_jax.spaces import decisions
 from enas_jax.spaces import micro as space_lib
@@ -119,7 +120,7 @@ def _cross_entropy(logits: np.ndarray, labels: np.ndarray) -> np.ndarray:
 class _Run:
   """What is computed of an architecture, traced or of Python ints."""
 
-  config: supergraph.MicroConfig
+  config: config_lib.MicroConfig
   images: types.Array
   labels: types.Array
 
@@ -159,19 +160,22 @@ class _Run:
     return jnp.mean(jax.nn.logsumexp(logits, axis=-1) - gold)
 
 
-def _config(vectors: vectors_lib.Vectors) -> supergraph.MicroConfig:
+def _config(vectors: vectors_lib.Vectors) -> config_lib.MicroConfig:
   if vectors.number("keep_prob", 1.0) != 1:
     raise types.InputError(
       f"{vectors.stem}.json: config.keep_prob must be 1, as dropout is random,"
       f" got {vectors.number('keep_prob')}."
     )
-  return supergraph.released_micro_config(
+  return dataclasses.replace(
+    config_lib.preset("released", "micro").child,
     # The release does not count a cell's inputs.
     num_nodes=vectors.integer("num_cells") + space_lib.NUM_INPUTS,
     num_layers=vectors.integer("num_layers"),
     num_filters=vectors.integer("out_filters"),
     drop_features=0.0,
     aux_head=bool(vectors.config.get("use_aux_heads")),
+    # The vectors hold its gradient, which the release does not apply.
+    aux_frozen=False,
   )
 
 

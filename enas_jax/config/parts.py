@@ -1,0 +1,255 @@
+"""The parts of a search that every space shares, and the whole."""
+
+import dataclasses
+from typing import Any, Generic, TypeVar
+
+from enas_jax.config import fields
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class ControllerConfig:
+  """The LSTM policy."""
+
+  hidden_size: int = fields.field("units of the LSTM")
+  temperature: float = fields.field(
+    "divides the logits, before the tanh; 1: none"
+  )
+  tanh_constant: float = fields.field(
+    "logits become tanh_constant * tanh(logits)"
+  )
+  op_tanh_reduce: float = fields.field(
+    "divides tanh_constant in logits of operations; 1: no (released micro: 2.5)"
+  )
+  init_range: float = fields.field("theta starts uniform in [-x, x]")
+  op_bias: float = fields.field(
+    "start of a learnt bias in the scores of operations 1 and 2, that of the"
+    " others starting at 0; 0: no biases at all (released micro: 10)"
+  )
+  op_prior: float = fields.field(
+    "added to the logits of operations 1 and 2 of the first cell, taken from"
+    " those of the others (released micro: 0.25)"
+  )
+  anchor: str = fields.field(
+    "the LSTM's output by which later nodes attend to a node:"
+    " 'first_decision': that at its first decision, zero for a cell's inputs;"
+    " 'own_step': that at a step of the node's own, which decides its skips or"
+    " else only comes before a new start (released CIFAR-10 code)"
+  )
+  distance_prior: float = fields.field(
+    "subtracted from an index logit, times (l - j)^2; released: 1/6"
+  )
+  tied_ops: bool = fields.field(
+    "score operations with their input embeddings (released) instead of with"
+    " weights of their own"
+  )
+  scale_index_input: bool = fields.field(
+    "divide the next input by 0.1 + l - j after an index decision (released)"
+  )
+  entropy: str = fields.field(
+    "'full': entropy of each decision's softmax; 'sampled': -p log p of the"
+    " sampled outcomes alone (released)"
+  )
+  skip_target: float = fields.field(
+    "rho, to which skip probabilities are drawn"
+  )
+  skip_kl: str = fields.field(
+    "the probability compared with skip_target: 'sampled' with, or 'released':"
+    " that of half the log odds"
+  )
+
+  def __post_init__(self) -> None:
+    fields.check_positive(
+      self,
+      "controller_",
+      *("hidden_size", "temperature", "tanh_constant", "init_range"),
+      "op_tanh_reduce",
+    )
+    fields.check_not_negative(
+      self, "controller_", "distance_prior", "op_bias", "op_prior"
+    )
+    fields.check(
+      0 < self.skip_target < 1,
+      "controller_skip_target",
+      "in (0, 1)",
+      self.skip_target,
+    )
+    fields.check_choice(
+      self,
+      "controller_",
+      anchor=("first_decision", "own_step"),
+      entropy=("full", "sampled"),
+      skip_kl=("sampled", "released"),
+    )
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class OmegaConfig:
+  """The phase that trains the shared weights (SGD)."""
+
+  steps: int = fields.field(
+    "steps an epoch; 0 is a whole pass over the training data (paper)"
+  )
+  num_arcs: int = fields.field("architectures a step, M in Eqn 1")
+  learning_rate: float = fields.field("of SGD, at the start")
+  momentum: float = fields.field("Nesterov momentum; 0: none")
+  schedule: str = fields.field(
+    "of the learning rate: 'exponential', decayed every epoch; 'cosine', with"
+    " restarts; 'cosine_epochs', the same but constant within an epoch"
+    " (released)"
+  )
+  decay_rate: float = fields.field("exponential: learning-rate factor an epoch")
+  decay_start_epoch: int = fields.field(
+    "exponential: the epoch, from 1, after which decay starts"
+  )
+  min_learning_rate: float = fields.field(
+    "cosine: the learning rate before a restart, l_min"
+  )
+  restart_epochs: int = fields.field("cosine: epochs to the first restart, T_0")
+  restart_factor: int = fields.field(
+    "cosine: each time to a restart over the one before, T_mul"
+  )
+  clip_norm: float = fields.field(
+    "bound on the global norm of the gradient; 0: none"
+  )
+  l2_weight: float = fields.field("weight of the l2 penalty")
+  l2_form: str = fields.field(
+    "'squares': sum of squares, of all the child's weights in text, of all of"
+    " omega in images (paper); 'released': half the sum of fourth powers of the"
+    " recurrent matrices but the first sampled node's"
+  )
+  slowness_weight: float = fields.field(
+    "weight of the mean of (h_t - h_(t-1))^2 (released: 1)"
+  )
+  activation_weight: float = fields.field("weight of the mean of h_t^2")
+
+  def __post_init__(self) -> None:
+    fields.check_not_negative(
+      self,
+      "omega_",
+      *("steps", "l2_weight", "slowness_weight", "activation_weight"),
+      *("decay_start_epoch", "clip_norm", "min_learning_rate"),
+    )
+    fields.check_positive(
+      self,
+      "omega_",
+      *("num_arcs", "learning_rate", "decay_rate"),
+      *("restart_epochs", "restart_factor"),
+    )
+    fields.check_rates(self, "omega_", "momentum")
+    fields.check_choice(
+      self,
+      "omega_",
+      l2_form=("squares", "released"),
+      schedule=("exponential", "cosine", "cosine_epochs"),
+    )
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class ThetaConfig:
+  """The phase that trains the controller (REINFORCE with Adam)."""
+
+  steps: int = fields.field("steps an epoch")
+  num_arcs: int = fields.field(
+    "sampled architectures a step, their gradients averaged"
+  )
+  learning_rate: float = fields.field("of Adam")
+  adam_beta1: float = fields.field(
+    "Adam's decay of the gradient's mean (released CIFAR-10 code: 0)"
+  )
+  adam_epsilon: float = fields.field(
+    "Adam's epsilon (released CIFAR-10 code: 0.001)"
+  )
+  entropy_weight: float = fields.field(
+    "weight of the entropy added to the reward"
+  )
+  reward_scale: float = fields.field("c in the reward c / perplexity")
+  skip_weight: float = fields.field(
+    "weight in the loss of the skips' divergence from controller_skip_target"
+  )
+  baseline_decay: float = fields.field("decay of the moving-average baseline")
+  baseline_debias: bool = fields.field(
+    "correct the baseline for its start at 0, as Adam does (released: no)"
+  )
+  baseline_first: bool = fields.field(
+    "move the baseline before it is subtracted (released) instead of after"
+  )
+
+  def __post_init__(self) -> None:
+    fields.check_not_negative(
+      self, "theta_", "steps", "entropy_weight", "skip_weight"
+    )
+    fields.check_positive(
+      self,
+      "theta_",
+      "num_arcs",
+      "learning_rate",
+      "reward_scale",
+      "adam_epsilon",
+    )
+    fields.check_rates(self, "theta_", "baseline_decay", "adam_beta1")
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class RunConfig:
+  """The loop around the two phases."""
+
+  num_epochs: int = fields.field(
+    "epochs, each one omega phase and one theta phase"
+  )
+  policy: str = fields.field(
+    "who proposes architectures: 'controller', or 'random' (uniform, theta"
+    " untouched)"
+  )
+  seed: int = fields.field("seed of everything random")
+  log_every: int = fields.field("steps between rows of metrics.jsonl")
+  eval_arcs: int = fields.field(
+    "sampled children evaluated on the whole validation split each epoch"
+  )
+  derive_arcs: int = fields.field(
+    "candidates of the derive step, K (Section 2.2)"
+  )
+
+  def __post_init__(self) -> None:
+    fields.check_positive(
+      self, "", "num_epochs", "log_every", "eval_arcs", "derive_arcs"
+    )
+    fields.check_choice(self, "", policy=("controller", "random"))
+    fields.check(0 <= self.seed < 2**32, "seed", "in [0, 2^32)", self.seed)
+
+
+Child = TypeVar("Child")
+Data = TypeVar("Data")
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class SearchConfig(Generic[Child, Data]):
+  """Everything that decides a search but the data.
+
+  Attributes:
+    child: the space and its shared network; has a method `space()`.
+    data: minibatches.
+    controller: the policy.
+    omega: the phase that trains the shared weights.
+    theta: the phase that trains the controller.
+    run: the loop around them.
+  """
+
+  child: Child
+  data: Data
+  controller: ControllerConfig
+  omega: OmegaConfig
+  theta: ThetaConfig
+  run: RunConfig
+
+  def to_dict(self) -> dict[str, dict[str, Any]]:
+    """Nested dict, ready for JSON."""
+    return dataclasses.asdict(self)
+
+
+Config = TypeVar("Config", bound=SearchConfig)
+
+
+def override(config: Config, part: str, **changes: Any) -> Config:
+  """`config` with fields of one part replaced; checks them again."""
+  changed = dataclasses.replace(getattr(config, part), **changes)
+  return dataclasses.replace(config, **{part: changed})

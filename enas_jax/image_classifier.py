@@ -1,0 +1,287 @@
+"""Image classification as a task: what a batch, a loss and a reward are.
+
+The counterpart of `language_model` for the convolutional spaces. The images of
+a split lie on the device as they are on disk; a step gathers, standardises and
+augments its batch there.
+"""
+
+import dataclasses
+import functools
+import math
+from typing import Any, NamedTuple
+
+import jax.numpy as jnp
+import numpy as np
+import optax
+from jax import lax
+
+from enas_jax import config as config_lib
+from enas_jax import losses, types
+from enas_jax.data import augment, images
+from enas_jax.supergraph import network as network_lib
+
+Carry = dict[str, Any]
+
+
+class Split(NamedTuple):
+  """Images on the device.
+
+  Attributes:
+    images: [n, H, W, C] uint8.
+    labels: [n] int32.
+  """
+
+  images: types.Array
+  labels: types.Array
+
+
+@dataclasses.dataclass(frozen=True, eq=False)
+class ImageClassifier:
+  """A convolutional network with shared weights.
+
+  The carry of a step holds the epoch's order of training images, "order" [n]
+  int32, and the batch norms' moving "statistics", {} where there are none.
+
+  Attributes:
+    config: the whole search's configuration.
+    network: the shared network of its space.
+    num_classes: of the data set.
+    image_shape: H, W and C.
+    num_train: images of the training split.
+    mean: [C] float32, of the training images in units of [0, 1].
+    std: [C] float32, likewise.
+  """
+
+  config: config_lib.SearchConfig[Any, config_lib.ImagesConfig]
+  network: network_lib.Network
+  num_classes: int
+  image_shape: tuple[int, int, int]
+  num_train: int
+  mean: np.ndarray
+  std: np.ndarray
+
+  metric = "accuracy"
+  gathers = False
+
+  @classmethod
+  def of(
+    cls,
+    config: config_lib.SearchConfig[Any, config_lib.ImagesConfig],
+    network: network_lib.Network,
+    data: images.ImageData,
+  ) -> "ImageClassifier":
+    """The task on a data set."""
+    height, width, channels = data.train_images.shape[1:]
+    return cls(
+      config,
+      network,
+      data.num_classes,
+      (height, width, channels),
+      len(data.train_images),
+      data.mean,
+      data.std,
+    )
+
+  @property
+  def space(self) -> Any:
+    """The space of the networks."""
+    return self.config.child.space()
+
+  def prepare(
+    self, pixels: np.ndarray, labels: np.ndarray, split: str
+  ) -> Split:
+    """Puts a split on the device.
+
+    Raises:
+      InputError: if it has too few images for one batch.
+    """
+    data = self.config.data
+    size = data.batch_size if split == "train" else data.reward_batch_size
+    augment.num_batches(len(pixels), size, split)
+    return Split(jnp.asarray(pixels), jnp.asarray(labels))
+
+  def steps_per_epoch(self, train: Split) -> int:
+    """Batches of a whole pass, or the configured number if that is less."""
+    batches = augment.num_batches(
+      len(train.images), self.config.data.batch_size, "train"
+    )
+    return min(self.config.omega.steps or batches, batches)
+
+  def init_omega(self, key: types.PRNGKey) -> types.Omega:
+    """The shared weights at the start."""
+    return self.network.init(
+      key, self.config.child, self.num_classes, self.image_shape
+    )
+
+  def init_carry(self) -> Carry:
+    """The carry before the first epoch."""
+    return {
+      "order": jnp.arange(self.num_train, dtype=jnp.int32),
+      "statistics": self.network.init_statistics(self.config.child),
+    }
+
+  def start_epoch(self, carry: Carry, key: types.PRNGKey) -> Carry:
+    """Shuffles the training images anew."""
+    order = augment.epoch_permutation(key, self.num_train)
+    return {**carry, "order": order}
+
+  def start_split(self, carry: Carry) -> Carry:
+    """Evaluation reads the statistics, and changes nothing."""
+    return carry
+
+  def train_batch(
+    self, train: Split, carry: Carry, step: types.Array, key: types.PRNGKey
+  ) -> types.ImageBatch:
+    """The batch of that step of the epoch, augmented."""
+    data = self.config.data
+    pixels, labels = augment.take_batch(
+      train.images, train.labels, carry["order"], step, data.batch_size
+    )
+    shown = self._standardise(pixels)
+    shown = augment.augment(key, shown, data.pad, flip=data.flip)
+    return types.ImageBatch(shown, labels)
+
+  def reward_batch(self, valid: Split, key: types.PRNGKey) -> types.ImageBatch:
+    """One validation minibatch, drawn without replacement."""
+    order = augment.epoch_permutation(key, len(valid.images))
+    pixels, labels = augment.take_batch(
+      valid.images,
+      valid.labels,
+      order,
+      jnp.int32(0),
+      self.config.data.reward_batch_size,
+    )
+    return types.ImageBatch(self._standardise(pixels), labels)
+
+  def child_params(self, omega: types.Omega, arc: Any) -> types.Omega:
+    """The weights of one fixed child; all of omega for a traced arc."""
+    return self.network.child_params(omega, arc, self.config.child)
+
+  def add_to_child(
+    self, omega: types.Omega, arc: Any, update: types.Omega
+  ) -> types.Omega:
+    """Adds an update of `child_params`' shape to the child's weights."""
+    raise NotImplementedError("images update all of omega: see `gathers`")
+
+  def loss(
+    self,
+    child: types.Omega,
+    arc: Any,
+    batch: types.ImageBatch,
+    carry: Carry,
+    key: types.PRNGKey,
+  ) -> tuple[types.Array, tuple[dict[str, types.Array], Carry]]:
+    """L(m; omega) of Eqn 1 with its penalties, on one training batch.
+
+    The l2 penalty is on all of omega, as in the authors' code: the weights of
+    operations that were not sampled decay, too.
+
+    Returns:
+      The loss to minimise, and ("nats": cross-entropy an image, "accuracy";
+      next carry).
+    """
+    config = self.config
+    logits, statistics = self.network.apply_child(
+      child,
+      carry["statistics"],
+      arc,
+      batch.images,
+      config=config.child,
+      train=True,
+      key=key,
+    )
+    nats = _cross_entropy(logits.main, batch.labels)
+    loss = nats
+    if logits.aux is not None:
+      aux = _cross_entropy(logits.aux, batch.labels)
+      loss += config.child.aux_weight * aux
+    if config.omega.l2_weight:
+      weights = self.network.penalised(child, config.child)
+      loss += config.omega.l2_weight * losses.sum_of_squares(weights)
+    found = {"nats": nats, "accuracy": _accuracy(logits.main, batch.labels)}
+    return loss, (found, {**carry, "statistics": statistics})
+
+  def reward(
+    self,
+    omega: types.Omega,
+    arc: Any,
+    batch: types.ImageBatch,
+    carry: Carry,
+  ) -> types.Array:
+    """R(m, omega): the accuracy on a validation minibatch."""
+    return _accuracy(self._logits(omega, arc, batch, carry), batch.labels)
+
+  def reward_to_metric(self, reward: float) -> float:
+    """The reward is the accuracy."""
+    return reward
+
+  def format_metric(self, accuracy: float) -> str:
+    """An accuracy as people read it."""
+    return f"{accuracy:.1%}"
+
+  def evaluation_chunks(self, split: Split) -> int:
+    """How many calls of `evaluate_chunk` cover a split."""
+    return math.ceil(len(split.images) / self.config.data.reward_batch_size)
+
+  def evaluate_chunk(
+    self,
+    omega: types.Omega,
+    arc: Any,
+    split: Split,
+    index: types.Array,
+    carry: Carry,
+  ) -> tuple[types.Array, types.Array, Carry]:
+    """Scores one batch of a split.
+
+    The last one begins early enough to be full, as batch norm may look at the
+    whole batch, and does not count the images that were counted before.
+
+    Returns:
+      Number of images classified rightly, number of images, and the carry.
+    """
+    size, count = self.config.data.reward_batch_size, len(split.images)
+    start = jnp.minimum(index * size, count - size)
+    cut = functools.partial(
+      lax.dynamic_slice_in_dim, start_index=start, slice_size=size
+    )
+    labels = cut(split.labels)
+    batch = types.ImageBatch(self._standardise(cut(split.images)), labels)
+    logits = self._logits(omega, arc, batch, carry)
+    fresh = start + jnp.arange(size) >= index * size
+    right = fresh & (jnp.argmax(logits, axis=-1) == labels)
+    return jnp.sum(right), jnp.sum(fresh), carry
+
+  def finish_evaluation(self, total: float, count: float) -> float:
+    """Accuracy on a split."""
+    return total / count
+
+  def _standardise(self, pixels: types.Array) -> types.Array:
+    return augment.standardise(
+      pixels, jnp.asarray(self.mean), jnp.asarray(self.std)
+    )
+
+  def _logits(
+    self, omega: types.Omega, arc: Any, batch: types.ImageBatch, carry: Carry
+  ) -> types.Array:
+    """[B, classes], without dropout."""
+    logits, _ = self.network.apply_child(
+      self.child_params(omega, arc),
+      carry["statistics"],
+      arc,
+      batch.images,
+      config=self.config.child,
+      train=False,
+      key=None,
+    )
+    return logits.main
+
+
+def _cross_entropy(logits: types.Array, labels: types.Array) -> types.Array:
+  """[] float32, nats, mean over the batch."""
+  each = optax.softmax_cross_entropy_with_integer_labels(logits, labels)
+  return jnp.mean(each)
+
+
+def _accuracy(logits: types.Array, labels: types.Array) -> types.Array:
+  right = jnp.argmax(logits, axis=-1) == labels
+  return jnp.mean(right.astype(jnp.float32))

@@ -1,0 +1,44 @@
+"""What a shared network for images offers to the task that trains it.
+
+A search space for images is a module of this folder with these functions, put
+together as its `NETWORK`.
+"""
+
+from collections.abc import Callable
+from typing import Any, NamedTuple
+
+from enas_jax import types
+
+Statistics = Any  # dict pytree of the batch norms' moving statistics, or {}
+
+
+class Logits(NamedTuple):
+  """What the network says of each class.
+
+  Attributes:
+    main: [B, classes] float32.
+    aux: [B, classes] float32 of the auxiliary head, or None.
+  """
+
+  main: types.Array
+  aux: types.Array | None = None
+
+
+class Network(NamedTuple):
+  """The functions of a shared network; `config` is of its space.
+
+  Attributes:
+    init: (key, config, num_classes, image shape (H, W, C)) -> omega.
+    init_statistics: (config) -> the moving statistics before the first step.
+    child_params: (omega, arc, config) -> the weights that the child uses; all
+      of omega for a traced arc.
+    apply_child: (child, statistics, arc, images, *, config, train, key) ->
+      (Logits, statistics).
+    penalised: (child, config) -> the weights under the l2 penalty.
+  """
+
+  init: Callable[..., types.Omega]
+  init_statistics: Callable[[Any], Statistics]
+  child_params: Callable[..., types.Omega]
+  apply_child: Callable[..., tuple[Logits, Statistics]]
+  penalised: Callable[..., types.Omega]

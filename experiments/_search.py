@@ -1,0 +1,66 @@
+"""Running a search and showing what it found, in every space."""
+
+import pathlib
+from collections.abc import Callable
+from typing import Any
+
+from enas_jax import config as config_lib
+from enas_jax import metrics, search
+from enas_jax.report import html
+from experiments import _cli
+
+Draw = Callable[[Any], tuple[str, str]]
+
+
+def run(
+  config: config_lib.SearchConfig,
+  task: Any,
+  splits: search.Splits,
+  workdir: pathlib.Path,
+  progress: search.Progress,
+  draw: Draw,
+) -> None:
+  """Runs or resumes a search and shows the architecture that it found.
+
+  Args:
+    config: of the search.
+    task: of `phases.Task`, with the methods that evaluation needs.
+    splits: the data.
+    workdir: the run's folder.
+    progress: where lines go.
+    draw: (arc of ints) -> a drawing as text and one as SVG.
+  """
+  stop = _cli.SignalCatcher().stop
+  task_search = search.Search(config, task, splits, workdir, progress, stop)
+  if task_search.finished:
+    progress.line("the run is finished; this is what it found")
+    result = task_search.load_result()
+  else:
+    result = task_search.run()
+  text, svg = draw(result.arc)
+  progress.line("\n" + text)
+  progress.line(f"tokens: {result.record['arc']['tokens']}")
+  _show(result.record, task, progress)
+  metrics.write_whole(workdir / "arc.svg", svg)
+  html.write_report(workdir)
+  progress.line(f"arc.json, arc.svg and report.html are in {workdir}")
+
+
+def _show(record: dict[str, Any], task: Any, progress: search.Progress) -> None:
+  chances = [
+    f"{record[f'mean_reward_{who}']:.4f}"
+    f" +- {record[f'standard_error_{who}']:.4f} ({who})"
+    for who in ("policy", "uniform")
+  ]
+  progress.line(
+    f"mean reward {', '.join(chances)}; {record['candidates']} architectures"
+    f" each, {record['policy']} policy"
+  )
+  valid, test = (
+    task.format_metric(record[f"{split}_{task.metric}"])
+    for split in ("valid", "test")
+  )
+  progress.line(
+    f"best of {record['candidates']} with shared weights: {task.metric} {valid}"
+    f" (validation), {test} (test); {record['search_seconds']:.0f} s of search"
+  )
