@@ -4,13 +4,13 @@ Every branch of a cell (one of the two halves of a node) has its own weights
 for each node that it may take, in tables with a row per pair of a node and
 one before it. The arc picks the rows.
 
-A traced arc runs its branches one after another in a `lax.scan`, and so do
-neighbouring cells of one size: a program with every cell written out would
-compile for minutes. An arc of Python ints writes its branches out.
+A traced arc runs its branches one after another in a `lax.scan` (see
+`micro_scan`), and so do neighbouring cells of one size: a program with every
+cell written out would compile for minutes. An arc of Python ints writes its
+branches out.
 """
 
 import collections
-import functools
 import itertools
 from collections.abc import Callable, Sequence
 from typing import Any, NamedTuple
@@ -20,8 +20,9 @@ import jax.numpy as jnp
 import numpy as np
 from jax import lax
 
-from enas_jax import image_ops, ops, types
+from enas_jax import image_ops, types
 from enas_jax.spaces import micro as space_lib
+from enas_jax.supergraph import micro_scan
 
 SEP_CONVS = {"sep_conv_3x3": 3, "sep_conv_5x5": 5}  # kernel widths
 SIDES = 2  # the branches of a node
@@ -230,14 +231,12 @@ def chain(
   Returns:
     [L, B, H', W', F], the outputs, half as high and wide if strided.
   """
-  combine = functools.partial(_combine, include_inputs=include_inputs)
   carry = (*first, second_0)
   if not is_static(arcs[0]):
 
     def step(carry: Any, now: Any) -> Any:
       cell, arc = now
-      nodes = _scanned_nodes(_gather(cell, arc), arc, carry[:2], strided)
-      return _pass_on(carry, combine(cell["output"], arc, nodes))
+      return _pass_on(carry, _traced_cell(cell, arc, carry[:2], strided))
 
     stacked = jax.tree.map(lambda *leaves: jnp.stack(leaves), *arcs)
     return _over_cells(step, carry, (cells, stacked), len(arcs))[1]
@@ -249,7 +248,10 @@ def chain(
 
     def fixed(carry: Any, cell: Any, arc: space_lib.CellArc = arc) -> Any:
       nodes = _fixed_nodes(cell, arc, carry[:2], strided)
-      return _pass_on(carry, combine(cell["output"], arc, nodes))
+      out = _fixed_output(
+        cell["output"], arc, nodes, include_inputs=include_inputs
+      )
+      return _pass_on(carry, out)
 
     carry, out = _over_cells(fixed, carry, cells[f"run_{at}"], count)
     outs.append(out)
@@ -347,59 +349,60 @@ def _fixed_nodes(
   return nodes
 
 
-def _scanned_nodes(
-  weights: types.Omega,
+def _traced_cell(
+  cell: types.Omega,
   arc: space_lib.CellArc,
   inputs: tuple[types.Array, types.Array],
   strided: bool,
-) -> list[types.Array]:
-  """All nodes of a traced cell, one branch after another."""
-  rows = np.shape(arc.inputs)[0]
-  count = rows + space_lib.NUM_INPUTS
-  if strided:
-    batch, height, width, filters = inputs[0].shape
-    # Inputs are too big for the buffer; their places in it are not read.
-    size = (batch, -(-height // 2), -(-width // 2), filters)
-    buffer = jnp.zeros((count, *size), inputs[0].dtype)
-  else:
-    empty = [jnp.zeros_like(inputs[0])] * rows
-    buffer = jnp.stack([*inputs, *empty])
-
-  def step(buffer: types.Array, now: Any) -> Any:
-    own, node, op, target = now
-    source = lax.dynamic_index_in_dim(buffer, node, keepdims=False)
-    if strided:
-      out = _either_stride(own, node, op, source, inputs)
-    else:
-      out = ops.switch(op, _branches(1), own, source)
-    return buffer.at[target].add(out), None
-
-  flat = lambda leaf: leaf.reshape(-1, *leaf.shape[SIDES:])
-  targets = np.repeat(np.arange(space_lib.NUM_INPUTS, count), SIDES)
-  steps = (*jax.tree.map(flat, (weights, arc.inputs, arc.ops)), targets)
-  buffer, _ = lax.scan(step, buffer, steps)
-  return list(buffer)
-
-
-def _either_stride(
-  own: types.Omega,
-  node: types.Array,
-  op: types.Array,
-  source: types.Array,
-  inputs: tuple[types.Array, types.Array],
 ) -> types.Array:
-  """One branch of a strided cell: on an input, or on a node of its output."""
-  is_input = node < space_lib.NUM_INPUTS
-  big = ops.pick(jnp.minimum(node, space_lib.NUM_INPUTS - 1), inputs)
-  branches = [
-    *(lambda w, a, b, f=f: f(w, a) for f in _branches(1)),
-    *(lambda w, a, b, f=f: f(w, b) for f in _branches(2)),
-  ]
-  index = op + len(space_lib.OPS) * is_input
-  return ops.switch(index, branches, own, source, big)
+  """The output of a traced cell, one branch after another."""
+  kernel = cell["output"]["kernel"]
+  flat = lambda leaf: leaf.reshape(-1, *leaf.shape[SIDES:])
+  weights = jax.tree.map(flat, _gather(cell, arc))
+  sources, chosen = (flat(jnp.asarray(leaf)) for leaf in arc)
+  nodes = np.arange(np.shape(arc.inputs)[0] + space_lib.NUM_INPUTS)
+  first = len(nodes) - kernel.shape[0]
+  branches: tuple[Any, ...] = _branches(1)
+  if strided:
+    chosen = chosen + len(branches) * (sources < space_lib.NUM_INPUTS)
+    branches = _either_stride()
+  plan = micro_scan.Plan(
+    sources,
+    chosen,
+    targets=np.repeat(nodes[space_lib.NUM_INPUTS :], SIDES),
+    loose=jnp.all(sources[:, None] != nodes[first:], axis=0),
+  )
+  buffers = _buffers(inputs, len(nodes), strided)
+  out = micro_scan.run(branches, plan, weights, kernel, buffers)
+  return normalise(out, cell["output"])
 
 
-def _combine(
+def _buffers(
+  inputs: tuple[types.Array, types.Array], count: int, strided: bool
+) -> micro_scan.Buffers:
+  """A cell's nodes before anything is added to them.
+
+  Strided cells have their inputs beside the nodes, being too big; their places
+  among the nodes are not used.
+  """
+  batch, height, width, filters = inputs[0].shape
+  stacked = jnp.stack(inputs)
+  if strided:
+    size = (batch, -(-height // 2), -(-width // 2), filters)
+    return jnp.zeros((count, *size), stacked.dtype), stacked
+  empty = jnp.zeros((count - len(inputs), *inputs[0].shape), stacked.dtype)
+  return (jnp.concatenate([stacked, empty]),)
+
+
+def _either_stride() -> tuple[micro_scan.Branch, ...]:
+  """A strided cell's branches: on its nodes, then on its inputs."""
+  return (
+    *(lambda w, node, big, f=f: f(w, node) for f in _branches(1)),
+    *(lambda w, node, big, f=f: f(w, big) for f in _branches(2)),
+  )
+
+
+def _fixed_output(
   output: types.Omega,
   arc: space_lib.CellArc,
   nodes: list[types.Array],
@@ -407,17 +410,9 @@ def _combine(
   include_inputs: bool,
 ) -> types.Array:
   """The loose ends side by side, through ReLU, 1x1 convolution, batch norm."""
+  loose = _loose_ends(arc, include_inputs)
+  x = jnp.concatenate([nodes[node] for node in loose], axis=-1)
   kernel = output["kernel"]
-  if is_static(arc):
-    used = _loose_ends(arc, include_inputs)
-  else:
-    first = 0 if include_inputs else space_lib.NUM_INPUTS
-    used = list(range(first, len(nodes)))
-    taken = jnp.asarray(arc.inputs).reshape(-1, 1) == np.array(used)
-    loose = jnp.logical_not(jnp.any(taken, axis=0))
-    # Whole rows of the product fall away, as if the node were not there.
-    kernel = kernel * loose[:, None, None].astype(kernel.dtype)
-  x = jnp.concatenate([nodes[node] for node in used], axis=-1)
   x = image_ops.pointwise_conv(
     jax.nn.relu(x), kernel.reshape(-1, kernel.shape[-1])
   )
