@@ -52,7 +52,10 @@ def run_search(
   )
   _cli.enable_compilation_cache()
   _cli.write_config(workdir, experiment, config, dataset, saved)
-  progress.line(f"{task.space.size():.3g} architectures; run in {workdir}")
+  progress.line(
+    f"{task.space.size():.3g} architectures (the paper's formula gives"
+    f" {task.space.printed_size():.3g}); run in {workdir}"
+  )
   _search.run(
     config, task, splits, workdir, progress, lambda arc: draw(arc, config)
   )

@@ -122,7 +122,7 @@ def _released() -> Search:
 def _small() -> Search:
   """Shows learning on CIFAR-10 at 16 x 16 pixels on two CPU cores."""
   child = dataclasses.replace(
-    _paper().child, num_nodes=5, num_layers=3, num_filters=10
+    _paper().child, num_nodes=5, num_layers=3, num_filters=8
   )
   return parts.SearchConfig(child=child, **images.small_parts())
 
