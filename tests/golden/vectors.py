@@ -271,10 +271,15 @@ class Checks:
       ours: by the variable's name; must hold every variable of the file.
       label: put before the names in the report.
     """
-    golden = group.take_all(prefix)
-    if not golden:
+    if not group.take_all(prefix):
       self.absent[f"{prefix}*"] = None
-      return
+    self.done += self.compare_tensors(group, prefix, ours, label)
+
+  def compare_tensors(
+    self, group: Arrays, prefix: str, ours: Mapping[str, Any], label: str = ""
+  ) -> list[Comparison]:
+    """What `tensors` finds, without entering it among what is done."""
+    golden, found = group.take_all(prefix), []
     unknown = sorted(set(golden) - set(ours))
     if unknown:
       raise types.InputError(
@@ -291,7 +296,15 @@ class Checks:
       error = _norm(value - array)
       # A golden of zeros alone leaves nothing to divide by.
       relative = error / norm if norm else error
-      self._add(label + prefix + name, "relative norm", relative, tolerance)
+      found.append(
+        Comparison(
+          label + prefix + name,
+          "relative norm",
+          float(relative),
+          float(tolerance),
+        )
+      )
+    return found
 
   def _same_shape(
     self, name: str, ours: np.ndarray, golden: np.ndarray
