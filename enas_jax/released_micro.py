@@ -21,6 +21,7 @@ from enas_jax import types
 from enas_jax.spaces import micro as space_lib
 from enas_jax.supergraph import micro as supergraph
 from enas_jax.supergraph import micro_cell
+from enas_jax.supergraph.network import Statistics
 
 Variables = Mapping[str, np.ndarray]
 
@@ -105,6 +106,33 @@ def omega_to_released(omega: types.Omega) -> dict[str, np.ndarray]:
     )
     for place in _places(omega)
   }
+
+
+def statistics_to_released(
+  statistics: Statistics, omega: types.Omega
+) -> dict[str, np.ndarray]:
+  """Moving statistics by the release's names.
+
+  Args:
+    statistics: of `supergraph.micro.init_statistics`.
+    omega: the network's weights, beside which they stand.
+  """
+  named = {}
+  for place in _places(omega):
+    *path, leaf = place.keys
+    if leaf != "scale":
+      continue
+    found: Any = statistics
+    for key in path:
+      found = found.get(key, {})
+    for ours, name in (
+      ("mean", "moving_mean"),
+      ("variance", "moving_variance"),
+    ):
+      if ours in found:
+        whole = _SCOPE + place.name.removesuffix("scale") + name
+        named[whole] = np.asarray(found[ours])[place.part]
+  return named
 
 
 def _require(ok: bool, rule: str) -> None:

@@ -114,7 +114,6 @@ def small_parts() -> dict[str, Any]:
     "controller": replace(
       paper["controller"],
       hidden_size=64,
-      # At 5.0 some thousand rewards hardly move the policy.
       temperature=1.0,
     ),
     # One descent of the cosine: a restart would come too late to pay.

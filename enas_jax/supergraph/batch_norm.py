@@ -1,7 +1,7 @@
-"""Batch norm of the macro network, and its moving statistics.
+"""Batch norm of the networks for images, and its moving statistics.
 
-They are laid out as `macro.init_statistics` says: beside each batch norm's
-scale in omega, its "mean" [F] and "variance" [F].
+They are laid out as omega: where it has a batch norm's scale, its "mean" [F]
+and "variance" [F].
 """
 
 from typing import Any

@@ -7,9 +7,8 @@ pooling and a linear classifier. The two kinds of cell come from the arc.
 With a traced arc every architecture runs through the same compiled program;
 with an arc of Python ints the same code compiles to the plain network.
 
-Batch norm always uses the batch's own statistics, as in the released search,
-which has no evaluation mode: dropout and the auxiliary head are all that
-`train` decides.
+Batch norm uses the batch's own statistics unless `config.moving_statistics`, as
+in the released search, which has no evaluation mode.
 """
 
 import functools
@@ -23,7 +22,7 @@ from jax import lax
 from enas_jax import image_ops, types
 from enas_jax.config.micro import NUM_STAGES, MicroConfig
 from enas_jax.spaces import micro as space_lib
-from enas_jax.supergraph import micro_cell
+from enas_jax.supergraph import batch_norm, micro_cell
 from enas_jax.supergraph.network import Logits, Network, Statistics
 
 _STEM_WIDTH = 3  # channels of the stem, in units of the first stage's
@@ -173,6 +172,33 @@ def child_params(
   return child
 
 
+def init_statistics(config: MicroConfig) -> Statistics:
+  """The moving statistics before the first step.
+
+  Returns:
+    {} unless `config.moving_statistics`. Else "steps", int32, the training
+    steps that they have seen; and in the place where `init` has its scale,
+    "mean" and "variance" of each batch norm but those of a cell's operations.
+    The release averages none there; they always use the batch's own.
+  """
+  if not config.moving_statistics:
+    return {}
+  specs = _specs(config, 1, 1, least_image_size())
+  return {"steps": jnp.zeros((), jnp.int32), **_fresh_statistics(specs)}
+
+
+def _fresh_statistics(specs: Any) -> Statistics:
+  if "scale" in specs:
+    shape = specs["scale"].shape
+    return {"mean": jnp.zeros(shape), "variance": jnp.ones(shape)}
+  own = {
+    name: _fresh_statistics(part)
+    for name, part in specs.items()
+    if isinstance(part, dict) and name not in micro_cell.OPERATIONS
+  }
+  return {name: part for name, part in own.items() if part}
+
+
 def apply(
   omega: types.Omega,
   arc: space_lib.MicroArc,
@@ -182,7 +208,7 @@ def apply(
   train: bool,
   key: types.PRNGKey | None = None,
 ) -> Logits:
-  """Runs the network that `arc` describes.
+  """Runs the network that `arc` describes, by the batch's own statistics.
 
   Args:
     omega: the shared weights, of `init`, or a child's, of `child_params`.
@@ -196,14 +222,74 @@ def apply(
   Returns:
     The logits; `aux` is None unless `train` and `config.aux_head`.
   """
-  stem = micro_cell.normalise(
+  return _forward(omega, arc, images, config, train, key)[0]
+
+
+def apply_child(
+  child: types.Omega,
+  statistics: Statistics,
+  arc: space_lib.MicroArc,
+  images: types.Array,
+  *,
+  config: MicroConfig,
+  train: bool,
+  key: types.PRNGKey | None = None,
+) -> tuple[Logits, Statistics]:
+  """`apply` with the statistics of `init_statistics`.
+
+  A training step with `config.moving_statistics` moves them; an evaluation
+  uses them.
+  """
+  moving = config.moving_statistics
+  if moving and not train:
+    own = statistics
+    if "run_0" in child["stage_0"]["cells"]:
+      own = _child_statistics(statistics, arc, config)
+    child = batch_norm.with_statistics(child, own)
+  logits, seen = _forward(child, arc, images, config, train, key)
+  if moving and train:
+    statistics = batch_norm.moved(statistics, lax.stop_gradient(seen))
+  return logits, statistics
+
+
+def _child_statistics(
+  statistics: Statistics, arc: space_lib.MicroArc, config: MicroConfig
+) -> Statistics:
+  """The statistics, laid out as a fixed child's weights."""
+  own = dict(statistics)
+  for stage in range(NUM_STAGES):
+    name = f"stage_{stage}"
+    parts = {"cells": _arcs(arc, config, stage), "reduction": [arc.reduction]}
+    own[name] = {
+      part: micro_cell.child_statistics(found, parts[part])
+      if part in parts
+      else found
+      for part, found in statistics[name].items()
+    }
+  return own
+
+
+def _forward(
+  omega: types.Omega,
+  arc: space_lib.MicroArc,
+  images: types.Array,
+  config: MicroConfig,
+  train: bool,
+  key: types.PRNGKey | None,
+) -> tuple[Logits, Statistics]:
+  """The logits, and what the batch norms saw."""
+  seen: Statistics = {}
+  stem, seen["stem"] = batch_norm.normalise(
     image_ops.conv(images, omega["stem"]["kernel"]), omega["stem"]
   )
-  outs, before = _first_stage(omega["stage_0"], arc, config, stem)
+  outs, before, seen["stage_0"] = _first_stage(
+    omega["stage_0"], arc, config, stem
+  )
   for stage in range(1, NUM_STAGES):
-    weights = omega[f"stage_{stage}"]
-    last = (before, outs[-1])
-    outs, before = _next_stage(weights, arc, config, stage, last)
+    name, last = f"stage_{stage}", (before, outs[-1])
+    outs, before, seen[name] = _next_stage(
+      omega[name], arc, config, stage, last
+    )
   features = image_ops.global_average_pool(jax.nn.relu(outs[-1]))
   if train and config.drop_features > 0:
     features = _drop(key, features, config.drop_features)
@@ -213,8 +299,9 @@ def apply(
     if config.aux_frozen:
       head = lax.stop_gradient(head)
     # The cell after the last reduction cell.
-    aux = _aux_logits(head, outs[-config.normal_cells()[-1]])
-  return Logits(features @ omega["fc"], aux)
+    at = -config.normal_cells()[-1]
+    aux, seen["aux_head"] = _aux_logits(head, outs[at])
+  return Logits(features @ omega["fc"], aux), seen
 
 
 def _arcs(
@@ -233,23 +320,28 @@ def _first_stage(
   arc: space_lib.MicroArc,
   config: MicroConfig,
   stem: types.Array,
-) -> tuple[types.Array, types.Array]:
+) -> tuple[types.Array, types.Array, Statistics]:
   """The cells before the first reduction.
 
   Returns:
-    [L, B, H, W, F], their outputs; and what comes before the last of them.
+    [L, B, H, W, F], their outputs; what comes before the last of them; and
+    what the batch norms saw.
   """
-  count = config.normal_cells()[0]
-  first = (_fit(weights["first_0"], stem), _fit(weights["first_1"], stem))
-  second_0 = _fit(weights["second_0"], stem) if count > 1 else first[1]
-  outs = micro_cell.chain(
+  count, seen = config.normal_cells()[0], {}
+  first_0, seen["first_0"] = _fit(weights["first_0"], stem)
+  first_1, seen["first_1"] = _fit(weights["first_1"], stem)
+  second_0 = first_1
+  if count > 1:
+    second_0, seen["second_0"] = _fit(weights["second_0"], stem)
+  outs, cells = micro_cell.chain(
     weights["cells"],
     _arcs(arc, config, 0),
-    first,
+    (first_0, first_1),
     second_0,
     include_inputs=config.include_inputs,
   )
-  return outs, outs[-2] if count > 1 else stem
+  seen["cells"] = {"output": cells}
+  return outs, outs[-2] if count > 1 else stem, seen
 
 
 def _next_stage(
@@ -258,7 +350,7 @@ def _next_stage(
   config: MicroConfig,
   stage: int,
   last: tuple[types.Array, types.Array],
-) -> tuple[types.Array, types.Array]:
+) -> tuple[types.Array, types.Array, Statistics]:
   """A reduction cell and the cells after it.
 
   Args:
@@ -273,45 +365,54 @@ def _next_stage(
     first.
   """
   arcs = _arcs(arc, config, stage)
-  first_0 = micro_cell.reduce_size(weights["first_0"], jax.nn.relu(last[1]))
+  seen: Statistics = {}
+  first_0, seen["first_0"] = micro_cell.reduce_size(
+    weights["first_0"], jax.nn.relu(last[1])
+  )
   if config.reduction == "factorized":
-    first_1 = micro_cell.reduce_size(weights["first_1"], last[1])
+    first_1, seen["first_1"] = micro_cell.reduce_size(
+      weights["first_1"], last[1]
+    )
   else:
-    first_1 = _strided_cell(weights, arc.reduction, last)
-  outs = micro_cell.chain(
+    first_1, more = _strided_cell(weights, arc.reduction, last)
+    seen |= more
+  outs, cells = micro_cell.chain(
     weights["cells"],
     arcs,
     (first_0, first_1),
     first_1,
     include_inputs=config.include_inputs,
   )
-  return outs, outs[-2] if len(arcs) > 1 else first_1
+  seen["cells"] = {"output": cells}
+  return outs, outs[-2] if len(arcs) > 1 else first_1, seen
 
 
 def _strided_cell(
   weights: types.Omega,
   arc: space_lib.CellArc,
   last: tuple[types.Array, types.Array],
-) -> types.Array:
+) -> tuple[types.Array, Statistics]:
   """Section 2.4's reduction cell."""
-  inputs = (
-    _fit(weights["reduction_0"], last[0]),
-    _fit(weights["reduction_1"], last[1]),
-  )
-  return micro_cell.chain(
+  seen: Statistics = {}
+  input_0, seen["reduction_0"] = _fit(weights["reduction_0"], last[0])
+  input_1, seen["reduction_1"] = _fit(weights["reduction_1"], last[1])
+  outs, cells = micro_cell.chain(
     weights["reduction"],
     [arc],
-    inputs,
-    inputs[1],
+    (input_0, input_1),
+    input_1,
     include_inputs=False,
     strided=True,
-  )[0]
+  )
+  return outs[0], {**seen, "reduction": {"output": cells}}
 
 
-def _fit(weights: types.Omega, x: types.Array) -> types.Array:
+def _fit(
+  weights: types.Omega, x: types.Array
+) -> tuple[types.Array, Statistics]:
   """Brings an input to a cell's number of channels."""
   x = image_ops.pointwise_conv(jax.nn.relu(x), weights["kernel"])
-  return micro_cell.normalise(x, weights)
+  return batch_norm.normalise(x, weights)
 
 
 def _drop(
@@ -323,7 +424,9 @@ def _drop(
   return jnp.where(kept, x / (1.0 - rate), 0.0)
 
 
-def _aux_logits(weights: types.Omega, x: types.Array) -> types.Array:
+def _aux_logits(
+  weights: types.Omega, x: types.Array
+) -> tuple[types.Array, Statistics]:
   x = lax.reduce_window(
     jax.nn.relu(x),
     np.zeros((), x.dtype),
@@ -335,10 +438,12 @@ def _aux_logits(weights: types.Omega, x: types.Array) -> types.Array:
   x = x / _AUX_POOL**2
   narrow, wide = weights["narrow"], weights["wide"]
   x = image_ops.pointwise_conv(x, narrow["kernel"])
-  x = jax.nn.relu(micro_cell.normalise(x, narrow))
-  x = image_ops.conv(x, wide["kernel"])
-  x = jax.nn.relu(micro_cell.normalise(x, wide))
-  return image_ops.global_average_pool(x) @ weights["fc"]
+  seen: Statistics = {}
+  x, seen["narrow"] = batch_norm.normalise(x, narrow)
+  x = image_ops.conv(jax.nn.relu(x), wide["kernel"])
+  x, seen["wide"] = batch_norm.normalise(x, wide)
+  features = image_ops.global_average_pool(jax.nn.relu(x))
+  return features @ weights["fc"], seen
 
 
 def _init_for(
@@ -351,16 +456,6 @@ def _init_for(
   return init(key, config, num_classes, channels, min(height, width))
 
 
-def _apply_child(
-  child: types.Omega,
-  statistics: Statistics,
-  arc: space_lib.MicroArc,
-  images: types.Array,
-  **options: Any,
-) -> tuple[Logits, Statistics]:
-  return apply(child, arc, images, **options), statistics
-
-
 def _penalised(child: types.Omega, config: MicroConfig) -> types.Omega:
   frozen = ("aux_head",) if config.aux_frozen else ()
   return {name: part for name, part in child.items() if name not in frozen}
@@ -368,8 +463,8 @@ def _penalised(child: types.Omega, config: MicroConfig) -> types.Omega:
 
 NETWORK = Network(
   init=_init_for,
-  init_statistics=lambda config: {},
+  init_statistics=init_statistics,
   child_params=child_params,
-  apply_child=_apply_child,
+  apply_child=apply_child,
   penalised=_penalised,
 )

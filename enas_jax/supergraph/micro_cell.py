@@ -22,9 +22,11 @@ from jax import lax
 
 from enas_jax import image_ops, types
 from enas_jax.spaces import micro as space_lib
-from enas_jax.supergraph import micro_scan
+from enas_jax.supergraph import batch_norm, micro_scan
+from enas_jax.supergraph.network import Statistics
 
 SEP_CONVS = {"sep_conv_3x3": 3, "sep_conv_5x5": 5}  # kernel widths
+OPERATIONS = (*SEP_CONVS, "identity")  # those that have weights
 SIDES = 2  # the branches of a node
 STACK = 2  # a separable convolution is applied twice (Appendix B)
 
@@ -133,15 +135,12 @@ def _sep_conv_specs(
   }
 
 
-def normalise(x: types.Array, norm: types.Omega) -> types.Array:
-  """Batch norm with the batch's statistics; `norm` has "scale", "offset"."""
-  return image_ops.batch_norm(x, norm["scale"], norm["offset"])[0]
-
-
-def reduce_size(weights: types.Omega, x: types.Array) -> types.Array:
+def reduce_size(
+  weights: types.Omega, x: types.Array
+) -> tuple[types.Array, Statistics]:
   """A factorized reduction and batch norm, of `reduction_specs`' weights."""
   x = image_ops.factorized_reduction(x, weights["w1"], weights["w2"])
-  return normalise(x, weights)
+  return batch_norm.normalise(x, weights)
 
 
 def child_cells(
@@ -176,6 +175,19 @@ def child_cells(
         lambda leaf, i=sides, j=rows: leaf[:, i, j], part[name]
       )
     child[f"run_{at}"] = own
+    start += count
+  return child
+
+
+def child_statistics(
+  cells: Statistics, arcs: Sequence[space_lib.CellArc]
+) -> Statistics:
+  """The statistics of L fixed cells, laid out as `child_cells`."""
+  child, start = {}, 0
+  for at, (_, count) in enumerate(_runs(arcs)):
+    child[f"run_{at}"] = jax.tree.map(
+      lambda a, s=start, n=count: a[s : s + n], cells
+    )
     start += count
   return child
 
@@ -217,7 +229,7 @@ def chain(
   *,
   include_inputs: bool,
   strided: bool = False,
-) -> types.Array:
+) -> tuple[types.Array, Statistics]:
   """Runs cells of one size, each on the outputs of the two before it.
 
   Args:
@@ -229,7 +241,8 @@ def chain(
     strided: whether operations on inputs have stride 2; then L is 1.
 
   Returns:
-    [L, B, H', W', F], the outputs, half as high and wide if strided.
+    [L, B, H', W', F], the outputs, half as high and wide if strided; and what
+    the batch norms after their output convolutions have seen, [L, F] each.
   """
   carry = (*first, second_0)
   if not is_static(arcs[0]):
@@ -243,7 +256,7 @@ def chain(
 
   if "run_0" not in cells:
     cells = child_cells(cells, arcs, include_inputs=include_inputs)
-  outs = []
+  found = []
   for at, (arc, count) in enumerate(_runs(arcs)):
 
     def fixed(carry: Any, cell: Any, arc: space_lib.CellArc = arc) -> Any:
@@ -253,25 +266,26 @@ def chain(
       )
       return _pass_on(carry, out)
 
-    carry, out = _over_cells(fixed, carry, cells[f"run_{at}"], count)
-    outs.append(out)
-  return jnp.concatenate(outs)
+    carry, outs = _over_cells(fixed, carry, cells[f"run_{at}"], count)
+    found.append(outs)
+  return jax.tree.map(lambda *leaves: jnp.concatenate(leaves), *found)
 
 
 def _over_cells(
   step: Callable[[Any, Any], Any], carry: Any, cells: Any, count: int
-) -> tuple[Any, types.Array]:
+) -> tuple[Any, tuple[types.Array, Statistics]]:
   """`lax.scan`, which a strided cell could not pass: it changes the size."""
   if count > 1:
     return lax.scan(step, carry, cells)
-  carry, out = step(carry, jax.tree.map(lambda a: a[0], cells))
-  return carry, out[None]
+  carry, found = step(carry, jax.tree.map(lambda a: a[0], cells))
+  return carry, jax.tree.map(lambda a: a[None], found)
 
 
-def _pass_on(carry: Any, out: types.Array) -> Any:
+def _pass_on(carry: Any, found: tuple[types.Array, Statistics]) -> Any:
   """What the next cell gets, and this one's output."""
   _, _, kept = carry
-  return (kept, out, out), out
+  out, _ = found
+  return (kept, out, out), found
 
 
 def is_static(arc: space_lib.CellArc) -> bool:
@@ -306,7 +320,8 @@ def _sep_conv(name: str, stride: int) -> _Branch:
         one["pointwise"],
         stride if at == 0 else 1,
       )
-      x = normalise(x, one)
+      # Always by the batch: the release averages no statistics here.
+      x, _ = batch_norm.normalise(x, one)
     return x
 
   return branch
@@ -319,7 +334,7 @@ def _branches(stride: int) -> tuple[_Branch, ...]:
     "avg_pool_3x3": lambda weights, x: image_ops.avg_pool(x, stride),
     "max_pool_3x3": lambda weights, x: image_ops.max_pool(x, stride),
     "identity": lambda weights, x: (
-      x if stride == 1 else reduce_size(weights["identity"], x)
+      x if stride == 1 else reduce_size(weights["identity"], x)[0]
     ),
   }
   return tuple(by_name[name] for name in space_lib.OPS)
@@ -354,7 +369,7 @@ def _traced_cell(
   arc: space_lib.CellArc,
   inputs: tuple[types.Array, types.Array],
   strided: bool,
-) -> types.Array:
+) -> tuple[types.Array, Statistics]:
   """The output of a traced cell, one branch after another."""
   kernel = cell["output"]["kernel"]
   flat = lambda leaf: leaf.reshape(-1, *leaf.shape[SIDES:])
@@ -374,7 +389,7 @@ def _traced_cell(
   )
   buffers = _buffers(inputs, len(nodes), strided)
   out = micro_scan.run(branches, plan, weights, kernel, buffers)
-  return normalise(out, cell["output"])
+  return batch_norm.normalise(out, cell["output"])
 
 
 def _buffers(
@@ -408,7 +423,7 @@ def _fixed_output(
   nodes: list[types.Array],
   *,
   include_inputs: bool,
-) -> types.Array:
+) -> tuple[types.Array, Statistics]:
   """The loose ends side by side, through ReLU, 1x1 convolution, batch norm."""
   loose = _loose_ends(arc, include_inputs)
   x = jnp.concatenate([nodes[node] for node in loose], axis=-1)
@@ -416,4 +431,4 @@ def _fixed_output(
   x = image_ops.pointwise_conv(
     jax.nn.relu(x), kernel.reshape(-1, kernel.shape[-1])
   )
-  return normalise(x, output)
+  return batch_norm.normalise(x, output)

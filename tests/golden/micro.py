@@ -1,8 +1,5 @@
 """The cases of `micro_child.py`: its search graph.
 
-Moving statistics, `after/*` and `after2/*`, are not compared: the release
-averages them but its search graph never reads them, and ours has none.
-
 The gradient has a step wherever the input of a ReLU is 0, and among the 1e5
 such inputs of a case one may be 0 but for rounding: the release's gradient is
 then that of the other side, 1e-2 away in every layer before. So a gradient that
@@ -23,6 +20,7 @@ from enas_jax import released_micro, types
 from enas_jax.spaces import decisions
 from enas_jax.spaces import micro as space_lib
 from enas_jax.supergraph import micro as supergraph
+from enas_jax.supergraph import network
 from tests.golden import vectors as vectors_lib
 
 # Relative, a few roundings of float32; and how many moves are tried.
@@ -52,7 +50,8 @@ def check_search(checks: vectors_lib.Checks) -> None:
   # With the gradient, so that one program serves all.
   step = vectors_lib.compiled(run.step)
   traced = [decisions.as_arrays(arc) for arc in arcs]
-  found = [step(omega, arc, run.images)[0] for arc in traced]
+  fresh = supergraph.init_statistics(config)
+  found = [step(omega, fresh, arc, run.images)[0] for arc in traced]
   checks.outputs(_stack(found))
   if grads is None:
     return
@@ -62,17 +61,26 @@ def check_search(checks: vectors_lib.Checks) -> None:
     grads.take("arc_index")  # says again what the arcs say
   arc = decisions.as_arrays(static)
   _check_gradient(
-    checks, lambda images: step(omega, arc, images)[1], run.images, ""
+    checks, lambda images: step(omega, fresh, arc, images)[2], run.images, ""
   )
+  moved = fresh
+  for name, prefix in (("images", "after/"), ("images2", "after2/")):
+    if name in main:
+      moved = step(omega, moved, arc, jnp.asarray(main.take(name)))[1]
+      named = released_micro.statistics_to_released(moved, omega)
+      # The release's forward of these leaves the auxiliary head out.
+      checks.outputs(
+        {prefix + k: a for k, a in named.items() if "aux_head" not in k}
+      )
   # The same code with the architecture compiled in.
   fixed = vectors_lib.compiled(
-    lambda omega, images: run.step(omega, static, images)
+    lambda omega, images: run.step(omega, fresh, static, images)
   )
   if static in arcs:
-    outputs, _ = fixed(omega, run.images)
+    outputs, _, _ = fixed(omega, run.images)
     checks.outputs(_stack([outputs]), arcs=[arcs.index(static)])
   _check_gradient(
-    checks, lambda images: fixed(omega, images)[1], run.images, "static/"
+    checks, lambda images: fixed(omega, images)[2], run.images, "static/"
   )
 
 
@@ -154,25 +162,33 @@ class _Run:
   labels: types.Array
 
   def step(
-    self, omega: types.Omega, arc: space_lib.MicroArc, images: types.Array
+    self,
+    omega: types.Omega,
+    statistics: network.Statistics,
+    arc: space_lib.MicroArc,
+    images: types.Array,
   ) -> Any:
-    """The outputs, by their names in the files, and the gradient."""
+    """The outputs, by their names in the files; statistics; the gradient."""
 
     def loss(omega: types.Omega) -> Any:
-      outputs = self._forward(omega, arc, images)
+      outputs, moved = self._forward(omega, statistics, arc, images)
       total = outputs["loss_train"]
       if "aux_loss" in outputs:
         total = total + _AUX_WEIGHT * outputs["aux_loss"]
-      return total, outputs
+      return total, (outputs, moved)
 
-    (_, outputs), grad = jax.value_and_grad(loss, has_aux=True)(omega)
-    return outputs, grad
+    (_, found), grad = jax.value_and_grad(loss, has_aux=True)(omega)
+    return *found, grad
 
   def _forward(
-    self, omega: types.Omega, arc: space_lib.MicroArc, images: types.Array
-  ) -> dict[str, types.Array]:
-    logits = supergraph.apply(
-      omega, arc, images, config=self.config, train=True
+    self,
+    omega: types.Omega,
+    statistics: network.Statistics,
+    arc: space_lib.MicroArc,
+    images: types.Array,
+  ) -> tuple[dict[str, types.Array], network.Statistics]:
+    logits, moved = supergraph.apply_child(
+      omega, statistics, arc, images, config=self.config, train=True
     )
     outputs = {
       "logits_train": logits.main,
@@ -182,7 +198,7 @@ class _Run:
     if logits.aux is not None:
       outputs["aux_logits"] = logits.aux
       outputs["aux_loss"] = self._nats(logits.aux)
-    return outputs
+    return outputs, moved
 
   def _nats(self, logits: types.Array) -> types.Array:
     gold = jnp.take_along_axis(logits, self.labels[:, None], axis=-1)[:, 0]
@@ -202,6 +218,7 @@ def _config(vectors: vectors_lib.Vectors) -> config_lib.MicroConfig:
     num_layers=vectors.integer("num_layers"),
     num_filters=vectors.integer("out_filters"),
     drop_features=0.0,
+    moving_statistics=True,
     aux_head=bool(vectors.config.get("use_aux_heads")),
     # The vectors hold its gradient, which the release does not apply.
     aux_frozen=False,
