@@ -3,6 +3,7 @@
 What a notebook needs, in one place; the modules hold the rest.
 """
 
+from enas_jax.arcs import load_arc
 from enas_jax.config import PRESETS, SearchConfig, override, preset
 from enas_jax.controller import Controller, Sample
 from enas_jax.data.text import TextData
@@ -40,6 +41,7 @@ __all__ = [
   "UniformPolicy",
   "cell_svg",
   "cell_text",
+  "load_arc",
   "load_text",
   "make_evaluate",
   "make_omega_step",

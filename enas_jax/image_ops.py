@@ -2,14 +2,17 @@
 
 Each has two forms that give the same numbers. The plain one leaves kernels
 and gradients to XLA: GPUs and TPUs run it, and tests take it for the
-reference. The other is made for CPU (`cpu_kernels`). `_kernels` alone chooses.
+reference. The other is made for CPU (`cpu_kernels`). `_kernels` alone chooses,
+by backend unless `using` says otherwise.
 
 Strides subsample the SAME-padded output as TensorFlow does; the release uses
 1 and 2. No operation has a bias: batch norm follows where one would matter.
 """
 
+import contextlib
+import contextvars
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from typing import Literal, NamedTuple
 
 import jax
@@ -23,6 +26,9 @@ from enas_jax.types import Array, PRNGKey
 Form = Literal["cpu", "plain"]
 # The standard deviation of a standard normal cut off at -2 and 2.
 _TRUNCATED_STD = 0.87962566103423978
+_chosen: contextvars.ContextVar[Form | None] = contextvars.ContextVar(
+  "_chosen", default=None
+)
 
 
 class _Kernels(NamedTuple):
@@ -33,6 +39,16 @@ class _Kernels(NamedTuple):
   max_pool: Callable[[Array, int], Array]
   avg_pool: Callable[[Array, int], Array]
   batch_norm: Callable[[Array, Array, Array, float], tuple[Array, Array, Array]]
+
+
+@contextlib.contextmanager
+def using(form: Form) -> Iterator[None]:
+  """What is traced inside takes this form where none is asked for."""
+  token = _chosen.set(form)
+  try:
+    yield
+  finally:
+    _chosen.reset(token)
 
 
 def conv(x: Array, kernel: Array, *, form: Form | None = None) -> Array:
@@ -291,6 +307,7 @@ _CPU = _Kernels(
 
 def _kernels(form: Form | None) -> _Kernels:
   """The kernels of a form, by default the backend's, at trace time."""
+  form = form or _chosen.get()
   if form is None:
     form = "cpu" if jax.default_backend() == "cpu" else "plain"
   return _CPU if form == "cpu" else _PLAIN

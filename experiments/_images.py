@@ -1,8 +1,5 @@
 """The search on images that `cifar_macro` and `cifar_micro` share."""
 
-from collections.abc import Callable
-from typing import Any
-
 from absl import flags
 
 from enas_jax import config as config_lib
@@ -17,11 +14,10 @@ DATA_HELP = (
 )
 # A mirrored digit is another digit, or none.
 _DIGITS = ("digits", "tfds:mnist", "tfds:svhn_cropped", "tfds:emnist")
-Draw = Callable[[Any, config_lib.SearchConfig], tuple[str, str]]
 
 
 def run_search(
-  experiment: str, space: str, network: network_lib.Network, draw: Draw
+  experiment: str, space: str, network: network_lib.Network, title: str
 ) -> None:
   """Runs or resumes one search.
 
@@ -29,7 +25,7 @@ def run_search(
     experiment: name of the script.
     space: of `config_lib.SPACES`.
     network: the space's shared network.
-    draw: (arc of ints, configuration) -> a drawing as text and one as SVG.
+    title: of the drawing of what is found.
   """
   workdir, saved = _cli.open_workdir(experiment)
   config = _cli.resolve_config(space, saved and saved["config"])
@@ -56,9 +52,7 @@ def run_search(
     f"{task.space.size():.3g} architectures (the paper's formula gives"
     f" {task.space.printed_size():.3g}); run in {workdir}"
   )
-  _search.run(
-    config, task, splits, workdir, progress, lambda arc: draw(arc, config)
-  )
+  _search.run(space, title, config, task, splits, workdir, progress)
 
 
 def _describe(data: images.ImageData) -> str:

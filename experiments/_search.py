@@ -1,34 +1,33 @@
 """Running a search and showing what it found, in every space."""
 
 import pathlib
-from collections.abc import Callable
 from typing import Any
 
 from enas_jax import config as config_lib
 from enas_jax import metrics, search
 from enas_jax.report import html
-from experiments import _cli
-
-Draw = Callable[[Any], tuple[str, str]]
+from experiments import _cli, _drawing
 
 
 def run(
+  space: str,
+  title: str,
   config: config_lib.SearchConfig,
   task: Any,
   splits: search.Splits,
   workdir: pathlib.Path,
   progress: search.Progress,
-  draw: Draw,
 ) -> None:
   """Runs or resumes a search and shows the architecture that it found.
 
   Args:
+    space: of `config_lib.SPACES`.
+    title: of the drawing.
     config: of the search.
     task: of `phases.Task`, with the methods that evaluation needs.
     splits: the data.
     workdir: the run's folder.
     progress: where lines go.
-    draw: (arc of ints) -> a drawing as text and one as SVG.
   """
   stop = _cli.SignalCatcher().stop
   task_search = search.Search(config, task, splits, workdir, progress, stop)
@@ -37,11 +36,11 @@ def run(
     result = task_search.load_result()
   else:
     result = task_search.run()
-  text, svg = draw(result.arc)
-  progress.line("\n" + text)
+  drawing = _drawing.draw(space, config.child, result.arc, title)
+  progress.line("\n" + drawing.text)
   progress.line(f"tokens: {result.record['arc']['tokens']}")
   _show(result.record, task, progress)
-  metrics.write_whole(workdir / "arc.svg", svg)
+  metrics.write_whole(workdir / "arc.svg", drawing.svg)
   html.write_report(workdir)
   progress.line(f"arc.json, arc.svg and report.html are in {workdir}")
 

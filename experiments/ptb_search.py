@@ -7,11 +7,8 @@ minutes on two CPU cores), `smoke` (about a minute). Without the corpus,
 `--dataset=python_docs` needs no download.
 """
 
-from enas_jax import config as config_lib
 from enas_jax import language_model, search
 from enas_jax.data import text
-from enas_jax.report import cell
-from enas_jax.spaces import recurrent
 from experiments import _cli, _search
 
 _DATA_HELP = (
@@ -40,9 +37,8 @@ def main() -> None:
     f"{task.space.size():.3g} architectures (the paper's formula, 4^N N!, gives"
     f" {task.space.printed_size():.3g}); run in {workdir}"
   )
-  _search.run(
-    config, task, splits, workdir, progress, lambda arc: _draw(arc, config)
-  )
+  title = "Recurrent cell found by ENAS"
+  _search.run("recurrent", title, config, task, splits, workdir, progress)
 
 
 def _describe(corpus: text.TextData) -> str:
@@ -51,18 +47,6 @@ def _describe(corpus: text.TextData) -> str:
     f"{corpus.name}: {' / '.join(sizes)} tokens (train / valid / test),"
     f" vocabulary {len(corpus.vocabulary):,}"
   )
-
-
-def _draw(
-  arc: recurrent.RecurrentArc, config: config_lib.SearchConfig
-) -> tuple[str, str]:
-  drawn = (
-    arc.prev,
-    [recurrent.OPS[op] for op in arc.ops],
-    config.child.outputs(arc),
-  )
-  title = "Recurrent cell found by ENAS"
-  return cell.cell_text(*drawn), cell.cell_svg(*drawn, title=title)
 
 
 if __name__ == "__main__":

@@ -28,6 +28,8 @@ ALLOWED = {
   "optimizers": ("config",),
   "metrics": ("types",),
   "report": ("types", "report"),
+  "arcs": ("types", "spaces"),
+  "describe": ("types", "config", "spaces", "image_ops", "supergraph"),
   "phases": (
     *("types", "config", "spaces", "controller", "policies"),
     *("losses", "reward", "optimizers"),

@@ -209,3 +209,21 @@ def test_colours_tell_functions_apart():
   assert len(set(fills)) == 3
   assert [g.find(f"{_SVG}rect").get("fill") for g in legend] == fills
   assert ["".join(g.itertext()) for g in legend] == ["tanh", "swish", "gelu"]
+
+
+def test_dot():
+  source = cell.cell_dot([0, 0, 0], ["tanh", "relu", 'a"b'], [1, 2])
+  lines = [line.strip() for line in source.splitlines()]
+  assert lines[0] == "digraph cell {" and lines[-1] == "}"
+  assert [line for line in lines if "->" in line] == [
+    "{x h} -> h1;",
+    "h1 -> h2;",
+    "h1 -> h3;",
+    "h2 -> avg;",
+    "h3 -> avg;",
+    "avg -> output;",
+  ]
+  assert 'h2 [label="h2: relu", ' in source
+  assert r'label="h3: a\"b"' in source
+  with pytest.raises(ValueError, match="cannot read"):
+    cell.cell_dot([0, 1], ["tanh", "relu"], [1])

@@ -1,4 +1,4 @@
-"""Drawings of a found recurrent cell, as text and as SVG.
+"""Drawings of a found recurrent cell: text, SVG and Graphviz source.
 
 A cell is two sequences of N entries. `ops[l]` names the function of node l and
 `prev[l] < l` is the one node that it reads; node 0 reads x_t and h_(t-1), so
@@ -106,6 +106,30 @@ def _tree(
 
   yield label(0)
   yield from below(0, "")
+
+
+def cell_dot(
+  prev: Sequence[int], ops: Sequence[str], outputs: Sequence[int]
+) -> str:
+  """The cell in the language of Graphviz. The arguments are `cell_text`'s."""
+  _check(prev, ops, outputs)
+  colors = svg.colors(ops, _COLORS)
+  lines = [
+    "digraph cell {",
+    "  rankdir=BT;",
+    '  node [shape=box, style="rounded,filled", fillcolor=white];',
+    '  x [label="x_t"]; h [label="h_(t-1)"]; avg; output [label="h_t"];',
+  ]
+  for node, op in enumerate(ops):
+    fill, line = colors[op]
+    label = svg.quoted(f"h{node + 1}: {op}")
+    style = f'fillcolor="{fill}", color="{line}"'
+    lines.append(f"  h{node + 1} [label={label}, {style}];")
+  lines.append("  {x h} -> h1;")
+  for node in range(1, len(ops)):
+    lines.append(f"  h{prev[node] + 1} -> h{node + 1};")
+  lines += [f"  h{node + 1} -> avg;" for node in outputs]
+  return "\n".join([*lines, "  avg -> output;", "}"]) + "\n"
 
 
 @dataclasses.dataclass(frozen=True)

@@ -1,0 +1,64 @@
+"""The flag `--arc`, and the configuration that follows from it."""
+
+import dataclasses
+from typing import Any
+
+from absl import flags
+
+from enas_jax import arcs, types
+from enas_jax import config as config_lib
+from experiments import _cli
+
+
+def define_arc_flag() -> None:
+  """The flag of scripts that take an architecture."""
+  names = "; ".join(f"{name}, {arc.source}" for name, arc in arcs.NAMED.items())
+  flags.DEFINE_string(
+    "arc",
+    None,
+    "an architecture: the path of a run's arc.json, a token string of the"
+    f" released code, random:SEED, or a name ({names})",
+  )
+
+
+def resolve(
+  space: str | None,
+) -> tuple[arcs.Loaded, config_lib.SearchConfig]:
+  """The architecture of `--arc`, and a configuration that fits it.
+
+  What the architecture says of its space outweighs the preset.
+
+  Args:
+    space: that it must be of, or None.
+
+  Raises:
+    InputError: if there is none, it is not valid, or a flag contradicts it.
+  """
+  text = flags.FLAGS.arc
+  if text is None:
+    raise types.InputError("--arc must be given: the architecture.")
+  # Only a random architecture takes its size from the configuration.
+  drawn = _cli.resolve_config(space).child.space() if space else None
+  loaded = arcs.load_arc(text, space, drawn)
+  config = _cli.resolve_config(loaded.name)
+  return loaded, config_lib.override(config, "child", **_size(loaded, config))
+
+
+def _size(
+  loaded: arcs.Loaded, config: config_lib.SearchConfig
+) -> dict[str, Any]:
+  """The options of the child that its architecture decides."""
+  found = {
+    field.name: getattr(loaded.space, field.name)
+    for field in dataclasses.fields(loaded.space)
+    # The others are about drawing architectures at random.
+    if field.compare and hasattr(config.child, field.name)
+  }
+  for name, value in found.items():
+    asked = flags.FLAGS[name].value
+    if asked not in (None, value):
+      raise types.InputError(
+        f"--{name} is {asked}, but the architecture of --arc has {value};"
+        " leave the flag out."
+      )
+  return found

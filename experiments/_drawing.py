@@ -1,0 +1,78 @@
+"""Drawings of an architecture, in every space."""
+
+from collections.abc import Callable
+from typing import Any, NamedTuple
+
+from enas_jax.report import cell, conv_cell, network
+from enas_jax.spaces import macro, micro, recurrent
+
+
+class Drawing(NamedTuple):
+  """An architecture as text for a terminal, as SVG and as Graphviz source."""
+
+  text: str
+  svg: str
+  dot: str
+
+
+def draw(space: str, config: Any, arc: Any, title: str) -> Drawing:
+  """Draws an architecture.
+
+  Args:
+    space: of `config.SPACES`.
+    config: options of the space and its network: `SearchConfig.child`.
+    arc: of Python ints.
+    title: a line above the picture.
+  """
+  by_space: dict[str, Callable[[Any, Any, str], Drawing]] = {
+    "recurrent": _recurrent,
+    "macro": _macro,
+    "micro": _micro,
+  }
+  return by_space[space](config, arc, title)
+
+
+def _recurrent(config: Any, arc: recurrent.RecurrentArc, title: str) -> Drawing:
+  drawn = (
+    arc.prev,
+    [recurrent.OPS[op] for op in arc.ops],
+    config.outputs(arc),
+  )
+  return Drawing(
+    cell.cell_text(*drawn),
+    cell.cell_svg(*drawn, title=title),
+    cell.cell_dot(*drawn),
+  )
+
+
+def _macro(config: Any, arc: macro.MacroArc, title: str) -> Drawing:
+  drawn = (
+    [macro.OPS[op] for op in arc.ops],
+    [[node for node, bit in enumerate(row) if bit] for row in arc.skips],
+  )
+  form = {"main_input": config.main_input, "reductions": config.reductions()}
+  return Drawing(
+    network.network_text(*drawn, **form),
+    network.network_svg(*drawn, title=title, **form),
+    network.network_dot(*drawn, **form),
+  )
+
+
+def _micro(config: Any, arc: micro.MicroArc, title: str) -> Drawing:
+  space = config.space()
+  cells = {
+    name: conv_cell.Cell(
+      one.inputs,
+      [[micro.OPS[op] for op in pair] for pair in one.ops],
+      space.loose_ends(one, config.include_inputs),
+    )
+    for name, one in zip(("Normal cell", "Reduction cell"), arc, strict=True)
+  }
+  return Drawing(
+    "\n".join(
+      f"{name}\n{conv_cell.cell_text(*one)}" for name, one in cells.items()
+    ),
+    conv_cell.cells_svg(cells, title=title),
+    # Graphviz reads several graphs from one file and draws a page for each.
+    "".join(conv_cell.cell_dot(*one) for one in cells.values()),
+  )

@@ -1,0 +1,144 @@
+"""Describes an architecture, or a supergraph: its size and its form.
+
+  python -m experiments.describe --arc=enas_rnn --preset=released
+  python -m experiments.describe --arc=RUN/arc.json --draw=cell.svg
+  python -m experiments.describe --space=micro --json
+
+With `--arc` one child, without it the supergraph of `--space`, of which only
+parameters are counted: it never runs as a whole. The size of the space follows
+from the architecture; everything else is of the preset and the flags. Takes
+seconds; nothing is compiled.
+
+Parameters leave out the auxiliary head. Multiply-adds are those of the matrix
+products and convolutions for one image, or one token with its softmax.
+Activations are the outputs of these and of poolings, 4 bytes a number.
+"""
+
+import json
+import pathlib
+from typing import Any
+
+from absl import flags
+
+from enas_jax import arcs, describe, metrics, types
+from enas_jax import config as config_lib
+from experiments import _arcs, _cli, _drawing
+
+
+def main() -> None:
+  """Prints the description that the flags ask for."""
+  values = flags.FLAGS
+  suffix = _draw_suffix()
+  if values.arc is None:
+    if values.space is None:
+      raise types.InputError(
+        "give --arc, an architecture, or --space, for its supergraph."
+      )
+    name, arc, config = values.space, None, _cli.resolve_config(values.space)
+    head: dict[str, Any] = {}
+  else:
+    loaded, config = _arcs.resolve(values.space)
+    name, arc = loaded.name, loaded.arc
+    head = {"arc": loaded.space.to_dict(arc)}
+  record = describe.describe(name, config.child, arc, _data(name, config))
+  record |= {
+    "preset": values.preset,
+    **_setting(name, config),
+    **head,
+  }
+  drawing = None
+  if arc is not None:
+    drawing = _drawing.draw(name, config.child, arc, _title())
+    if suffix:
+      _write(getattr(drawing, suffix))
+  if values.json:
+    print(json.dumps(record))
+    return
+  if drawing is not None:
+    print(drawing.text + "\n")
+  print("\n".join(_table(record)))
+
+
+def _draw_suffix() -> str:
+  """Of `--draw`, without its dot; empty without the flag."""
+  path = flags.FLAGS.draw
+  if path is None:
+    return ""
+  suffix = pathlib.Path(path).suffix.removeprefix(".")
+  if suffix not in ("svg", "dot"):
+    raise types.InputError(
+      f"--draw must end in .svg or .dot (Graphviz), got {path!r}."
+    )
+  if flags.FLAGS.arc is None:
+    raise types.InputError("--draw needs --arc, the architecture to draw.")
+  return suffix
+
+
+def _write(text: str) -> None:
+  path = flags.FLAGS.draw
+  try:
+    metrics.write_whole(pathlib.Path(path).expanduser(), text)
+  except OSError as error:
+    raise types.InputError(
+      f"--draw={path} cannot be written: {error.strerror}."
+    ) from None
+
+
+def _title() -> str:
+  """A path is of no interest to whoever looks at the picture."""
+  text = flags.FLAGS.arc.strip()
+  title = arcs.NAMED[text].source if text in arcs.NAMED else "architecture"
+  return title[0].upper() + title[1:]
+
+
+def _data(space: str, config: config_lib.SearchConfig) -> describe.Data:
+  values = flags.FLAGS
+  side = 32 if space == "recurrent" else config.data.image_size or 32
+  shape = (side, side, values.channels)
+  return describe.Data(values.vocabulary_size, shape, values.num_classes)
+
+
+def _setting(space: str, config: config_lib.SearchConfig) -> dict[str, Any]:
+  """What of the data the counts depend on."""
+  data = _data(space, config)
+  if space == "recurrent":
+    return {"vocabulary_size": data.vocabulary_size}
+  return {
+    "image_shape": list(data.image_shape),
+    "num_classes": data.num_classes,
+  }
+
+
+def _table(record: dict[str, Any]) -> list[str]:
+  """The numbers for people, those of the parts below."""
+  rows = {
+    name: value
+    for name, value in record.items()
+    if value is not None and name not in ("arc", "shape", "params_by_part")
+  }
+  rows |= {f"  {k}": v for k, v in record["params_by_part"].items()}
+  wide = max(map(len, rows))
+  return [
+    f"{name:{wide}}  {f'{value:,}' if isinstance(value, int) else value}"
+    for name, value in rows.items()
+  ]
+
+
+def define_flags() -> None:
+  """The flags of this script."""
+  flags.DEFINE_enum(
+    "preset", "paper", config_lib.PRESETS, "which numbers to start from"
+  )
+  flags.DEFINE_enum("space", None, config_lib.SPACES, "the search space")
+  flags.DEFINE_integer("vocabulary_size", 10000, "words, V", 2)
+  flags.DEFINE_integer("num_classes", 10, "classes of the images", 2)
+  flags.DEFINE_integer("channels", 3, "channels of the images", 1)
+  flags.DEFINE_string("draw", None, "also draw it: a file .svg or .dot")
+  flags.DEFINE_boolean("json", False, "print one JSON object")
+  _arcs.define_arc_flag()
+  _cli.define_config_flags(*config_lib.SPACES)
+
+
+if __name__ == "__main__":
+  define_flags()
+  _cli.run(main)
