@@ -205,7 +205,8 @@ def make_arcs_step(
   """Builds the omega step on given architectures, not compiled.
 
   The step takes one arc, or arcs with leaves [M, ...] if the configuration has
-  `omega.num_arcs` = M > 1. One arc may be of Python ints.
+  `omega.num_arcs` = M > 1. One arc may be of Python ints: then the step knows
+  that child alone, and a penalty or momentum leaves all other weights in peace.
   """
   optimizer = optimizers.make_omega_optimizer(config.omega, steps_per_epoch)
   schedule = optimizers.omega_learning_rate(config.omega, steps_per_epoch)

@@ -6,8 +6,9 @@ import numpy as np
 from absl.testing import absltest, parameterized
 
 from enas_jax import controller as controller_lib
-from enas_jax import evaluate, phases, policies, types
+from enas_jax import evaluate, image_ops, phases, policies, types
 from enas_jax.data import augment
+from enas_jax.spaces import decisions
 from enas_jax.supergraph import macro, micro
 from tests import tiny
 
@@ -47,7 +48,15 @@ def make_logits(config, space, state):
   return logits
 
 
-class TaskTest(parameterized.TestCase):
+class PlainTestCase(parameterized.TestCase):
+  """With XLA's own kernels: their programs compile several times faster."""
+
+  def setUp(self):
+    super().setUp()
+    self.enterContext(image_ops.using("plain"))
+
+
+class TaskTest(PlainTestCase):
   def test_an_epoch_shows_every_image_once_in_a_new_order(self):
     config, task, splits, _, state = make("macro", omega={"steps": 0})
     self.assertEqual(task.steps_per_epoch(splits.train), 6)  # 50 // 8
@@ -118,7 +127,7 @@ class TaskTest(parameterized.TestCase):
       tiny.make_image_task(config, "macro")
 
 
-class OmegaPhaseTest(parameterized.TestCase):
+class OmegaPhaseTest(PlainTestCase):
   @parameterized.parameters(("macro", 2), ("micro", 1))
   def test_nesterov_by_hand(self, space, num_arcs):
     """Two steps, against w -= lr (g + 0.9 a) with a = 0.9 a + g."""
@@ -167,10 +176,10 @@ class OmegaPhaseTest(parameterized.TestCase):
     config, task, splits, _, state = make(
       "macro", omega={"momentum": 0.0, "l2_weight": 0.25}
     )
-    arc = task.space.from_tokens("0 2 0 4 1 0")
+    arc = decisions.as_arrays(task.space.from_tokens("0 2 1"))
     before = host(state.omega)
-    step = phases.make_arcs_step(config, task, 6)
-    state, _ = jax.jit(lambda *args: step(*args, arc))(state, splits.train)
+    step = jax.jit(phases.make_arcs_step(config, task, 6))
+    state, _ = step(state, splits.train, arc)
     old = before["layer_0"]["conv_5x5"]["out"]["w"]
     new = state.omega["layer_0"]["conv_5x5"]["out"]["w"]
     # The gradient of 0.25 w^2 is 0.5 w.
@@ -257,7 +266,7 @@ class OmegaPhaseTest(parameterized.TestCase):
     self.assertEqual(step._cache_size(), 1)
 
 
-class ThetaPhaseTest(absltest.TestCase):
+class ThetaPhaseTest(PlainTestCase):
   def test_the_skip_term_draws_probabilities_to_its_target(self):
     config, task, splits, controller, state = make(
       "macro",
@@ -276,7 +285,7 @@ class ThetaPhaseTest(absltest.TestCase):
 
     def share(theta):
       arcs = controller.sample(theta, jax.random.key(0), 500).arc
-      return float(np.asarray(arcs.skips).sum() / (500 * 3))
+      return float(np.asarray(arcs.skips).sum() / 500)
 
     self.assertBetween(share(state.theta), 0.4, 0.6)
     for _ in range(80):

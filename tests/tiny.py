@@ -77,9 +77,10 @@ def make_task(config, dataset):
   return task, splits
 
 
+# A program of either takes seconds to compile, whatever its shapes.
 IMAGE_FLAGS = {
-  "macro": {"num_layers": 3, "num_filters": 4},
-  "micro": {"num_nodes": 4, "num_layers": 3, "num_filters": 4},
+  "macro": {"num_layers": 2, "num_filters": 4},
+  "micro": {"num_nodes": 3, "num_layers": 3, "num_filters": 4},
 }
 NETWORKS = {"macro": macro.NETWORK, "micro": micro.NETWORK}
 
