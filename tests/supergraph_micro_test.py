@@ -146,14 +146,17 @@ class FigureFiveTest(absltest.TestCase):
         second_0=inputs[1],
         include_inputs=False,
       )
-      out = run(cell)
+      out, seen = run(cell)
       np.testing.assert_allclose(out.ravel(), (-1.0, 1.0), atol=1e-4)
+      # Of 0 and 8, the variance without bias.
+      np.testing.assert_allclose(seen["mean"].ravel(), [4.0], atol=1e-4)
+      np.testing.assert_allclose(seen["variance"].ravel(), [32.0], rtol=1e-4)
       # h4 itself, (0, 8), by undoing the normalisation.
       scaled = {**cell, "output": {**cell["output"]}}
       scaled["output"] |= dict.fromkeys(
         ("scale", "offset"), jnp.full((1, 1), 4.0)
       )
-      out = run(scaled)
+      out, _ = run(scaled)
       np.testing.assert_allclose(out.ravel(), (0.0, 8.0), atol=1e-3)
 
 
