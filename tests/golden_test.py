@@ -308,7 +308,7 @@ class TestBadInput:
       ("vocab", 99, "100 rows"),
       ("bptt", 0, "config.bptt must be a positive integer"),
       ("grad_bound", None, "config.grad_bound must be a number"),
-      ("grad_bound", -1.0, "clip_norm must be positive"),
+      ("grad_bound", -1.0, "clip_norm must be zero or positive"),
       ("all_drop", 0.5, "all_drop must be 0"),
     ],
   )

@@ -227,7 +227,7 @@ class _Run:
     child = self.graph.gather(task, weights, arc)
     states, nats = self._evaluate(child, arc)
     logits = supergraph.logits(child, states)
-    _, (train_nats, carry) = self._loss(child, arc)
+    _, (found, carry) = self._loss(child, arc)
     masks = supergraph.sample_masks(
       jax.random.key(0),
       config.child,
@@ -243,7 +243,7 @@ class _Run:
       "loss": nats,
       "all_s": states,
       "final_state": carry,
-      "train_loss": train_nats,
+      "train_loss": found["nats"],
       "l2_reg_loss": losses.l2_penalty(child, config.omega.l2_form),
       "train_minus_eval": jnp.max(gap),
     }
