@@ -1,5 +1,7 @@
 """The search on images that `cifar_macro` and `cifar_micro` share."""
 
+from typing import Any
+
 from absl import flags
 
 from enas_jax import config as config_lib
@@ -12,8 +14,14 @@ DATA_HELP = (
   "'cifar10', 'digits' (no download), 'fashion_mnist', 'tfds:NAME', or"
   " 'npz:FILE' with x_train, y_train, x_test and y_test"
 )
-# A mirrored digit is another digit, or none.
-_DIGITS = ("digits", "tfds:mnist", "tfds:svhn_cropped", "tfds:emnist")
+# By data set, what suits it where no flag is set. A mirrored digit is another
+# digit, or none; those of scikit-learn are few and small.
+_SUITED: dict[str, dict[str, Any]] = {
+  "digits": {"flip": False, "image_size": 0, "num_valid": 300},
+  **dict.fromkeys(
+    ("tfds:mnist", "tfds:svhn_cropped", "tfds:emnist"), {"flip": False}
+  ),
+}
 
 
 def run_search(
@@ -30,8 +38,13 @@ def run_search(
   workdir, saved = _cli.open_workdir(experiment)
   config = _cli.resolve_config(space, saved and saved["config"])
   dataset = _cli.resolve_dataset(saved)
-  if dataset in _DIGITS and not flags.FLAGS["flip"].present and not saved:
-    config = config_lib.override(config, "data", flip=False)
+  if not saved:
+    suited = {
+      name: value
+      for name, value in _SUITED.get(dataset, {}).items()
+      if flags.FLAGS[name].value is None
+    }
+    config = config_lib.override(config, "data", **suited)
   data = images.load(
     dataset,
     _cli.data_dir(),
