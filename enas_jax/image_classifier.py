@@ -157,12 +157,6 @@ class ImageClassifier:
     """The weights of one fixed child; all of omega for a traced arc."""
     return self.network.child_params(omega, arc, self.config.child)
 
-  def add_to_child(
-    self, omega: types.Omega, arc: Any, update: types.Omega
-  ) -> types.Omega:
-    """Adds an update of `child_params`' shape to the child's weights."""
-    raise NotImplementedError("images update all of omega: see `gathers`")
-
   def loss(
     self,
     child: types.Omega,

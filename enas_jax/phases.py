@@ -60,9 +60,11 @@ class Task(Protocol):
 
   def child_params(self, omega: types.Omega, arc: Any) -> types.Omega: ...  # noqa: D102
 
-  def add_to_child(  # noqa: D102
+  def add_to_child(
     self, omega: types.Omega, arc: Any, update: types.Omega
-  ) -> types.Omega: ...
+  ) -> types.Omega:
+    """Adds an update of the child's weights; asked only of one that gathers."""
+    ...
 
   def loss(
     self,

@@ -110,7 +110,11 @@ def _released() -> Search:
 def _small() -> Search:
   """Shows learning on CIFAR-10 at 16 x 16 pixels on two CPU cores."""
   child = dataclasses.replace(_paper().child, num_layers=6, num_filters=16)
-  return parts.SearchConfig(child=child, **images.small_parts())
+  config: Search = parts.SearchConfig(
+    child=child, **images.small_parts(num_epochs=10)
+  )
+  config = parts.override(config, "controller", hidden_size=64, temperature=1.0)
+  return parts.override(config, "theta", learning_rate=0.006)
 
 
 def _smoke() -> Search:

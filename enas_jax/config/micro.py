@@ -129,14 +129,7 @@ def _small() -> Search:
   child = dataclasses.replace(
     _paper().child, num_nodes=4, num_layers=3, num_filters=12
   )
-  config: Search = parts.SearchConfig(child=child, **images.small_parts())
-  # Any faster, the policy stands still at the ends of the tanh.
-  config = parts.override(
-    config, "controller", hidden_size=100, temperature=5.0
-  )
-  config = parts.override(config, "theta", learning_rate=0.0035)
-  config = parts.override(config, "omega", restart_epochs=8)
-  return parts.override(config, "run", num_epochs=8)
+  return parts.SearchConfig(child=child, **images.small_parts(num_epochs=8))
 
 
 def _smoke() -> Search:
