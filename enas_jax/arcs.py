@@ -2,7 +2,7 @@
 
 `NAMED` has the architectures that the paper draws (Figures 6 to 8) as the
 authors' scripts write them, and the cell of `enas_lm`. The network of Figure 7
-has 24 layers and the released meaning of a skip (`main_input="previous"`).
+comes with the released meaning of a skip, the cell with the mean of all nodes.
 """
 
 import math
@@ -14,16 +14,19 @@ from typing import Any, NamedTuple
 import jax
 
 from enas_jax import types
-from enas_jax.spaces import macro, micro, records, recurrent
+from enas_jax.spaces import macro, micro, nasbench201, records, recurrent
 
 _RANDOM = "random:"
 # Tokens of a network, being mostly 0 and 1, are valid ones of a huge cell too.
 _MOST_NODES = 15
 _TOKENS = re.compile(r"[-\d\s,/]*\d[-\d\s,/]*")
+# A cell as in a table of NAS-Bench-201.
+_DIGITS = re.compile(r"[0-4]{6}")
 _MODULES: Mapping[str, Any] = {
   "recurrent": recurrent,
   "macro": macro,
   "micro": micro,
+  "nasbench201": nasbench201,
 }
 SPACES = tuple(_MODULES)
 
@@ -63,11 +66,14 @@ class Named(NamedTuple):
     space: of `SPACES`.
     tokens: in the form of the released code.
     source: what it is, in words.
+    options: of its network, which its authors meant: fields of the child's
+      configuration.
   """
 
   space: str
   tokens: str
   source: str
+  options: Mapping[str, Any] = {}
 
 
 NAMED: Mapping[str, Named] = {
@@ -80,11 +86,13 @@ NAMED: Mapping[str, Named] = {
     "recurrent",
     "0 2 1 0 2 1 2 2 4 0 5 0 3 2 6 2",
     "the cell of enas_lm, 8 nodes after a tanh node",
+    {"output": "all_nodes"},
   ),
   "enas_macro": Named(
     "macro",
     " ".join(_MACRO_FINAL.split()),
     "the network of Figure 7, 24 layers",
+    {"main_input": "previous"},
   ),
   "enas_micro": Named(
     "micro",
@@ -102,19 +110,22 @@ class Loaded(NamedTuple):
     name: of the space, one of `SPACES`.
     space: the space object, as large as the architecture.
     arc: of Python ints.
+    options: of its network, where these belong to it: of one with a name.
   """
 
   name: str
   space: Any
   arc: Any
+  options: Mapping[str, Any] = {}
 
 
 def load_arc(text: str, name: str | None = None, drawn: Any = None) -> Loaded:
   """Reads an architecture that a user has named.
 
   Args:
-    text: a name of `NAMED`; a token string of the released code; `random:SEED`;
-      or the path of a run's `arc.json`.
+    text: a name of `NAMED`; a token string of the released code; an arc string
+      of NAS-Bench-201, |op~0|+|op~0|op~1|+|op~0|op~1|op~2|, or six digits;
+      `random:SEED`; or the path of a run's `arc.json`.
     name: the space that it must be of; None takes what the text says, and of a
       token string the one space that it fits. It is not taken for a recurrent
       cell of more than 15 nodes.
@@ -129,9 +140,17 @@ def load_arc(text: str, name: str | None = None, drawn: Any = None) -> Loaded:
       f"space must be one of {', '.join(SPACES)}, got {name!r}."
     )
   if text in NAMED:
-    found = _of_tokens(NAMED[text].tokens, NAMED[text].space)
+    named = NAMED[text]
+    found = _of_tokens(named.tokens, named.space)
+    found = found._replace(options=named.options)
   elif text.startswith(_RANDOM):
     found = _random(text, name, drawn)
+  elif text.startswith("|"):
+    cells = nasbench201.NasBench201Space()
+    found = Loaded("nasbench201", cells, cells.from_arc_str(text))
+  elif _DIGITS.fullmatch(text):
+    cells = nasbench201.NasBench201Space()
+    found = Loaded("nasbench201", cells, cells.from_digits(text))
   elif _TOKENS.fullmatch(text):
     found = _of_tokens(text, name)
   else:
@@ -175,16 +194,23 @@ def _of_file(text: str) -> Loaded:
       f"the architecture's file {records.brief(text)} cannot be read: {why}."
     ) from None
   try:
-    record = records.loads(content)
-    name = record.get("space")
-    if not isinstance(name, str) or name not in SPACES:
-      raise types.InputError(
-        f'"space" must be one of {", ".join(SPACES)}, got'
-        f" {records.brief(name)}."
-      )
-    return Loaded(name, *_MODULES[name].from_dict(record))
+    return of_record(records.loads(content))
   except types.InputError as error:
     raise types.InputError(f"{records.brief(text)}: {error}") from None
+
+
+def of_record(record: Mapping[str, Any]) -> Loaded:
+  """Reads what a space's `to_dict` wrote, of whichever space.
+
+  Raises:
+    InputError: if it is not a valid architecture.
+  """
+  name = record.get("space")
+  if not isinstance(name, str) or name not in SPACES:
+    raise types.InputError(
+      f'"space" must be one of {", ".join(SPACES)}, got {records.brief(name)}.'
+    )
+  return Loaded(name, *_MODULES[name].from_dict(record))
 
 
 def _of_tokens(text: str, name: str | None) -> Loaded:
@@ -222,5 +248,7 @@ def _space_of(name: str, count: int) -> Any:
   if name == "macro":
     # L(L + 1)/2 tokens; of another count the error is the space's own.
     return macro.MacroSpace(max(1, (math.isqrt(8 * count + 1) - 1) // 2))
+  if name == "nasbench201":
+    return nasbench201.NasBench201Space()
   rows = max(1, round(count / 8))  # four tokens a node, two cells
   return micro.MicroSpace(rows + micro.NUM_INPUTS)

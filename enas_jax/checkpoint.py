@@ -90,3 +90,22 @@ class Checkpoints:
     for newer in steps:
       if newer > step:
         self._manager.delete(newer)
+
+
+def read_newest(folder: pathlib.Path) -> dict[str, Any]:
+  """The state in a run's newest checkpoint that is whole, as nested dicts.
+
+  It needs no state of the same shapes, and changes nothing in the folder.
+
+  Raises:
+    InputError: if there is none.
+  """
+  names = [path.name for path in folder.iterdir()] if folder.is_dir() else []
+  for step in sorted(map(int, filter(str.isdigit, names)), reverse=True):
+    try:
+      with ocp.StandardCheckpointer() as reader:
+        return reader.restore((folder / str(step) / "state").resolve())
+    # See `Checkpoints.restore`.
+    except Exception:  # noqa: BLE001, S112
+      continue
+  raise types.InputError(f"{folder} holds no checkpoint that can be read.")

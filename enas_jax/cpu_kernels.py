@@ -36,6 +36,8 @@ _POOL_WINDOW = (3, 3)
 # Images that one step of a scanned backward pass reads: a few fit the cache.
 _CONV_CHUNK = 4
 _POOL_CHUNK = 4
+# Output channels up to which a convolution of pairs of pixels is faster.
+_NARROW = 16
 # With fewer XLA thinks a step too little work for more than one thread.
 _DEPTHWISE_CHUNK = 16
 
@@ -207,9 +209,42 @@ def _chunked_map(
 
 @functools.partial(jax.custom_vjp, nondiff_argnums=(2,))
 def _conv(x: Array, kernel: Array, padding: Padding) -> Array:
+  if _in_pairs(x, kernel, padding):
+    return _conv_of_pairs(x, kernel, padding)
+  return _conv_of_pixels(x, kernel, padding)
+
+
+def _conv_of_pixels(x: Array, kernel: Array, padding: Padding) -> Array:
   return lax.conv_general_dilated(
     x, kernel, (1, 1), padding, dimension_numbers=("NHWC", "HWIO", "NHWC")
   )
+
+
+def _in_pairs(x: Array, kernel: Array, padding: Padding) -> bool:
+  """Whether `_conv_of_pairs` is possible, and faster."""
+  odd = kernel.shape[1] % 2 == 1 and kernel.shape[1] > 1
+  columns = x.shape[2] + sum(padding[1])
+  return odd and columns % 2 == 0 and kernel.shape[3] <= _NARROW
+
+
+def _conv_of_pairs(x: Array, kernel: Array, padding: Padding) -> Array:
+  """The convolution with two neighbours in a row as one pixel of 2 C channels.
+
+  The matrix products are then twice as wide, which narrow ones gain more from
+  than they lose by (k + 1) / k as many multiplications.
+  """
+  rows, (left, right) = padding
+  x = jnp.pad(x, ((0, 0), (0, 0), (left, right), (0, 0)))
+  x = x.reshape(*x.shape[:2], x.shape[2] // 2, 2 * x.shape[3])
+  height, width, c_in, c_out = kernel.shape
+  shape = (height, (width + 1) // 2, 2 * c_in, c_out)
+  # A kernel for the left one of two outputs, and one for the right.
+  both = [
+    jnp.pad(kernel, ((0, 0), (at, 1 - at), (0, 0), (0, 0))).reshape(shape)
+    for at in (0, 1)
+  ]
+  y = _conv_of_pixels(x, jnp.concatenate(both, axis=-1), (rows, (0, 0)))
+  return y.reshape(*y.shape[:2], -1, c_out)
 
 
 def _conv_fwd(

@@ -21,13 +21,10 @@ from enas_jax import config as config_lib
 from enas_jax import image_ops, types
 from enas_jax.spaces import macro as macro_space
 from enas_jax.spaces import micro as micro_space
+from enas_jax.spaces import nasbench201 as nasbench201_space
 from enas_jax.spaces import recurrent as recurrent_space
-from enas_jax.supergraph import macro, micro, network, recurrent
+from enas_jax.supergraph import networks, recurrent
 
-NETWORKS: Mapping[str, network.Network] = {
-  "macro": macro.NETWORK,
-  "micro": micro.NETWORK,
-}
 _AUX_HEAD = "aux_head"
 _BATCH_NORM = ("scale", "offset", "bn_scale", "bn_offset")
 
@@ -118,14 +115,13 @@ def _traceable(
   key = jax.eval_shape(lambda: jax.random.key(0))
   if space == "recurrent":
     return _recurrent(key, config, arc, data.vocabulary_size)
-  net, shape = NETWORKS[space], data.image_shape
+  shape = data.image_shape
+  net = networks.SHARED[space]
+  if arc is not None:
+    net = networks.of_arc(space, config, arc)
   weights = jax.eval_shape(
     lambda k: net.init(k, config, data.num_classes, shape), key
   )
-  if arc is not None:
-    weights = jax.eval_shape(
-      lambda omega: net.child_params(omega, arc, config), weights
-    )
 
   def forward(child: types.Omega) -> types.Array:
     with image_ops.using("plain"):
@@ -233,6 +229,7 @@ def shape_of(space: str, config: Any, arc: Any) -> Shape:
     "recurrent": _recurrent_shape,
     "macro": _macro_shape,
     "micro": _micro_shape,
+    "nasbench201": _nasbench201_shape,
   }
   return measure[space](config, arc)
 
@@ -284,3 +281,24 @@ def _micro_shape(
     sum(len(cell["loose_ends"]) for cell in detail.values()),
     detail,
   )
+
+
+def _nasbench201_shape(
+  config: config_lib.NasBench201Config, arc: nasbench201_space.NasBench201Arc
+) -> Shape:
+  """Of the cell: its depth, 0 if nothing of its input reaches its output."""
+  del config
+  edges = [
+    edge
+    for edge, op in zip(nasbench201_space.EDGES, arc.ops, strict=True)
+    if nasbench201_space.OPS[op] != "none"
+  ]
+  depths: dict[int, int] = {0: 0}
+  for source, node in edges:  # in the order of nodes
+    if source in depths:
+      depths[node] = max(depths.get(node, 0), depths[source] + 1)
+  last = nasbench201_space.NUM_NODES - 1
+  read = {source for source, _ in edges}
+  loose = [node for node in range(1, last) if node not in read]
+  depth = depths.get(last, 0)
+  return Shape(depth, len(loose), {"depth": depth, "loose_ends": loose})

@@ -17,20 +17,41 @@ def make_evaluate(task: Any) -> Callable[[Any, types.Arc, Any], float]:
   `task.prepare` keeps is counted, the carry passed from part to part. Of the
   search's state omega and the carry are read.
   """
-  chunk = jax.jit(task.evaluate_chunk)
+  totals = _make_totals(task, task.evaluate_chunk)
+  return lambda *of: task.finish_evaluation(*totals(*of))
 
-  def evaluate(state: Any, arc: types.Arc, split: Any) -> float:
+
+def make_nats(task: Any) -> Callable[[Any, types.Arc, Any], float]:
+  """Builds (state, arc, split) -> mean nats a token or image of the split.
+
+  As `make_evaluate`, but the mean negative log-likelihood, which tells
+  networks apart that classify the same images rightly.
+  """
+  totals = _make_totals(task, task.nats_chunk)
+
+  def nats(state: Any, arc: types.Arc, split: Any) -> float:
+    total, count = totals(state, arc, split)
+    return total / count
+
+  return nats
+
+
+def _make_totals(
+  task: Any, chunk_of: Callable[..., Any]
+) -> Callable[[Any, types.Arc, Any], tuple[float, float]]:
+  """Builds (state, arc, split) -> the sums over all chunks."""
+  chunk = jax.jit(chunk_of)
+
+  def totals(state: Any, arc: types.Arc, split: Any) -> tuple[float, float]:
     arc, omega = decisions.as_arrays(arc), state.omega
-    carry, totals, counts = task.start_split(state.carry), [], []
+    carry, sums, counts = task.start_split(state.carry), [], []
     for index in range(task.evaluation_chunks(split)):
       total, count, carry = chunk(omega, arc, split, jnp.int32(index), carry)
-      totals.append(total)
+      sums.append(total)
       counts.append(count)
-    return task.finish_evaluation(
-      float(sum(map(float, totals))), float(sum(map(float, counts)))
-    )
+    return float(sum(map(float, sums))), float(sum(map(float, counts)))
 
-  return evaluate
+  return totals
 
 
 def make_score(

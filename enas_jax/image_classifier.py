@@ -8,14 +8,15 @@ augments its batch there.
 import dataclasses
 import functools
 import math
+from collections.abc import Callable
 from typing import Any, NamedTuple
 
+import jax
 import jax.numpy as jnp
 import numpy as np
 import optax
 from jax import lax
 
-from enas_jax import config as config_lib
 from enas_jax import losses, types
 from enas_jax.data import augment, images
 from enas_jax.supergraph import network as network_lib
@@ -40,11 +41,12 @@ class ImageClassifier:
   """A convolutional network with shared weights.
 
   The carry of a step holds the epoch's order of training images, "order" [n]
-  int32, and the batch norms' moving "statistics", {} where there are none.
+  int32; the batch norms' moving "statistics", {} where there are none; and
+  "step" [] int32, the training steps done.
 
   Attributes:
-    config: the whole search's configuration.
-    network: the shared network of its space.
+    config: the whole configuration, of a search or of a training.
+    network: the shared network of its space, or that of one architecture.
     num_classes: of the data set.
     image_shape: H, W and C.
     num_train: images of the training split.
@@ -52,7 +54,7 @@ class ImageClassifier:
     std: [C] float32, likewise.
   """
 
-  config: config_lib.SearchConfig[Any, config_lib.ImagesConfig]
+  config: Any
   network: network_lib.Network
   num_classes: int
   image_shape: tuple[int, int, int]
@@ -66,7 +68,7 @@ class ImageClassifier:
   @classmethod
   def of(
     cls,
-    config: config_lib.SearchConfig[Any, config_lib.ImagesConfig],
+    config: Any,
     network: network_lib.Network,
     data: images.ImageData,
   ) -> "ImageClassifier":
@@ -102,10 +104,16 @@ class ImageClassifier:
 
   def steps_per_epoch(self, train: Split) -> int:
     """Batches of a whole pass, or the configured number if that is less."""
+    return self._steps_for(len(train.images))
+
+  def _steps_for(self, num_images: int) -> int:
     batches = augment.num_batches(
-      len(train.images), self.config.data.batch_size, "train"
+      num_images, self.config.data.batch_size, "train"
     )
     return min(self.config.omega.steps or batches, batches)
+
+  def _total_steps(self) -> int:
+    return self.config.run.num_epochs * self._steps_for(self.num_train)
 
   def init_omega(self, key: types.PRNGKey) -> types.Omega:
     """The shared weights at the start."""
@@ -118,6 +126,7 @@ class ImageClassifier:
     return {
       "order": jnp.arange(self.num_train, dtype=jnp.int32),
       "statistics": self.network.init_statistics(self.config.child),
+      "step": jnp.int32(0),
     }
 
   def start_epoch(self, carry: Carry, key: types.PRNGKey) -> Carry:
@@ -139,7 +148,15 @@ class ImageClassifier:
     )
     shown = self._standardise(pixels)
     shown = augment.augment(key, shown, data.pad, flip=data.flip)
+    if data.cutout:
+      key_cutout = jax.random.fold_in(key, 1)
+      shown = augment.cutout(key_cutout, shown, data.cutout)
     return types.ImageBatch(shown, labels)
+
+  def step_size(self, batch: types.ImageBatch) -> float:
+    """The learning rate is the schedule's."""
+    del batch
+    return 1.0
 
   def reward_batch(self, valid: Split, key: types.PRNGKey) -> types.ImageBatch:
     """One validation minibatch, drawn without replacement."""
@@ -183,6 +200,7 @@ class ImageClassifier:
       config=config.child,
       train=True,
       key=key,
+      progress=(carry["step"] + 1) / self._total_steps(),
     )
     nats = _cross_entropy(logits.main, batch.labels)
     loss = nats
@@ -193,7 +211,8 @@ class ImageClassifier:
       weights = self.network.penalised(child, config.child)
       loss += config.omega.l2_weight * losses.sum_of_squares(weights)
     found = {"nats": nats, "accuracy": _accuracy(logits.main, batch.labels)}
-    return loss, (found, {**carry, "statistics": statistics})
+    step = carry["step"] + 1
+    return loss, (found, {**carry, "statistics": statistics, "step": step})
 
   def reward(
     self,
@@ -233,6 +252,30 @@ class ImageClassifier:
     Returns:
       Number of images classified rightly, number of images, and the carry.
     """
+    return self._sum_chunk(_is_right, omega, arc, split, index, carry)
+
+  def nats_chunk(
+    self,
+    omega: types.Omega,
+    arc: Any,
+    split: Split,
+    index: types.Array,
+    carry: Carry,
+  ) -> tuple[types.Array, types.Array, Carry]:
+    """As `evaluate_chunk`, but the sum of the images' cross-entropies, nats."""
+    each = optax.softmax_cross_entropy_with_integer_labels
+    return self._sum_chunk(each, omega, arc, split, index, carry)
+
+  def _sum_chunk(
+    self,
+    measure: Callable[[types.Array, types.Array], types.Array],
+    omega: types.Omega,
+    arc: Any,
+    split: Split,
+    index: types.Array,
+    carry: Carry,
+  ) -> tuple[types.Array, types.Array, Carry]:
+    """The sum over one batch of `measure`, (logits, labels) -> [B]."""
     size, count = self.config.data.reward_batch_size, len(split.images)
     start = jnp.minimum(index * size, count - size)
     cut = functools.partial(
@@ -242,8 +285,8 @@ class ImageClassifier:
     batch = types.ImageBatch(self._standardise(cut(split.images)), labels)
     logits = self._logits(omega, arc, batch, carry)
     fresh = start + jnp.arange(size) >= index * size
-    right = fresh & (jnp.argmax(logits, axis=-1) == labels)
-    return jnp.sum(right), jnp.sum(fresh), carry
+    found = jnp.where(fresh, measure(logits, labels), 0)
+    return jnp.sum(found), jnp.sum(fresh), carry
 
   def finish_evaluation(self, total: float, count: float) -> float:
     """Accuracy on a split."""
@@ -277,5 +320,9 @@ def _cross_entropy(logits: types.Array, labels: types.Array) -> types.Array:
 
 
 def _accuracy(logits: types.Array, labels: types.Array) -> types.Array:
-  right = jnp.argmax(logits, axis=-1) == labels
-  return jnp.mean(right.astype(jnp.float32))
+  return jnp.mean(_is_right(logits, labels).astype(jnp.float32))
+
+
+def _is_right(logits: types.Array, labels: types.Array) -> types.Array:
+  """[B] bool."""
+  return jnp.argmax(logits, axis=-1) == labels

@@ -65,6 +65,28 @@ def conv(x: Array, kernel: Array, *, form: Form | None = None) -> Array:
   return _kernels(form).conv(x, kernel)
 
 
+def strided_conv(x: Array, kernel: Array) -> Array:
+  """3x3 convolution with stride 2 and a border of one, in the one form.
+
+  The outputs are every other one of `conv`'s, as PyTorch has them; SAME padding
+  of an even size would begin a pixel later.
+
+  Args:
+    x: [B, H, W, C].
+    kernel: [3, 3, C, D].
+
+  Returns:
+    [B, ceil(H / 2), ceil(W / 2), D].
+  """
+  return lax.conv_general_dilated(
+    x,
+    kernel,
+    (2, 2),
+    ((1, 1), (1, 1)),
+    dimension_numbers=("NHWC", "HWIO", "NHWC"),
+  )
+
+
 def depthwise_conv(
   x: Array, kernel: Array, stride: int = 1, *, form: Form | None = None
 ) -> Array:

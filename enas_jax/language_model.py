@@ -6,17 +6,29 @@ is another class with the same ones.
 
 import dataclasses
 import math
+from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 from jax import lax
 
-from enas_jax import config as config_lib
 from enas_jax import losses, types
 from enas_jax.data import text
 from enas_jax.spaces import recurrent as space_lib
 from enas_jax.supergraph import recurrent as supergraph
+
+
+class Carry(NamedTuple):
+  """What one step hands to the next.
+
+  Attributes:
+    state: [B, D] float32, h_t of every stream after the last window.
+    position: [] int32, the step of the text at which the next one begins.
+  """
+
+  state: types.Array
+  position: types.Array
 
 
 @dataclasses.dataclass(frozen=True)
@@ -24,13 +36,11 @@ class LanguageModel:
   """A recurrent cell between an embedding and a tied softmax.
 
   Attributes:
-    config: the whole search's configuration.
+    config: the whole configuration, of a search or of a training.
     vocabulary_size: V.
   """
 
-  config: config_lib.SearchConfig[
-    config_lib.RecurrentConfig, config_lib.TextConfig
-  ]
+  config: Any
   vocabulary_size: int
 
   metric = "perplexity"
@@ -62,30 +72,46 @@ class LanguageModel:
     """The shared weights at the start."""
     return supergraph.init(key, self.config.child, self.vocabulary_size)
 
-  def init_carry(self) -> types.Array:
-    """h_0 of every stream at the start of an epoch: [B, D] zeros."""
+  def init_carry(self) -> Carry:
+    """Zeros: the beginning of the text."""
     shape = (self.config.data.batch_size, self.config.child.hidden_size)
-    return jnp.zeros(shape)
+    return Carry(jnp.zeros(shape), jnp.int32(0))
 
-  def start_epoch(self, carry: types.Array, key: types.PRNGKey) -> types.Array:
-    """An epoch reads the text from its beginning: zeros."""
+  def start_epoch(self, carry: Carry, key: types.PRNGKey) -> Carry:
+    """An epoch reads the text from its beginning."""
     del key
     return self.start_split(carry)
 
-  def start_split(self, carry: types.Array) -> types.Array:
-    """A split is read from its beginning: zeros."""
-    return jnp.zeros_like(carry)
+  def start_split(self, carry: Carry) -> Carry:
+    """A split is read from its beginning."""
+    return jax.tree.map(jnp.zeros_like, carry)
 
   def train_batch(
     self,
     train: types.Array,
-    carry: types.Array,
+    carry: Carry,
     step: types.Array,
     key: types.PRNGKey,
   ) -> types.TextBatch:
-    """The window of that step of the epoch: text is read in order."""
-    del carry, key
-    return text.window(train, step, self.config.data.bptt_length)
+    """The next window: text is read in order.
+
+    With `length_std` an epoch still has as many windows as there are full ones
+    of T steps; being shorter on average, they leave out the end of the text.
+    """
+    del step
+    data = self.config.data
+    mean, std = data.bptt_length, data.length_std
+    longest = text.longest_window(mean, std)
+    batch = text.window(train, carry.position, longest)
+    if not std:
+      return batch
+    return batch._replace(length=text.draw_length(key, mean, std))
+
+  def step_size(self, batch: types.TextBatch) -> types.Array | float:
+    """Factor on the learning rate: a window's length, over T."""
+    if batch.length is None:
+      return 1.0
+    return batch.length / self.config.data.bptt_length
 
   def reward_batch(
     self, valid: types.Array, key: types.PRNGKey
@@ -94,7 +120,7 @@ class LanguageModel:
     length = self.config.data.bptt_length
     count = (valid.shape[0] - 1) // length
     index = jax.random.randint(key, (), 0, count)
-    return text.window(valid, index, length)
+    return text.window(valid, index * length, length)
 
   def child_params(
     self, omega: types.Omega, arc: space_lib.RecurrentArc
@@ -116,9 +142,9 @@ class LanguageModel:
     child: types.Omega,
     arc: space_lib.RecurrentArc,
     batch: types.TextBatch,
-    carry: types.Array,
+    carry: Carry,
     key: types.PRNGKey,
-  ) -> tuple[types.Array, tuple[dict[str, types.Array], types.Array]]:
+  ) -> tuple[types.Array, tuple[dict[str, types.Array], Carry]]:
     """L(m; omega) of Eqn 1 with its penalties, on one training window.
 
     Returns:
@@ -126,13 +152,14 @@ class LanguageModel:
     """
     config = self.config
     masks = supergraph.sample_masks(
-      key, config.child, carry.shape[0], self.vocabulary_size
+      key, config.child, carry.state.shape[0], self.vocabulary_size
     )
     states = supergraph.apply_child(
-      child, arc, batch.inputs, carry, config=config.child, masks=masks
+      child, arc, batch.inputs, carry.state, config=config.child, masks=masks
     )
-    nats = jnp.mean(
-      supergraph.softmax_loss(child, states, batch.targets, masks)
+    length = batch.length
+    nats = losses.mean_over_steps(
+      supergraph.softmax_loss(child, states, batch.targets, masks), length
     )
     loss = nats
     omega = config.omega
@@ -140,17 +167,21 @@ class LanguageModel:
       penalty = losses.l2_penalty(child, omega.l2_form)
       loss += omega.l2_weight * penalty
     if omega.slowness_weight:
-      loss += omega.slowness_weight * losses.slowness_penalty(states)
+      slowness = losses.slowness_penalty(states, length)
+      loss += omega.slowness_weight * slowness
     if omega.activation_weight:
-      loss += omega.activation_weight * jnp.mean(jnp.square(states))
-    return loss, ({"nats": nats}, lax.stop_gradient(states[-1]))
+      squares = losses.mean_over_steps(jnp.square(states), length)
+      loss += omega.activation_weight * squares
+    steps = states.shape[0] if length is None else length
+    state = lax.stop_gradient(states[steps - 1])
+    return loss, ({"nats": nats}, Carry(state, carry.position + steps))
 
   def reward(
     self,
     omega: types.Omega,
     arc: space_lib.RecurrentArc,
     batch: types.TextBatch,
-    carry: types.Array,
+    carry: Carry,
   ) -> types.Array:
     """R(m, omega) = c / perplexity of the window from a zero state."""
     del carry
@@ -175,8 +206,8 @@ class LanguageModel:
     arc: space_lib.RecurrentArc,
     split: types.Array,
     index: types.Array,
-    carry: types.Array,
-  ) -> tuple[types.Array, types.Array, types.Array]:
+    carry: Carry,
+  ) -> tuple[types.Array, types.Array, Carry]:
     """Scores one window of a split; the last may be partly empty.
 
     Returns:
@@ -184,11 +215,23 @@ class LanguageModel:
     """
     length, steps = self.config.data.bptt_length, split.shape[0]
     padded = jnp.pad(split, ((0, length), (0, 0)))
-    batch = text.window(padded, index, length)
+    batch = text.window(padded, index * length, length)
     real = index * length + jnp.arange(length) < steps - 1
     nats, states = self._nats(omega, arc, batch, carry)
     total = jnp.sum(jnp.where(real[:, None], nats, 0.0))
-    return total, jnp.sum(real) * split.shape[1], states[-1]
+    carry = carry._replace(state=states[-1])
+    return total, jnp.sum(real) * split.shape[1], carry
+
+  def nats_chunk(
+    self,
+    omega: types.Omega,
+    arc: space_lib.RecurrentArc,
+    split: types.Array,
+    index: types.Array,
+    carry: Carry,
+  ) -> tuple[types.Array, types.Array, Carry]:
+    """What `evaluate_chunk` sums are nats."""
+    return self.evaluate_chunk(omega, arc, split, index, carry)
 
   def finish_evaluation(self, total: float, count: float) -> float:
     """Perplexity of a split from its summed nats and tokens."""
@@ -199,11 +242,45 @@ class LanguageModel:
     omega: types.Omega,
     arc: space_lib.RecurrentArc,
     batch: types.TextBatch,
-    carry: types.Array,
+    carry: Carry,
   ) -> tuple[types.Array, types.Array]:
     """[T, B] nats per token without dropout, and the states."""
-    child = supergraph.child_params(omega, arc)
+    child = self.child_params(omega, arc)
     states = supergraph.apply_child(
-      child, arc, batch.inputs, carry, config=self.config.child
+      child, arc, batch.inputs, carry.state, config=self.config.child
     )
     return supergraph.softmax_loss(child, states, batch.targets), states
+
+
+@dataclasses.dataclass(frozen=True)
+class OneCell(LanguageModel):
+  """A language model whose cell is fixed, with weights of its own.
+
+  Its omega is what the shared network's `child_params` returns for that cell,
+  and it is that cell whichever arc its methods are given.
+
+  Attributes:
+    arc: of Python ints.
+  """
+
+  arc: Any
+
+  gathers = False
+
+  def init_omega(self, key: types.PRNGKey) -> types.Omega:
+    """The cell's weights at the start."""
+    return supergraph.child_params(super().init_omega(key), self.arc)
+
+  def child_params(self, omega: types.Omega, arc: Any) -> types.Omega:
+    """All of omega."""
+    del arc
+    return omega
+
+  def loss(self, child: Any, arc: Any, *args: Any) -> Any:
+    """`LanguageModel.loss` of the cell."""
+    del arc
+    return super().loss(child, self.arc, *args)
+
+  def _nats(self, omega: Any, arc: Any, *args: Any) -> Any:
+    del arc
+    return super()._nats(omega, self.arc, *args)

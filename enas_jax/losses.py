@@ -36,11 +36,30 @@ def l2_penalty(child: types.Omega, form: str) -> types.Array:
   return sum((jnp.sum(w**4) / 2 for w in matrices), start=jnp.float32(0.0))
 
 
-def slowness_penalty(states: types.Array) -> types.Array:
-  """Mean of (h_t - h_(t-1))^2 inside a window; `states` is [T, B, D]."""
+def mean_over_steps(
+  values: types.Array, length: types.Array | None
+) -> types.Array:
+  """The mean of [T, ...] values over the first `length` steps; None: all."""
+  if length is None:
+    return jnp.mean(values)
+  real = jnp.arange(values.shape[0]) < length
+  each = jnp.mean(values, axis=range(1, values.ndim))
+  return jnp.sum(jnp.where(real, each, 0.0)) / jnp.maximum(length, 1)
+
+
+def slowness_penalty(
+  states: types.Array, length: types.Array | None = None
+) -> types.Array:
+  """Mean of (h_t - h_(t-1))^2 inside a window.
+
+  Args:
+    states: [T, B, D].
+    length: [] int32, how many steps the window has; None: T.
+  """
   if states.shape[0] < 2:
     return jnp.float32(0.0)
-  return jnp.mean(jnp.square(states[1:] - states[:-1]))
+  pairs = None if length is None else length - 1
+  return mean_over_steps(jnp.square(states[1:] - states[:-1]), pairs)
 
 
 def reinforce_loss(

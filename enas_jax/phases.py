@@ -7,7 +7,7 @@ killed and resumed runs the same stream of numbers.
 
 import functools
 from collections.abc import Callable
-from typing import Any, ClassVar, Protocol
+from typing import Any, ClassVar, Protocol, TypeVar
 
 import flax.struct
 import jax
@@ -17,7 +17,7 @@ from jax import lax
 
 from enas_jax import config as config_lib
 from enas_jax import controller as controller_lib
-from enas_jax import losses, optimizers, policies, types
+from enas_jax import evolution, losses, optimizers, policies, types
 from enas_jax import reward as reward_lib
 
 Metrics = dict[str, types.Array]
@@ -56,6 +56,10 @@ class Task(Protocol):
     key: types.PRNGKey,
   ) -> Any: ...
 
+  def step_size(self, batch: Any) -> types.Array | float:
+    """A factor on the learning rate for this batch."""
+    ...
+
   def reward_batch(self, valid: Any, key: types.PRNGKey) -> Any: ...  # noqa: D102
 
   def child_params(self, omega: types.Omega, arc: Any) -> types.Omega: ...  # noqa: D102
@@ -92,7 +96,7 @@ class SearchState:
     theta_step: [] int32, theta steps done in this epoch.
     total_steps: [] int32, omega steps done in all.
     omega: shared weights.
-    theta: controller weights.
+    theta: controller weights, or the population of evolution.
     omega_opt: optax state.
     theta_opt: optax state.
     baseline: moving average of rewards.
@@ -115,7 +119,39 @@ class SearchState:
   replace: ClassVar[Callable[..., "SearchState"]]  # flax.struct adds it
 
 
+@flax.struct.dataclass
+class TrainState:
+  """The whole truth of the training of one architecture.
+
+  Attributes:
+    epoch: [] int32, epochs finished.
+    omega_step: [] int32, steps done in this epoch.
+    total_steps: [] int32, steps done in all.
+    omega: the architecture's weights.
+    omega_opt: optax state.
+    average: the running mean of omega, laid out like it; {} where the
+      configuration asks for none.
+    num_averaged: [] int32, over how many steps; 0: it has not begun.
+    carry: as in `SearchState`.
+    key: likewise.
+  """
+
+  epoch: types.Array
+  omega_step: types.Array
+  total_steps: types.Array
+  omega: types.Omega
+  omega_opt: Any
+  average: types.Omega
+  num_averaged: types.Array
+  carry: types.Carry
+  key: types.PRNGKey
+
+  replace: ClassVar[Callable[..., "TrainState"]]  # flax.struct adds it
+
+
+State = TypeVar("State", SearchState, TrainState)
 OmegaStep = Callable[[SearchState, Any], tuple[SearchState, Metrics]]
+TrainStep = Callable[[TrainState, Any], tuple[TrainState, Metrics]]
 ThetaStep = Callable[[SearchState, Any], tuple[SearchState, Metrics]]
 
 
@@ -129,9 +165,17 @@ def init_state(
   omega_opt = optimizers.make_omega_optimizer(config.omega, steps_per_epoch)
   theta_opt = optimizers.make_theta_optimizer(config.theta)
 
+  def init_theta(key: types.PRNGKey) -> tuple[types.Theta, Any]:
+    if config.run.policy == "evolution":
+      population = evolution.init(task.space, key, config.theta)
+      return population, optax.EmptyState()
+    theta = controller.init(key)
+    return theta, theta_opt.init(theta)
+
   def build(key: types.PRNGKey) -> SearchState:
     key_omega, key_theta, key = jax.random.split(key, 3)
-    omega, theta = task.init_omega(key_omega), controller.init(key_theta)
+    omega = task.init_omega(key_omega)
+    theta, theta_start = init_theta(key_theta)
     state = SearchState(
       epoch=jnp.int32(0),
       omega_step=jnp.int32(0),
@@ -140,7 +184,7 @@ def init_state(
       omega=omega,
       theta=theta,
       omega_opt=omega_opt.init(omega),
-      theta_opt=theta_opt.init(theta),
+      theta_opt=theta_start,
       baseline=reward_lib.init_baseline(),
       carry=task.init_carry(),
       key=key,
@@ -151,24 +195,56 @@ def init_state(
   return jax.jit(build)(jax.random.key(config.run.seed))
 
 
-def next_epoch(state: SearchState, task: Task) -> SearchState:
+def init_training(
+  config: config_lib.TrainConfig,
+  task: Task,
+  steps_per_epoch: int,
+  omega: types.Omega | None = None,
+) -> TrainState:
+  """The state before the first step, from `config.run.seed`.
+
+  Args:
+    config: of the training.
+    task: of one architecture.
+    steps_per_epoch: of the training data.
+    omega: weights to start from, laid out as the task's; None for fresh ones.
+  """
+  optimizer = optimizers.make_omega_optimizer(config.omega, steps_per_epoch)
+
+  def build(key: types.PRNGKey, given: types.Omega | None) -> TrainState:
+    key_omega, key = jax.random.split(key)
+    weights = task.init_omega(key_omega) if given is None else given
+    averaged = jax.tree.map(jnp.zeros_like, weights)
+    state = TrainState(
+      epoch=jnp.int32(0),
+      omega_step=jnp.int32(0),
+      total_steps=jnp.int32(0),
+      omega=weights,
+      omega_opt=optimizer.init(weights),
+      average=averaged if config.run.average_after else {},
+      num_averaged=jnp.int32(0),
+      carry=task.init_carry(),
+      key=key,
+    )
+    return _start_epoch(state, task)
+
+  return jax.jit(build)(jax.random.key(config.run.seed), omega)
+
+
+def next_epoch(state: State, task: Task) -> State:
   """The state at the start of the next epoch."""
-  state = state.replace(
-    epoch=state.epoch + 1,
-    omega_step=jnp.int32(0),
-    theta_step=jnp.int32(0),
-  )
+  state = state.replace(epoch=state.epoch + 1, omega_step=jnp.int32(0))
+  if isinstance(state, SearchState):
+    state = state.replace(theta_step=jnp.int32(0))
   return _start_epoch(state, task)
 
 
-def _start_epoch(state: SearchState, task: Task) -> SearchState:
+def _start_epoch(state: State, task: Task) -> State:
   key = step_key(state, EPOCH_KEYS, jnp.int32(0))
   return state.replace(carry=task.start_epoch(state.carry, key))
 
 
-def step_key(
-  state: SearchState, stream: int, step: types.Array
-) -> types.PRNGKey:
+def step_key(state: State, stream: int, step: types.Array) -> types.PRNGKey:
   """The key of one step of one epoch in one stream of keys."""
   key = jax.random.fold_in(state.key, stream)
   return jax.random.fold_in(jax.random.fold_in(key, state.epoch), step)
@@ -201,9 +277,54 @@ def make_omega_step(
   return jax.jit(sample_and_step, donate_argnames="state")
 
 
+def make_train_step(
+  config: config_lib.TrainConfig, task: Task, steps_per_epoch: int
+) -> TrainStep:
+  """Builds the compiled step of one architecture: (state, data) -> same.
+
+  Args:
+    config: of the training.
+    task: of one architecture; it is asked about no other.
+    steps_per_epoch: of the training data.
+
+  Returns:
+    The step; state and metrics as for `make_omega_step`. Once an average has
+    begun (`num_averaged` > 0) it also takes in the new weights.
+  """
+  step = make_arcs_step(config, task, steps_per_epoch)
+
+  def step_and_average(
+    state: TrainState, train: Any
+  ) -> tuple[TrainState, Metrics]:
+    state, metrics = step(state, train, ())
+    if config.run.average_after:
+      state = _averaged(state)
+    return state, metrics
+
+  return jax.jit(step_and_average, donate_argnames="state")
+
+
+def _averaged(state: TrainState) -> TrainState:
+  count = state.num_averaged + 1
+  begun = state.num_averaged > 0
+  share = jnp.where(begun, 1.0 / count, 0.0)
+  average = jax.tree.map(
+    lambda mean, new: mean + share * (new - mean), state.average, state.omega
+  )
+  return state.replace(average=average, num_averaged=jnp.where(begun, count, 0))
+
+
+def begin_average(state: TrainState) -> TrainState:
+  """The state with an average that holds the current weights alone."""
+  copy = jax.tree.map(jnp.copy, state.omega)
+  return state.replace(average=copy, num_averaged=jnp.int32(1))
+
+
 def make_arcs_step(
-  config: config_lib.SearchConfig, task: Task, steps_per_epoch: int
-) -> Callable[[SearchState, Any, types.Arc], tuple[SearchState, Metrics]]:
+  config: config_lib.SearchConfig | config_lib.TrainConfig,
+  task: Task,
+  steps_per_epoch: int,
+) -> Callable[[State, Any, types.Arc], tuple[State, Metrics]]:
   """Builds the omega step on given architectures, not compiled.
 
   The step takes one arc, or arcs with leaves [M, ...] if the configuration has
@@ -220,9 +341,7 @@ def make_arcs_step(
   else:
     update = functools.partial(_update_all, num_arcs=num_arcs)
 
-  def step(
-    state: SearchState, train: Any, arcs: types.Arc
-  ) -> tuple[SearchState, Metrics]:
+  def step(state: State, train: Any, arcs: types.Arc) -> tuple[State, Metrics]:
     key_batch, key_loss = jax.random.split(
       step_key(state, OMEGA_KEYS, state.omega_step)
     )
@@ -230,7 +349,8 @@ def make_arcs_step(
     omega, omega_opt, metrics, carry = update(
       task, optimizer, state, arcs, batch, key_loss
     )
-    metrics["learning_rate"] = jnp.float32(schedule(state.total_steps))
+    rate = schedule(state.total_steps) * task.step_size(batch)
+    metrics["learning_rate"] = jnp.float32(rate)
     state = state.replace(
       omega=omega,
       omega_opt=omega_opt,
@@ -246,7 +366,7 @@ def make_arcs_step(
 def _update_child(
   task: Task,
   optimizer: optax.GradientTransformation,
-  state: SearchState,
+  state: SearchState | TrainState,
   arc: types.Arc,
   batch: Any,
   key: types.PRNGKey,
@@ -261,6 +381,7 @@ def _update_child(
     child, arc, batch, state.carry, key
   )
   updates, omega_opt = optimizer.update(grads, state.omega_opt, child)
+  updates = _scaled(updates, task.step_size(batch))
   omega = task.add_to_child(state.omega, arc, updates)
   metrics = {"loss": loss, **found, "grad_norm": optax.tree.norm(grads)}
   return omega, omega_opt, metrics, carry
@@ -269,7 +390,7 @@ def _update_child(
 def _update_all(
   task: Task,
   optimizer: optax.GradientTransformation,
-  state: SearchState,
+  state: SearchState | TrainState,
   arcs: types.Arc,
   batch: Any,
   key: types.PRNGKey,
@@ -292,9 +413,18 @@ def _update_all(
   else:
     (metrics, grads), carry = _mean_of(grads_of, arcs, key, num_arcs)
   updates, omega_opt = optimizer.update(grads, state.omega_opt, state.omega)
+  updates = _scaled(updates, task.step_size(batch))
   omega = optax.apply_updates(state.omega, updates)
   metrics |= {"grad_norm": optax.tree.norm(grads)}
   return omega, omega_opt, metrics, carry
+
+
+def _scaled(updates: Any, size: types.Array | float) -> Any:
+  """The updates at `size` times the learning rate."""
+  if isinstance(size, float):
+    assert size == 1.0  # every task but text of random lengths
+    return updates
+  return jax.tree.map(lambda update: size * update, updates)
 
 
 def _mean_of(
@@ -331,52 +461,80 @@ def make_theta_step(
   omega is read and not changed. The state's buffers are donated.
 
   Metrics, [] float32, means over the sampled arcs: "reward" without the
-  entropy bonus, "entropy_nats", "log_prob", and "baseline" after the step.
+  entropy bonus, "entropy_nats", "log_prob", and "baseline" after the step. Of
+  evolution: those of `evolution.evolve`.
   """
-  theta_config = config.theta
-  optimizer = optimizers.make_theta_optimizer(theta_config)
+  num_arcs = config.theta.num_arcs
 
   def step(state: SearchState, valid: Any) -> tuple[SearchState, Metrics]:
-    key_arc, key_batch = jax.random.split(
-      step_key(state, THETA_KEYS, state.theta_step)
-    )
-    sample = controller.sample(state.theta, key_arc, theta_config.num_arcs)
+    key = step_key(state, THETA_KEYS, state.theta_step)
 
-    def reward_of(each: Any) -> types.Array:
-      arc, key = each
+    def earn(arc: types.Arc, key: types.PRNGKey) -> types.Array:
       batch = task.reward_batch(valid, key)
       return task.reward(state.omega, arc, batch, state.carry)
 
-    keys = jax.random.split(key_batch, theta_config.num_arcs)
+    if config.run.policy == "evolution":
+      theta, metrics = evolution.evolve(
+        task.space, state.theta, key, earn, config.theta
+      )
+      state = state.replace(theta=theta, theta_step=state.theta_step + 1)
+      return state, metrics
+    key_arc, key_batch = jax.random.split(key)
+    sample = controller.sample(state.theta, key_arc, num_arcs)
+    keys = jax.random.split(key_batch, num_arcs)
     # Not `vmap`: it would run every branch of every switch.
-    earned = lax.map(reward_of, (sample.arc, keys))
-    # The entropy is part of the reward (Section 3.1): no gradient through it.
-    rewards = earned + theta_config.entropy_weight * sample.entropy
-    baseline, subtract = reward_lib.update_baseline(
-      state.baseline, rewards, theta_config
-    )
-
-    def loss_of(theta: types.Theta) -> types.Array:
-      scored = controller.score(theta, sample.arc)
-      loss = losses.reinforce_loss(scored.log_prob, rewards, subtract)
-      # Added to the loss as in the release: a term of the reward, as Section
-      # 3.2 puts it, would only reach theta through the sampled arcs.
-      return loss + theta_config.skip_weight * jnp.mean(scored.skip_kl)
-
-    grads = jax.grad(loss_of)(state.theta)
-    updates, theta_opt = optimizer.update(grads, state.theta_opt, state.theta)
-    metrics = {
-      "reward": jnp.mean(earned),
-      "entropy_nats": jnp.mean(sample.entropy),
-      "log_prob": jnp.mean(sample.log_prob),
-      "baseline": reward_lib.read_baseline(baseline, theta_config),
-    }
-    state = state.replace(
-      theta=optax.apply_updates(state.theta, updates),
-      theta_opt=theta_opt,
-      baseline=baseline,
-      theta_step=state.theta_step + 1,
-    )
-    return state, metrics
+    earned = lax.map(lambda each: earn(*each), (sample.arc, keys))
+    return reinforce(config, controller, state, sample, earned)
 
   return jax.jit(step, donate_argnames="state")
+
+
+def reinforce(
+  config: config_lib.SearchConfig,
+  controller: controller_lib.Controller,
+  state: SearchState,
+  sample: controller_lib.Sample,
+  earned: types.Array,
+) -> tuple[SearchState, Metrics]:
+  """Trains theta on what sampled architectures earned, not compiled.
+
+  Args:
+    config: of the search.
+    controller: whose samples they are.
+    state: before the step.
+    sample: S architectures, with what the policy says of them.
+    earned: [S] float32, their rewards.
+
+  Returns:
+    The state after the step, and the metrics of `make_theta_step`.
+  """
+  theta_config = config.theta
+  optimizer = optimizers.make_theta_optimizer(theta_config)
+  # The entropy is part of the reward (Section 3.1): no gradient through it.
+  rewards = earned + theta_config.entropy_weight * sample.entropy
+  baseline, subtract = reward_lib.update_baseline(
+    state.baseline, rewards, theta_config
+  )
+
+  def loss_of(theta: types.Theta) -> types.Array:
+    scored = controller.score(theta, sample.arc)
+    loss = losses.reinforce_loss(scored.log_prob, rewards, subtract)
+    # Added to the loss as in the release: a term of the reward, as Section
+    # 3.2 puts it, would only reach theta through the sampled arcs.
+    return loss + theta_config.skip_weight * jnp.mean(scored.skip_kl)
+
+  grads = jax.grad(loss_of)(state.theta)
+  updates, theta_opt = optimizer.update(grads, state.theta_opt, state.theta)
+  metrics = {
+    "reward": jnp.mean(earned),
+    "entropy_nats": jnp.mean(sample.entropy),
+    "log_prob": jnp.mean(sample.log_prob),
+    "baseline": reward_lib.read_baseline(baseline, theta_config),
+  }
+  state = state.replace(
+    theta=optax.apply_updates(state.theta, updates),
+    theta_opt=theta_opt,
+    baseline=baseline,
+    theta_step=state.theta_step + 1,
+  )
+  return state, metrics

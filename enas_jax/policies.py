@@ -1,7 +1,7 @@
 """Who proposes architectures, and who learns from their rewards.
 
-A policy is a space, and `propose(theta, key, num_arcs) -> arc`. Only the
-controller learns; under the uniform policy theta stays as it is.
+A policy is a space, and `propose(theta, key, num_arcs) -> arc`. The controller
+and evolution learn; under the uniform policy theta stays as it is.
 """
 
 import dataclasses
@@ -9,7 +9,7 @@ from typing import Any
 
 from enas_jax import config as config_lib
 from enas_jax import controller as controller_lib
-from enas_jax import types
+from enas_jax import evolution, types
 
 
 @dataclasses.dataclass(frozen=True)
@@ -41,7 +41,21 @@ class UniformPolicy:
     return self.space.sample_uniform(key, num_arcs)
 
 
-Policy = ControllerPolicy | UniformPolicy
+@dataclasses.dataclass(frozen=True)
+class EvolutionPolicy:
+  """Members of a population that regularised evolution renews."""
+
+  space: Any
+  learns = True
+
+  def propose(
+    self, theta: evolution.Population, key: types.PRNGKey, num_arcs: int
+  ) -> types.Arc:
+    """Draws members uniformly, leaves [S, ...]."""
+    return evolution.propose(self.space, theta, key, num_arcs)
+
+
+Policy = ControllerPolicy | UniformPolicy | EvolutionPolicy
 
 
 def make_policy(
@@ -50,4 +64,6 @@ def make_policy(
   """The policy that `config.run.policy` names."""
   if config.run.policy == "random":
     return UniformPolicy(controller.space)
+  if config.run.policy == "evolution":
+    return EvolutionPolicy(controller.space)
   return ControllerPolicy(controller)

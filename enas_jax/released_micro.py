@@ -2,7 +2,7 @@
 
 Names are those of its TensorFlow variables, `child/stem_conv/w` or
 `var/child/stem_conv/w`, as in `released`. Variables that are not asked for are
-left alone, moving statistics too: the search never reads them.
+left alone, moving statistics of the search too, which never reads them.
 
 What the release lays out otherwise: each cell and branch has variables of its
 own, where ours are rows of one table; what a node's choice of input picks is a
@@ -10,7 +10,7 @@ row of a matrix; and 1x1 kernels elsewhere have four axes.
 """
 
 import itertools
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from typing import Any, NamedTuple
 
 import jax
@@ -20,8 +20,8 @@ import numpy as np
 from enas_jax import types
 from enas_jax.spaces import micro as space_lib
 from enas_jax.supergraph import micro as supergraph
-from enas_jax.supergraph import micro_cell
-from enas_jax.supergraph.network import Statistics
+from enas_jax.supergraph import micro_cell, micro_final
+from enas_jax.supergraph.network import Network, Statistics
 
 Variables = Mapping[str, np.ndarray]
 
@@ -42,7 +42,8 @@ class _Place(NamedTuple):
     keys: of the array in omega's nested dicts.
     part: where in that array it lies.
     form: how the release shapes the part: "rows" [n, all else], "1x1" with two
-      axes of length 1 before it, or "" for as it is.
+      axes of length 1 before it, "depthwise" with one after it, or "" for as it
+      is.
   """
 
   name: str
@@ -71,21 +72,72 @@ def omega_from_released(
   """
   _require(config.reduction == "factorized", "reduction must be factorized")
   _require(config.include_inputs, "include_inputs must be true")
+  omega = _zeros(variables, config, supergraph.NETWORK)
+  _fill(omega, variables, _places(omega))
+  return jax.tree.map(jnp.asarray, omega)
+
+
+def final_from_released(
+  variables: Variables, config: supergraph.MicroConfig, arc: space_lib.MicroArc
+) -> tuple[types.Omega, Statistics]:
+  """Reads the weights of a found cell's network, the release's fixed graph.
+
+  Args:
+    variables: as for `omega_from_released`.
+    config: the network's options.
+    arc: of Python ints.
+
+  Returns:
+    omega and the moving statistics, as of `supergraph.micro_final.network`;
+    the latter are {} unless `config.moving_statistics`, and have seen no
+    training step, so that a first one replaces them.
+
+  Raises:
+    InputError: if a variable is missing or has another shape.
+  """
+  network = micro_final.network(arc)
+  omega = _zeros(variables, config, network)
+  _fill(omega, variables, _final_places(omega))
+  fresh = network.init_statistics(config)
+  statistics = jax.tree.map(lambda a: np.array(a), fresh)
+  if statistics:
+    _fill(statistics, variables, _final_statistics_places(omega))
+  as_arrays = lambda tree: jax.tree.map(jnp.asarray, tree)
+  return as_arrays(omega), as_arrays(statistics)
+
+
+def final_to_released(
+  omega: types.Omega, statistics: Statistics | None = None
+) -> dict[str, np.ndarray]:
+  """The inverse of `final_from_released`, for weights or their gradients."""
+  named = _named(omega, _final_places(omega))
+  if statistics:
+    named |= _named(statistics, _final_statistics_places(omega))
+  return named
+
+
+def _zeros(
+  variables: Variables, config: supergraph.MicroConfig, network: Network
+) -> types.Omega:
+  """Omega's arrays, for as many classes and channels as the variables have."""
   stem, fc = _find(variables, "stem_conv/w"), _find(variables, "fc/w")
-  image_size = None
+  size = 1
   if config.aux_head:
     # Any size that gives the wide convolution's kernel its shape.
     wide = _find(variables, "aux_head/avg_pool/w").shape[0]
-    image_size = supergraph.least_image_size(wide)
+    size = supergraph.least_image_size(wide)
+  shape = (size, size, stem.shape[-2])
   shapes = jax.eval_shape(
-    lambda key: supergraph.init(
-      key, config, fc.shape[-1], stem.shape[-2], image_size
-    ),
+    lambda key: network.init(key, config, fc.shape[-1], shape),
     jax.random.key(0),
   )
-  omega = jax.tree.map(lambda a: np.zeros(a.shape, np.float32), shapes)
-  for place in _places(omega):
-    part = _at(omega, place.keys)[place.part]
+  return jax.tree.map(lambda a: np.zeros(a.shape, np.float32), shapes)
+
+
+def _fill(tree: Any, variables: Variables, places: Iterable[_Place]) -> None:
+  """Writes the variables into the tree's NumPy arrays."""
+  for place in places:
+    part = _at(tree, place.keys)[place.part]
     found = _find(variables, place.name)
     wanted = _reshaped(part, place.form).shape
     if found.shape != wanted:
@@ -94,18 +146,22 @@ def omega_from_released(
         f" {list(wanted)}, got {list(found.shape)}."
       )
     part[...] = found.reshape(part.shape)
-  return jax.tree.map(jnp.asarray, omega)
+
+
+def _named(tree: Any, places: Iterable[_Place]) -> dict[str, np.ndarray]:
+  """The tree's arrays by the release's names, and as it shapes them."""
+  tree = jax.tree.map(np.asarray, tree)
+  return {
+    _SCOPE + place.name: _reshaped(
+      _at(tree, place.keys)[place.part], place.form
+    )
+    for place in places
+  }
 
 
 def omega_to_released(omega: types.Omega) -> dict[str, np.ndarray]:
   """The inverse of `omega_from_released`, for weights or their gradients."""
-  omega = jax.tree.map(np.asarray, omega)
-  return {
-    _SCOPE + place.name: _reshaped(
-      _at(omega, place.keys)[place.part], place.form
-    )
-    for place in _places(omega)
-  }
+  return _named(omega, _places(omega))
 
 
 def statistics_to_released(
@@ -165,13 +221,14 @@ def _at(omega: types.Omega, keys: tuple[str, ...]) -> np.ndarray:
 def _reshaped(part: np.ndarray, form: str) -> np.ndarray:
   if form == "rows":
     return part.reshape(part.shape[0], -1)
+  if form == "depthwise":
+    return part[..., None]
   return part[None, None] if form == "1x1" else part
 
 
 def _places(omega: types.Omega) -> Iterator[_Place]:
-  """All variables of the release that omega holds."""
-  yield _Place("fc/w", ("fc",))
-  yield from _group("stem_conv", ("stem",), _CONV)
+  """All variables of the release's search graph that omega holds."""
+  yield from _ends(omega)
   layer = 0
   for stage in range(supergraph.NUM_STAGES):
     name = f"stage_{stage}"
@@ -180,6 +237,12 @@ def _places(omega: types.Omega) -> Iterator[_Place]:
     for cell in range(count):
       yield from _cell(omega[name]["cells"], name, cell, layer + cell)
     layer += count
+
+
+def _ends(omega: types.Omega) -> Iterator[_Place]:
+  """What both graphs have before and after their cells."""
+  yield _Place("fc/w", ("fc",))
+  yield from _group("stem_conv", ("stem",), _CONV)
   if "aux_head" in omega:
     yield _Place("aux_head/fc/w", ("aux_head", "fc"))
     narrow, wide = ("aux_head", "narrow"), ("aux_head", "wide")
@@ -240,3 +303,49 @@ def _cell(
       (cell, side, slice(first, end), at),
       "rows",
     )
+
+
+def _final_places(omega: types.Omega) -> Iterator[_Place]:
+  """All variables of the release's fixed graph that omega holds."""
+  yield from _ends(omega)
+  for layer in range(sum(name.startswith("cell_") for name in omega)):
+    cell = f"cell_{layer}"
+    for part, weights in omega[cell].items():
+      scope, keys = f"layer_{layer}/{_final_scope(part)}", (cell, part)
+      if "conv_0" in weights:
+        for at in range(micro_cell.STACK):
+          yield from _final_sep_conv(f"{scope}/sep_conv_{at}", keys, at)
+      else:
+        names = _REDUCTION if "w1" in weights else _CONV
+        yield from _group(scope, keys, names, "1x1")
+
+
+def _final_scope(part: str) -> str:
+  """The release's scope of a part of a cell, of `micro_final.network`."""
+  kind, *numbers = part.split("_")
+  if kind == "base":
+    return "layer_base"
+  if kind == "input":
+    return f"calibrate/pool_{_SIDE_NAMES[int(numbers[0])]}"
+  if kind == "output":
+    return f"final_combine/calibrate_{numbers[0]}"
+  row = int(numbers[0]) - space_lib.NUM_INPUTS
+  return f"cell_{row}/{_SIDE_NAMES[int(numbers[-1])]}_conv"
+
+
+def _final_sep_conv(
+  scope: str, keys: tuple[str, ...], at: int
+) -> Iterator[_Place]:
+  forms = {"depthwise": "depthwise", "pointwise": "1x1"}
+  for ours, released in _SEP_CONV.items():
+    own = (*keys, f"conv_{at}", ours)
+    yield _Place(f"{scope}/{released}", own, (), forms.get(ours, ""))
+
+
+def _final_statistics_places(omega: types.Omega) -> Iterator[_Place]:
+  """The moving statistics, beside each batch norm's scale."""
+  for place in _final_places(omega):
+    if place.keys[-1] == "scale":
+      scope = place.name.removesuffix("scale")
+      for ours in ("mean", "variance"):
+        yield _Place(f"{scope}moving_{ours}", (*place.keys[:-1], ours))

@@ -1,58 +1,16 @@
 """The epoch loop of a search, for every task and space (Section 2.2)."""
 
 import json
-import math
 import pathlib
-import time
 from collections.abc import Callable
 from typing import Any, NamedTuple
 
 import jax
 
-from enas_jax import checkpoint, derive, evaluate, metrics, phases, policies
 from enas_jax import config as config_lib
 from enas_jax import controller as controller_lib
+from enas_jax import derive, evaluate, loop, metrics, phases, policies
 from enas_jax.spaces import records
-
-
-class Interrupted(Exception):
-  """A signal ended the run; its checkpoint is saved.
-
-  Attributes:
-    signum: the signal's number.
-  """
-
-  def __init__(self, signum: int) -> None:
-    super().__init__(f"stopped by signal {signum}")
-    self.signum = signum
-
-
-class Diverged(Exception):
-  """The loss or the reward is no longer a finite number."""
-
-
-class Progress:
-  """Where a run tells how far it is; this one tells nothing."""
-
-  def start(self, phase: str, epoch: int, done: int, total: int) -> None:
-    """A phase of `total` steps goes on after its first `done`."""
-
-  def advance(self) -> None:
-    """One more step is done."""
-
-  def finish(self, summary: str) -> None:
-    """The phase is over."""
-
-  def line(self, text: str) -> None:
-    """Something worth a line."""
-
-
-class Splits(NamedTuple):
-  """Training, validation and test data as `task.prepare` returns them."""
-
-  train: Any
-  valid: Any
-  test: Any
 
 
 class Result(NamedTuple):
@@ -67,20 +25,21 @@ class Result(NamedTuple):
   record: dict[str, Any]
 
 
-class Search:
+class Search(loop.Loop):
   """One search in one folder.
 
   Attributes:
-    state: the search's state; the whole truth of it.
+    config: of the search.
+    state: of `phases.SearchState`.
   """
 
   def __init__(
     self,
     config: config_lib.SearchConfig,
     task: Any,
-    data: Splits,
+    data: loop.Splits,
     workdir: pathlib.Path,
-    progress: Progress | None = None,
+    progress: loop.Progress | None = None,
     stop: Callable[[], int] = lambda: 0,
   ) -> None:
     """Sets the search up, from the newest checkpoint if there is one.
@@ -93,9 +52,8 @@ class Search:
       progress: is told how far the run is.
       stop: returns the number of a signal that asks the run to end, or 0.
     """
-    self.config, self._task, self._data = config, task, data
-    self._workdir, self._stop = workdir, stop
-    self._progress = progress or Progress()
+    super().__init__(config.run, task, data, workdir, progress, stop)
+    self.config = config
     controller = controller_lib.Controller(task.space, config.controller)
     self._policy = policies.make_policy(config, controller)
     self._omega_steps = task.steps_per_epoch(data.train)
@@ -111,22 +69,7 @@ class Search:
     )
     self._score = evaluate.make_score(task)
     self._evaluate = evaluate.make_evaluate(task)
-    self._checkpoints = checkpoint.Checkpoints(workdir / "checkpoints")
-    self.state, self._window, self._seconds = self._begin(controller)
-
-  def _begin(self, controller: controller_lib.Controller) -> Any:
-    fresh = phases.init_state(
-      self.config, self._task, controller, self._omega_steps
-    )
-    found = self._checkpoints.restore(fresh)
-    if found is None:
-      return fresh, [], 0.0
-    state, pending = found
-    self._progress.line(
-      f"resuming after {int(state.epoch)} epochs and"
-      f" {int(state.omega_step) + int(state.theta_step)} steps of the next"
-    )
-    return state, pending["window"], pending["seconds"]
+    self._begin(phases.init_state(config, task, controller, self._omega_steps))
 
   @property
   def finished(self) -> bool:
@@ -148,7 +91,7 @@ class Search:
     """
     writer = metrics.MetricWriter(self._workdir, self._position())
     try:
-      self._clock = time.monotonic()
+      self._start_clock()
       while int(self.state.epoch) < self.config.run.num_epochs:
         self._run_phase(writer, "omega", self.omega_step, self._omega_steps)
         self._run_phase(writer, "theta", self.theta_step, self._theta_steps)
@@ -157,90 +100,14 @@ class Search:
     finally:
       writer.close()
 
+  def _steps_of_epoch(self) -> int:
+    return int(self.state.omega_step) + int(self.state.theta_step)
+
   def _position(self) -> int:
     """Steps of both phases done in all."""
     state = self.state
     theta = int(state.epoch) * self._theta_steps + int(state.theta_step)
     return int(state.total_steps) + theta
-
-  def _run_phase(
-    self,
-    writer: metrics.MetricWriter,
-    phase: str,
-    step: phases.OmegaStep,
-    total: int,
-  ) -> None:
-    """Runs the phase's steps that this epoch still lacks."""
-    data = self._data.train if phase == "omega" else self._data.valid
-    done = int(getattr(self.state, f"{phase}_step"))
-    if done >= total:
-      return
-    self._progress.start(phase, int(self.state.epoch) + 1, done, total)
-    before, since = time.monotonic(), done
-    row: dict[str, Any] = {}
-    for index in range(done, total):
-      self.state, found = step(self.state, data)
-      if len(self._window) > 1:
-        # Two steps in flight keep the device busy; more would only delay the
-        # answer to a signal.
-        jax.block_until_ready(self._window[-1])
-      self._window.append(found)
-      self._progress.advance()
-      if index == done:
-        # The first step may compile; its time is no step's time.
-        jax.block_until_ready(found)
-        before, since = time.monotonic(), done + 1
-      if (index + 1) % self.config.run.log_every == 0 or index + 1 == total:
-        row = self._row(phase)
-        now = time.monotonic()
-        if index + 1 > since:
-          row["sec_per_step"] = (now - before) / (index + 1 - since)
-        before, since = now, index + 1
-        writer.write(row)
-        self._check_finite(row, phase)
-      self._serve_signal()
-    self._progress.finish(_summary(phase, row))
-
-  def _row(self, phase: str) -> dict[str, Any]:
-    """Means over the steps since the last row; empties the window."""
-    window = jax.device_get(self._window)
-    self._window = []
-    row: dict[str, Any] = {
-      "phase": phase,
-      "epoch": int(self.state.epoch) + 1,
-      "step": int(self.state.total_steps),
-      "theta_step": self._position() - int(self.state.total_steps),
-    }
-    for name in window[0]:
-      key = f"{phase}/loss_nats" if name == "nats" else f"{phase}/{name}"
-      row[key] = sum(float(w[name]) for w in window) / len(window)
-    return row
-
-  def _check_finite(self, row: dict[str, Any], phase: str) -> None:
-    for name, value in row.items():
-      if isinstance(value, float) and not math.isfinite(value):
-        advice = "lower --omega_learning_rate or --omega_clip_norm"
-        raise Diverged(
-          f"{name} is {value} in epoch {row['epoch']} ({phase} phase); the last"
-          f" checkpoint is kept; {advice}."
-        )
-
-  def _serve_signal(self) -> None:
-    signum = self._stop()
-    if signum:
-      self._save()
-      raise Interrupted(signum)
-
-  def _save(self) -> None:
-    now = time.monotonic()
-    self._seconds += now - self._clock
-    self._clock = now
-    window = [
-      {k: float(v) for k, v in step.items()}
-      for step in jax.device_get(self._window)
-    ]
-    pending = {"window": window, "seconds": self._seconds}
-    self._checkpoints.save(self._position(), self.state, pending)
 
   def _end_epoch(self, writer: metrics.MetricWriter) -> None:
     row = self._evaluate_epoch()
@@ -302,7 +169,7 @@ class Search:
     rewards = [c.reward for c in found.candidates]
     mean, error = derive.mean_and_error(rewards)
     uniform_mean, uniform_error = derive.mean_and_error(found.uniform_rewards)
-    self._seconds += time.monotonic() - self._clock
+    self._stop_clock()
     record = {
       "arc": task.space.to_dict(best.arc),
       "reward": best.reward,
@@ -343,15 +210,3 @@ class Search:
     }
     for name, text in files.items():
       metrics.write_whole(self._workdir / name, text)
-
-
-def _summary(phase: str, row: dict[str, Any]) -> str:
-  """The last row of a phase in a few words."""
-  names = {
-    "omega": ("omega/loss_nats", "omega/grad_norm", "omega/learning_rate"),
-    "theta": ("theta/reward", "theta/baseline", "theta/entropy_nats"),
-  }[phase]
-  shown = [f"{n.split('/')[1]} {row[n]:.4g}" for n in names if n in row]
-  if "sec_per_step" in row:
-    shown.append(f"{row['sec_per_step']:.3g} s/step")
-  return ", ".join(shown)

@@ -36,10 +36,12 @@ class TextBatch(NamedTuple):
   Attributes:
     inputs: [T, B] int32, token ids.
     targets: [T, B] int32, the token that follows each of `inputs`.
+    length: [] int32, how many of the T steps count; None: all.
   """
 
   inputs: Array
   targets: Array
+  length: Array | None = None
 
 
 class ImageBatch(NamedTuple):

@@ -22,32 +22,43 @@ def define_arc_flag() -> None:
 
 
 def resolve(
-  space: str | None,
-) -> tuple[arcs.Loaded, config_lib.SearchConfig]:
+  space: str | None, preset: _cli.Preset = config_lib.preset
+) -> tuple[arcs.Loaded, Any]:
   """The architecture of `--arc`, and a configuration that fits it.
 
   What the architecture says of its space outweighs the preset.
 
   Args:
     space: that it must be of, or None.
+    preset: where the numbers come from: of a search or of a training.
 
   Raises:
     InputError: if there is none, it is not valid, or a flag contradicts it.
   """
+  loaded = load(space, preset)
+  return loaded, fit(loaded, _cli.resolve_config(loaded.name, preset=preset))
+
+
+def load(
+  space: str | None, preset: _cli.Preset = config_lib.preset
+) -> arcs.Loaded:
+  """The architecture of `--arc`; arguments and errors as `resolve`."""
   text = flags.FLAGS.arc
   if text is None:
     raise types.InputError("--arc must be given: the architecture.")
   # Only a random architecture takes its size from the configuration.
-  drawn = _cli.resolve_config(space).child.space() if space else None
-  loaded = arcs.load_arc(text, space, drawn)
-  config = _cli.resolve_config(loaded.name)
-  return loaded, config_lib.override(config, "child", **_size(loaded, config))
+  drawn = None
+  if space:
+    drawn = _cli.resolve_config(space, preset=preset).child.space()
+  return arcs.load_arc(text, space, drawn)
 
 
-def _size(
-  loaded: arcs.Loaded, config: config_lib.SearchConfig
-) -> dict[str, Any]:
-  """The options of the child that its architecture decides."""
+def fit(loaded: arcs.Loaded, config: Any) -> Any:
+  """`config` with the options of the child that an architecture decides.
+
+  Raises:
+    InputError: if a flag contradicts the architecture.
+  """
   found = {
     field.name: getattr(loaded.space, field.name)
     for field in dataclasses.fields(loaded.space)
@@ -61,4 +72,7 @@ def _size(
         f"--{name} is {asked}, but the architecture of --arc has {value};"
         " leave the flag out."
       )
-  return found
+  for name, value in loaded.options.items():
+    if flags.FLAGS[name].value is None:
+      found[name] = value
+  return config_lib.override(config, "child", **found)

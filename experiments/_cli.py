@@ -18,7 +18,7 @@ import tqdm
 from absl import app, flags, logging
 
 from enas_jax import config as config_lib
-from enas_jax import metrics, search, types
+from enas_jax import loop, metrics, types
 
 # Where the fields of a part of the configuration appear among the flags.
 _PREFIXES = {
@@ -40,16 +40,31 @@ _WITHOUT = {
   "recurrent": _SKIPS,
   "macro": (*_TEXT, *_INDICES),
   "micro": (*_TEXT, *_SKIPS),
+  "nasbench201": (*_TEXT, *_SKIPS, *_INDICES),
+}
+# Those that would do nothing in a search, and in the training of one network.
+# Averaged weights would go with statistics that are not theirs.
+_WITHOUT_IN_SEARCH = ("cell_output",)
+_WITHOUT_IN_TRAINING = {
+  "recurrent": ("omega_num_arcs",),
+  **dict.fromkeys(("macro", "micro"), ("omega_num_arcs", "average_after")),
 }
 # Fields that a resumed run may change: they alter no step that was taken.
 _FREE_ON_RESUME = {("run", "num_epochs")}
 
 
-def define_config_flags(*spaces: str) -> None:
+Config = config_lib.SearchConfig | config_lib.TrainConfig
+Preset = Callable[[str, str], Config]  # config_lib.preset or train_preset
+
+
+def define_config_flags(
+  *spaces: str, preset: Preset = config_lib.preset
+) -> None:
   """One flag per configuration field, unset; a set flag overrides a preset.
 
   Args:
     *spaces: whose fields; a field that two of them share is one flag.
+    preset: whose fields: of a search or of a training.
   """
   definers: dict[Any, Callable[..., Any]] = {
     int: flags.DEFINE_integer,
@@ -58,22 +73,30 @@ def define_config_flags(*spaces: str) -> None:
     str: flags.DEFINE_string,
   }
   for space in spaces:
-    config = config_lib.preset("paper", space)
+    config = preset("paper", space)
     for name, (_, field) in _config_fields(config, space).items():
       if name not in flags.FLAGS:
         definers[field.type](name, None, field.metadata["help"])
 
 
 def _config_fields(
-  config: config_lib.SearchConfig, space: str
+  config: Config, space: str
 ) -> dict[str, tuple[str, dataclasses.Field[Any]]]:
   """By flag: the part of the configuration, and its field."""
+  without = _WITHOUT[space] + _WITHOUT_IN_SEARCH
+  if isinstance(config, config_lib.TrainConfig):
+    without = _WITHOUT[space] + _WITHOUT_IN_TRAINING[space]
   return {
     prefix + field.name: (part, field)
-    for part, prefix in _PREFIXES.items()
+    for part, prefix in _parts(config).items()
     for field in dataclasses.fields(getattr(config, part))
-    if prefix + field.name not in _WITHOUT[space]
+    if prefix + field.name not in without
   }
+
+
+def _parts(config: Config) -> dict[str, str]:
+  """The parts that a configuration has, with the prefix of their flags."""
+  return {part: p for part, p in _PREFIXES.items() if hasattr(config, part)}
 
 
 def define_run_flags(dataset: str, data_help: str) -> None:
@@ -99,25 +122,28 @@ def define_run_flags(dataset: str, data_help: str) -> None:
 
 
 def resolve_config(
-  space: str, saved: Mapping[str, Any] | None = None
-) -> config_lib.SearchConfig:
+  space: str,
+  saved: Mapping[str, Any] | None = None,
+  preset: Preset = config_lib.preset,
+) -> Any:
   """The configuration that the flags ask for.
 
   Args:
     space: the search space.
     saved: the `config` of a run that is resumed, or None. Flags that are set
       must agree with it.
+    preset: where the numbers come from: of a search or of a training.
 
   Raises:
     InputError: if a value is not allowed, or a resumed run's would change.
   """
   values = flags.FLAGS
-  config = config_lib.preset(values.preset, space)
+  config = preset(values.preset, space)
   if saved is not None:
-    config = _saved_config(config, saved)
-  changes: dict[str, dict[str, Any]] = {part: {} for part in _PREFIXES}
+    config = saved_config(config, saved)
+  changes: dict[str, dict[str, Any]] = {part: {} for part in _parts(config)}
   known = _config_fields(config, space)
-  _check_no_others(space, known)
+  _check_no_others(space, known, preset)
   for name, (part, field) in known.items():
     value = values[name].value
     if value is None:
@@ -134,10 +160,13 @@ def resolve_config(
   return config
 
 
-def _check_no_others(space: str, known: Collection[str]) -> None:
+def _check_no_others(
+  space: str, known: Collection[str], preset: Preset
+) -> None:
   """Refuses options of other spaces, which would do nothing."""
-  for other in config_lib.SPACES:
-    config = config_lib.preset("paper", other)
+  training = preset is config_lib.train_preset
+  for other in config_lib.TRAINABLE if training else config_lib.SPACES:
+    config = preset("paper", other)
     for name in _config_fields(config, other).keys() - set(known):
       if name in flags.FLAGS and flags.FLAGS[name].value is not None:
         raise types.InputError(
@@ -203,11 +232,14 @@ def open_workdir(experiment: str) -> tuple[pathlib.Path, dict[str, Any] | None]:
   return workdir, saved
 
 
-def _saved_config(
-  config: config_lib.SearchConfig, saved: Mapping[str, Any]
-) -> config_lib.SearchConfig:
+def saved_config(config: Any, saved: Mapping[str, Any]) -> Any:
+  """`config` with every field of a run's `config.json`.
+
+  Raises:
+    InputError: if the run's fields are others.
+  """
   try:
-    for part in _PREFIXES:
+    for part in _parts(config):
       config = config_lib.override(config, part, **saved[part])
   except (KeyError, TypeError) as error:
     raise types.InputError(
@@ -242,11 +274,20 @@ def resolve_dataset(saved: Mapping[str, Any] | None) -> str:
 def write_config(
   workdir: pathlib.Path,
   experiment: str,
-  config: config_lib.SearchConfig,
+  config: Config,
   dataset: str,
   saved: Mapping[str, Any] | None,
+  more: Mapping[str, Any] | None = None,
 ) -> None:
   """Makes the folder and writes `config.json`: what was run, on what.
+
+  Args:
+    workdir: the run's folder.
+    experiment: name of the script.
+    config: of the run.
+    dataset: its name.
+    saved: what `config.json` held, where the run is resumed.
+    more: JSON-ready, what else the file shall hold.
 
   Raises:
     InputError: if the folder cannot be written to.
@@ -264,6 +305,7 @@ def write_config(
       **{name: _version(name) for name in packages},
     },
     "commit": _commit(),
+    **(more or {}),
   }
   text = json.dumps(record, indent=2) + "\n"
   try:
@@ -311,7 +353,7 @@ def _commit() -> str | None:
   return found.stdout.strip() or None
 
 
-class TerminalProgress(search.Progress):
+class TerminalProgress(loop.Progress):
   """A bar with rate and remaining time on a terminal, plain lines elsewhere."""
 
   def __init__(self) -> None:
@@ -391,10 +433,10 @@ def run(main: Callable[[], None]) -> NoReturn:
       main()
     except types.InputError as error:
       _fail(str(error))
-    except search.Interrupted as stopped:
+    except loop.Interrupted as stopped:
       print(f"{stopped}; go on with --resume", file=sys.stderr)
       return 128 + stopped.signum
-    except search.Diverged as error:
+    except loop.Diverged as error:
       print(f"error: {error}", file=sys.stderr)
       return 1
     return 0

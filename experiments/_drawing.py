@@ -3,8 +3,8 @@
 from collections.abc import Callable
 from typing import Any, NamedTuple
 
-from enas_jax.report import cell, conv_cell, network
-from enas_jax.spaces import macro, micro, recurrent
+from enas_jax.report import cell, conv_cell, edge_cell, network
+from enas_jax.spaces import macro, micro, nasbench201, recurrent
 
 
 class Drawing(NamedTuple):
@@ -28,6 +28,7 @@ def draw(space: str, config: Any, arc: Any, title: str) -> Drawing:
     "recurrent": _recurrent,
     "macro": _macro,
     "micro": _micro,
+    "nasbench201": _nasbench201,
   }
   return by_space[space](config, arc, title)
 
@@ -75,4 +76,19 @@ def _micro(config: Any, arc: micro.MicroArc, title: str) -> Drawing:
     conv_cell.cells_svg(cells, title=title),
     # Graphviz reads several graphs from one file and draws a page for each.
     "".join(conv_cell.cell_dot(*one) for one in cells.values()),
+  )
+
+
+def _nasbench201(
+  config: Any, arc: nasbench201.NasBench201Arc, title: str
+) -> Drawing:
+  del config
+  edges = [
+    (source, node, nasbench201.OPS[op])
+    for (source, node), op in zip(nasbench201.EDGES, arc.ops, strict=True)
+  ]
+  return Drawing(
+    edge_cell.cell_text(edges),
+    edge_cell.cell_svg(edges, title=title),
+    edge_cell.cell_dot(edges),
   )

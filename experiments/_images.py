@@ -1,13 +1,14 @@
-"""The search on images that `cifar_macro` and `cifar_micro` share."""
+"""Data sets of images, and the searches on them."""
 
+import pathlib
 from typing import Any
 
 from absl import flags
 
 from enas_jax import config as config_lib
-from enas_jax import image_classifier, search
+from enas_jax import image_classifier, loop, search, types
 from enas_jax.data import images
-from enas_jax.supergraph import network as network_lib
+from enas_jax.supergraph import networks
 from experiments import _cli, _search
 
 DATA_HELP = (
@@ -24,53 +25,88 @@ _SUITED: dict[str, dict[str, Any]] = {
 }
 
 
+def suit(config: Any, dataset: str) -> Any:
+  """`config` with what suits the data set, where no flag is set."""
+  suited = {
+    name: value
+    for name, value in _SUITED.get(dataset, {}).items()
+    if flags.FLAGS[name].value is None
+  }
+  return config_lib.override(config, "data", **suited)
+
+
+def load(config: Any, dataset: str) -> images.ImageData:
+  """The data set as the configuration wants it.
+
+  Raises:
+    InputError: if it cannot be had.
+  """
+  return images.load(
+    dataset,
+    _cli.data_dir(),
+    num_valid=config.data.num_valid,
+    image_size=config.data.image_size or None,
+  )
+
+
+def splits(
+  task: image_classifier.ImageClassifier, data: images.ImageData
+) -> loop.Splits:
+  """The images on the device; `valid` is None if all are trained on.
+
+  Raises:
+    InputError: if a split has too few images for one batch.
+  """
+  valid = None
+  if len(data.valid_images):
+    valid = task.prepare(data.valid_images, data.valid_labels, "valid")
+  return loop.Splits(
+    train=task.prepare(data.train_images, data.train_labels, "train"),
+    valid=valid,
+    test=task.prepare(data.test_images, data.test_labels, "test"),
+  )
+
+
 def run_search(
-  experiment: str, space: str, network: network_lib.Network, title: str
-) -> None:
-  """Runs or resumes one search.
+  experiment: str, space: str, title: str
+) -> tuple[pathlib.Path, search.Result]:
+  """Runs or resumes one search; returns its folder and what it found.
 
   Args:
     experiment: name of the script.
     space: of `config_lib.SPACES`.
-    network: the space's shared network.
     title: of the drawing of what is found.
   """
   workdir, saved = _cli.open_workdir(experiment)
   config = _cli.resolve_config(space, saved and saved["config"])
   dataset = _cli.resolve_dataset(saved)
   if not saved:
-    suited = {
-      name: value
-      for name, value in _SUITED.get(dataset, {}).items()
-      if flags.FLAGS[name].value is None
-    }
-    config = config_lib.override(config, "data", **suited)
-  data = images.load(
-    dataset,
-    _cli.data_dir(),
-    num_valid=config.data.num_valid,
-    image_size=config.data.image_size or None,
-  )
+    config = suit(config, dataset)
+  if not config.data.num_valid:
+    raise types.InputError(
+      "--num_valid is 0, but a search needs validation images for its rewards."
+    )
+  data = load(config, dataset)
   progress = _cli.TerminalProgress()
-  progress.line(_describe(data))
+  progress.line(describe(data))
+  network = networks.SHARED[space]
   task = image_classifier.ImageClassifier.of(config, network, data)
-  splits = search.Splits(
-    train=task.prepare(data.train_images, data.train_labels, "train"),
-    valid=task.prepare(data.valid_images, data.valid_labels, "valid"),
-    test=task.prepare(data.test_images, data.test_labels, "test"),
-  )
+  on_device = splits(task, data)
   _cli.enable_compilation_cache()
   _cli.write_config(workdir, experiment, config, dataset, saved)
   progress.line(
     f"{task.space.size():.3g} architectures (the paper's formula gives"
     f" {task.space.printed_size():.3g}); run in {workdir}"
   )
-  _search.run(space, title, config, task, splits, workdir, progress)
+  return workdir, _search.run(
+    space, title, config, task, on_device, workdir, progress
+  )
 
 
-def _describe(data: images.ImageData) -> str:
-  splits = (data.train_images, data.valid_images, data.test_images)
-  sizes = " / ".join(f"{len(split):,}" for split in splits)
+def describe(data: images.ImageData) -> str:
+  """A line about a data set."""
+  parts = (data.train_images, data.valid_images, data.test_images)
+  sizes = " / ".join(f"{len(split):,}" for split in parts)
   height, width, channels = data.train_images.shape[1:]
   return (
     f"{data.name}: {sizes} images (train / valid / test) of {height} x {width}"

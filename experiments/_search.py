@@ -4,7 +4,7 @@ import pathlib
 from typing import Any
 
 from enas_jax import config as config_lib
-from enas_jax import metrics, search
+from enas_jax import loop, metrics, search
 from enas_jax.report import html
 from experiments import _cli, _drawing
 
@@ -14,10 +14,10 @@ def run(
   title: str,
   config: config_lib.SearchConfig,
   task: Any,
-  splits: search.Splits,
+  splits: loop.Splits,
   workdir: pathlib.Path,
-  progress: search.Progress,
-) -> None:
+  progress: loop.Progress,
+) -> search.Result:
   """Runs or resumes a search and shows the architecture that it found.
 
   Args:
@@ -43,9 +43,10 @@ def run(
   metrics.write_whole(workdir / "arc.svg", drawing.svg)
   html.write_report(workdir)
   progress.line(f"arc.json, arc.svg and report.html are in {workdir}")
+  return result
 
 
-def _show(record: dict[str, Any], task: Any, progress: search.Progress) -> None:
+def _show(record: dict[str, Any], task: Any, progress: loop.Progress) -> None:
   chances = [
     f"{record[f'mean_reward_{who}']:.4f}"
     f" +- {record[f'standard_error_{who}']:.4f} ({who})"

@@ -33,7 +33,7 @@ from enas_jax import (
   types,
 )
 from enas_jax.spaces import decisions
-from enas_jax.supergraph import macro, micro
+from enas_jax.supergraph import networks
 from experiments import _cli
 
 _COMPILED = "/jax/core/compile/backend_compile_duration"
@@ -42,8 +42,8 @@ _SIZES: dict[str, tuple[str, dict[str, Any]]] = {
   "recurrent": ("child", {"hidden_size": 200}),
   "macro": ("data", {"batch_size": 32, "reward_batch_size": 32}),
   "micro": ("data", {"batch_size": 32, "reward_batch_size": 32}),
+  "nasbench201": ("data", {"batch_size": 64, "reward_batch_size": 64}),
 }
-_NETWORKS = {"macro": macro.NETWORK, "micro": micro.NETWORK}
 _BATCHES = 8
 _IMAGE_SHAPE, _CLASSES = (32, 32, 3), 10  # CIFAR-10's
 
@@ -80,7 +80,7 @@ def _make_task(config: config_lib.SearchConfig, space: str) -> tuple[Any, Any]:
   shape = (side, side, _IMAGE_SHAPE[2])
   task = image_classifier.ImageClassifier(
     config,
-    _NETWORKS[space],
+    networks.SHARED[space],
     _CLASSES,
     shape,
     count,

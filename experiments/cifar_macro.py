@@ -7,15 +7,12 @@ Presets: `paper` and `released` (a GPU; not yet run to the end), `small` (16 x
 `--dataset=digits` needs no download.
 """
 
-from enas_jax.supergraph import macro as supergraph
 from experiments import _cli, _images
 
 
 def main() -> None:
   """Runs or resumes one search."""
-  _images.run_search(
-    "cifar_macro", "macro", supergraph.NETWORK, "Network found by ENAS"
-  )
+  _images.run_search("cifar_macro", "macro", "Network found by ENAS")
 
 
 if __name__ == "__main__":

@@ -4,10 +4,11 @@
   python -m experiments.describe --arc=RUN/arc.json --draw=cell.svg
   python -m experiments.describe --space=micro --json
 
-With `--arc` one child, without it the supergraph of `--space`, of which only
-parameters are counted: it never runs as a whole. The size of the space follows
-from the architecture; everything else is of the preset and the flags. Takes
-seconds; nothing is compiled.
+With `--arc` one architecture, as it is trained alone or, with
+`--network=searched`, as it is part of the supergraph. Without it the supergraph
+of `--space`, of which only parameters are counted: it never runs as a whole.
+The size of the space follows from the architecture; everything else is of the
+preset and the flags. Takes seconds; nothing is compiled.
 
 Parameters leave out the auxiliary head. Multiply-adds are those of the matrix
 products and convolutions for one image, or one token with its softmax.
@@ -37,7 +38,11 @@ def main() -> None:
     name, arc, config = values.space, None, _cli.resolve_config(values.space)
     head: dict[str, Any] = {}
   else:
-    loaded, config = _arcs.resolve(values.space)
+    presets: dict[str, _cli.Preset] = {
+      "trained": config_lib.train_preset,
+      "searched": config_lib.preset,
+    }
+    loaded, config = _arcs.resolve(values.space, presets[values.network])
     name, arc = loaded.name, loaded.arc
     head = {"arc": loaded.space.to_dict(arc)}
   record = describe.describe(name, config.child, arc, _data(name, config))
@@ -130,6 +135,13 @@ def define_flags() -> None:
     "preset", "paper", config_lib.PRESETS, "which numbers to start from"
   )
   flags.DEFINE_enum("space", None, config_lib.SPACES, "the search space")
+  flags.DEFINE_enum(
+    "network",
+    "trained",
+    ("trained", "searched"),
+    "with --arc, whose numbers the preset gives: those of the network that is"
+    " trained alone, or those of the search",
+  )
   flags.DEFINE_integer("vocabulary_size", 10000, "words, V", 2)
   flags.DEFINE_integer("num_classes", 10, "classes of the images", 2)
   flags.DEFINE_integer("channels", 3, "channels of the images", 1)
@@ -137,6 +149,9 @@ def define_flags() -> None:
   flags.DEFINE_boolean("json", False, "print one JSON object")
   _arcs.define_arc_flag()
   _cli.define_config_flags(*config_lib.SPACES)
+  _cli.define_config_flags(
+    *config_lib.TRAINABLE, preset=config_lib.train_preset
+  )
 
 
 if __name__ == "__main__":

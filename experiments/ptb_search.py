@@ -7,14 +7,9 @@ minutes on two CPU cores), `smoke` (about a minute). Without the corpus,
 `--dataset=python_docs` needs no download.
 """
 
-from enas_jax import language_model, search
+from enas_jax import language_model
 from enas_jax.data import text
-from experiments import _cli, _search
-
-_DATA_HELP = (
-  "'ptb', 'python_docs' (no download), or 'text:DIR' with files train.txt,"
-  " valid.txt and test.txt"
-)
+from experiments import _cli, _search, _texts
 
 
 def main() -> None:
@@ -24,13 +19,9 @@ def main() -> None:
   dataset = _cli.resolve_dataset(saved)
   corpus = text.load(dataset, _cli.data_dir())
   progress = _cli.TerminalProgress()
-  progress.line(_describe(corpus))
+  progress.line(_texts.describe(corpus))
   task = language_model.LanguageModel(config, len(corpus.vocabulary))
-  splits = search.Splits(
-    train=task.prepare(corpus.train, "train"),
-    valid=task.prepare(corpus.valid, "valid"),
-    test=task.prepare(corpus.test, "test"),
-  )
+  splits = _texts.splits(task, corpus)
   _cli.enable_compilation_cache()
   _cli.write_config(workdir, "ptb_search", config, dataset, saved)
   progress.line(
@@ -41,15 +32,7 @@ def main() -> None:
   _search.run("recurrent", title, config, task, splits, workdir, progress)
 
 
-def _describe(corpus: text.TextData) -> str:
-  sizes = [f"{len(s):,}" for s in (corpus.train, corpus.valid, corpus.test)]
-  return (
-    f"{corpus.name}: {' / '.join(sizes)} tokens (train / valid / test),"
-    f" vocabulary {len(corpus.vocabulary):,}"
-  )
-
-
 if __name__ == "__main__":
-  _cli.define_run_flags("ptb", _DATA_HELP)
+  _cli.define_run_flags("ptb", _texts.DATA_HELP)
   _cli.define_config_flags("recurrent")
   _cli.run(main)

@@ -82,8 +82,13 @@ class RefusalTest(parameterized.TestCase):
     ("theta", {"baseline_decay": 1.0}, r"theta_baseline_decay must be in"),
     (
       "run",
-      {"policy": "evolution"},
-      "policy must be one of controller, random",
+      {"policy": "annealing"},
+      "policy must be one of controller, random, evolution",
+    ),
+    (
+      "theta",
+      {"tournament_size": 0},
+      "theta_tournament_size must be positive, got 0",
     ),
     ("run", {"seed": -1}, "seed must be in"),
   )

@@ -319,7 +319,7 @@ class TestStream:
 
   def test_window_by_hand(self) -> None:
     stream = jnp.asarray(text.batchify(np.arange(14), 2))
-    batch = text.window(stream, jnp.int32(1), 2)
+    batch = text.window(stream, jnp.int32(2), 2)
     assert batch.inputs.tolist() == [[2, 9], [3, 10]]
     assert batch.targets.tolist() == [[3, 10], [4, 11]]
     assert batch.inputs.dtype == batch.targets.dtype == jnp.int32
@@ -329,7 +329,7 @@ class TestStream:
     stream = jnp.asarray(text.batchify(np.arange(2 * steps), 2))
     cut = jax.jit(text.window, static_argnums=2)
     count = text.num_windows(stream, 3, "train")
-    batches = [cut(stream, jnp.int32(i), 3) for i in range(count)]
+    batches = [cut(stream, jnp.int32(3 * i), 3) for i in range(count)]
     inputs = np.concatenate([batch.inputs for batch in batches])
     targets = np.concatenate([batch.targets for batch in batches])
     np.testing.assert_array_equal(inputs, stream[: 3 * count])

@@ -185,17 +185,33 @@ class ScriptTest(parameterized.TestCase):
     self.assertEqual(found["params"], 5_373_140)
 
   def test_the_space_follows_from_the_architecture(self):
-    text = self.run_script("--arc=enas_rnn_lm", "--preset=released", "--json")
+    text = self.run_script(
+      *("--arc=enas_rnn_lm", "--preset=released", "--network=searched"),
+      "--json",
+    )
     found = json.loads(text)
     self.assertEqual(found["space"], "recurrent")
     self.assertEqual(found["arc"]["num_nodes"], 8)
     self.assertEqual(found["arc"]["first_node"], "tanh")
     self.assertEqual(found["params"], 2_800_000)
 
+  @parameterized.parameters(
+    # As the authors' scripts report them: `fixed.py` of enas_lm, and
+    # `cifar10_micro_final.sh` without and with its auxiliary head.
+    (("--arc=enas_rnn_lm",), 20_800_000, 0),
+    (("--arc=enas_rnn_lm", "--hidden_size=850"), 22_950_000, 0),
+    (("--arc=enas_micro",), 3_894_372, 4_389_220 - 3_894_372),
+  )
+  def test_released_networks_that_are_trained(self, flags, params, aux):
+    text = self.run_script(*flags, "--preset=released", "--json")
+    found = json.loads(text)
+    self.assertEqual(found["params"], params)
+    self.assertEqual(found["params_aux_head"], aux)
+
   def test_table(self):
     text = self.run_script("--arc=0 0 1 0 2", "--hidden_size=8")
     self.assertIn("h1 = tanh(x_t, h_(t-1))", text)
-    self.assertRegex(text, r"\nparams +80,528\n")
+    self.assertRegex(text, r"\nparams +80,512\n")
     self.assertRegex(text, r"\n  embedding +80,000\n")
 
   def test_random_takes_its_size_from_the_flags(self):

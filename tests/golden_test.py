@@ -31,6 +31,8 @@ IMAGE_CHILDREN = {
   "macro_child_search",
   "micro_child_search",
   "micro_child_search_aux",
+  "micro_child_fixed",
+  "micro_child_fixed_aux",
 }
 FORWARD = {"logits", "loss", "all_s", "final_state"}
 

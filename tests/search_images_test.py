@@ -12,7 +12,7 @@ import jax
 import numpy as np
 from absl.testing import absltest, parameterized
 
-from enas_jax import search
+from enas_jax import loop, search
 from enas_jax.spaces import macro
 from tests import tiny
 from tests.image_classifier_test import PlainTestCase
@@ -44,7 +44,7 @@ class ImageSearchTest(PlainTestCase):
     self.assertIn("omega/accuracy", rows[0])
     # In the omega phase of the second epoch.
     stopped = self._search(cut, stop_after(14))
-    with self.assertRaises(search.Interrupted):
+    with self.assertRaises(loop.Interrupted):
       stopped.run()
     self.assertEqual(int(stopped.state.omega_step), 3)
     resumed = self._search(cut)

@@ -8,7 +8,7 @@ import jax
 import numpy as np
 from absl.testing import absltest, parameterized
 
-from enas_jax import metrics, search, types
+from enas_jax import loop, metrics, search, types
 from enas_jax.spaces import recurrent
 from tests import tiny
 
@@ -89,7 +89,7 @@ class SearchTest(parameterized.TestCase):
     # In the omega phase, in the theta phase, and in the second epoch.
     for calls in (3, 9, 15):
       stopped, workdir = self._search(f"cut{calls}", stop_after(calls))
-      with self.assertRaises(search.Interrupted) as caught:
+      with self.assertRaises(loop.Interrupted) as caught:
         stopped.run()
       self.assertEqual(caught.exception.signum, 15)
       self.assertFalse(stopped.finished)
@@ -193,7 +193,7 @@ class SearchTest(parameterized.TestCase):
       omega={"learning_rate": 1e30, "clip_norm": 1e30},
     )
     with self.assertRaisesRegex(
-      search.Diverged, "is nan in epoch 1 .* lower --omega_learning_rate"
+      loop.Diverged, "is nan in epoch 1 .* lower --omega_learning_rate"
     ):
       run.run()
     row = json.loads((workdir / "metrics.jsonl").read_text().splitlines()[0])

@@ -502,7 +502,10 @@ class ConfigTest(parameterized.TestCase):
     ({"num_filters": 5}, "num_filters must be even and positive, got 5"),
     ({"reduction": "pool"}, "reduction must be one of strided, factorized"),
     ({"include_inputs": True}, "include_inputs must be false with"),
-    ({"init": "zero"}, "init must be one of he, released, got 'zero'"),
+    (
+      {"weight_init": "zero"},
+      "weight_init must be one of he, released, got 'zero'",
+    ),
     ({"drop_features": 1.0}, r"drop_features must be in \[0, 1\), got 1.0"),
   )
   def test_errors(self, changes, message):

@@ -6,9 +6,9 @@ import pathlib
 import numpy as np
 
 from enas_jax import config as config_lib
-from enas_jax import image_classifier, language_model, search
+from enas_jax import image_classifier, language_model, loop
 from enas_jax.data import images, text
-from enas_jax.supergraph import macro, micro
+from enas_jax.supergraph import networks
 
 FLAGS = {
   "child": {"num_nodes": 3, "hidden_size": 8, "init_range": 0.1},
@@ -68,7 +68,7 @@ def make_task(config, dataset):
   """The task and its splits."""
   corpus = text.load(dataset, None)
   task = language_model.LanguageModel(config, len(corpus.vocabulary))
-  splits = search.Splits(
+  splits = loop.Splits(
     *(
       task.prepare(getattr(corpus, split), split)
       for split in ("train", "valid", "test")
@@ -81,8 +81,9 @@ def make_task(config, dataset):
 IMAGE_FLAGS = {
   "macro": {"num_layers": 2, "num_filters": 4},
   "micro": {"num_nodes": 3, "num_layers": 3, "num_filters": 4},
+  "nasbench201": {"num_cells": 1, "num_filters": 2},
 }
-NETWORKS = {"macro": macro.NETWORK, "micro": micro.NETWORK}
+NETWORKS = networks.SHARED
 
 
 def make_image_config(space, preset="smoke", **changes):
@@ -123,7 +124,7 @@ def make_image_task(config, space):
   """The task and its splits."""
   data = make_images()
   task = image_classifier.ImageClassifier.of(config, NETWORKS[space], data)
-  splits = search.Splits(
+  splits = loop.Splits(
     task.prepare(data.train_images, data.train_labels, "train"),
     task.prepare(data.valid_images, data.valid_labels, "valid"),
     task.prepare(data.test_images, data.test_labels, "test"),

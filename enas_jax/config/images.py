@@ -26,12 +26,15 @@ class ImagesConfig:
     "width of the border of zeros in which a random crop moves"
   )
   flip: bool = fields.field("mirror half of the training images left to right")
+  cutout: int = fields.field(
+    "side of the square that is blanked in each training image; 0: none"
+  )
 
   def __post_init__(self) -> None:
-    fields.check_positive(
-      self, "", "batch_size", "reward_batch_size", "num_valid"
+    fields.check_positive(self, "", "batch_size", "reward_batch_size")
+    fields.check_not_negative(
+      self, "", "num_valid", "image_size", "pad", "cutout"
     )
-    fields.check_not_negative(self, "", "image_size", "pad")
 
 
 def paper_data() -> ImagesConfig:
@@ -43,6 +46,7 @@ def paper_data() -> ImagesConfig:
     image_size=0,
     pad=4,  # Section 3.2: padded to 40 x 40
     flip=True,  # Section 3.2
+    cutout=0,  # Section 3.2 has it for found cells alone
   )
 
 
@@ -127,6 +131,33 @@ def small_parts(num_epochs: int) -> dict[str, Any]:
   }
 
 
+def paper_training() -> dict[str, Any]:
+  """Section 3.2: "the same settings" for an architecture that was found."""
+  search = paper_parts()
+  return {
+    "data": search["data"],
+    "omega": search["omega"],
+    "run": parts.TrainRunConfig(
+      num_epochs=search["run"].num_epochs,
+      seed=0,
+      log_every=50,
+      average_after=0,
+    ),
+  }
+
+
+def small_training(num_epochs: int) -> dict[str, Any]:
+  """What trains one network within half an hour on one CPU core."""
+  search, paper = small_parts(num_epochs), paper_training()
+  return {
+    "data": dataclasses.replace(search["data"], batch_size=64),
+    "omega": search["omega"],
+    "run": dataclasses.replace(
+      paper["run"], num_epochs=num_epochs, log_every=100
+    ),
+  }
+
+
 def shorten(config: Any) -> Any:
   """`config` cut down to about a minute."""
   config = parts.override(config, "omega", steps=100)
@@ -134,3 +165,9 @@ def shorten(config: Any) -> Any:
   return parts.override(
     config, "run", num_epochs=3, log_every=25, eval_arcs=2, derive_arcs=20
   )
+
+
+def shorten_training(config: Any) -> Any:
+  """`config` cut down to about a minute."""
+  config = parts.override(config, "omega", steps=100)
+  return parts.override(config, "run", num_epochs=2, log_every=25)

@@ -28,9 +28,19 @@ class MicroConfig:
     "an input that no node takes is a loose end too (released), instead of"
     " computed nodes alone (paper)"
   )
-  init: str = fields.field(
+  weight_init: str = fields.field(
     "'he': He's initialisation (paper); 'released': its fan-in is the number"
     " of nodes to choose from, for weights that the arc picks"
+  )
+  cell_output: str = fields.field(
+    "loose ends of a cell, side by side: 'projected' back to the cell's filters"
+    " by ReLU, 1x1 convolution and batch norm; 'concat', left as they are, with"
+    " all else as the released code trains a found cell (not for a search)"
+  )
+  drop_path: float = fields.field(
+    "rate at which an operation other than identity is dropped, for each image,"
+    " in the last cell at the end of training; it grows from 0 with depth and"
+    " with time"
   )
   moving_statistics: bool = fields.field(
     "evaluate with batch norm statistics averaged over training steps, but in"
@@ -55,13 +65,14 @@ class MicroConfig:
     # A factorized reduction has two paths of half the channels each.
     even = filters > 0 and filters % 2 == 0
     fields.check(even, "num_filters", "even and positive", filters)
-    fields.check_rates(self, "", "drop_features")
+    fields.check_rates(self, "", "drop_features", "drop_path")
     fields.check_not_negative(self, "", "aux_weight")
     fields.check_choice(
       self,
       "",
       reduction=("strided", "factorized"),
-      init=("he", "released"),
+      weight_init=("he", "released"),
+      cell_output=("projected", "concat"),
     )
     # Section 2.4's reduction cell has no way to shrink an unused input.
     fits = self.reduction == "factorized" or not self.include_inputs
@@ -78,6 +89,7 @@ class MicroConfig:
 
 
 Search = parts.SearchConfig[MicroConfig, images.ImagesConfig]
+Training = parts.TrainConfig[MicroConfig, images.ImagesConfig]
 
 
 def _paper() -> Search:
@@ -88,7 +100,9 @@ def _paper() -> Search:
     num_filters=20,  # open; the authors' search script
     reduction="strided",  # Section 2.4
     include_inputs=False,  # Section 2.4
-    init="he",  # Section 3.2
+    weight_init="he",  # Section 3.2
+    cell_output="projected",  # open in a search; the authors' code
+    drop_path=0.0,  # open in a search; the authors' code
     moving_statistics=False,  # open; the release averages but never reads
     drop_features=0.1,  # open; the authors' search script
     aux_head=False,  # open
@@ -104,7 +118,7 @@ def _released() -> Search:
     _paper().child,
     reduction="factorized",
     include_inputs=True,
-    init="released",
+    weight_init="released",
     aux_head=True,
     aux_frozen=True,
   )
@@ -142,4 +156,68 @@ PRESETS = {
   "released": _released,
   "small": _small,
   "smoke": _smoke,
+}
+
+
+def _train_paper() -> Training:
+  """Section 3.2; what the paper leaves open is marked."""
+  child = dataclasses.replace(
+    _paper().child,
+    num_layers=18,  # Section 3.2: N = 6
+    num_filters=40,  # open; about Table 2's 4.6M parameters
+    moving_statistics=True,  # open; the authors' code
+    drop_path=0.4,  # open; the authors' script
+    drop_features=0.2,  # open; the authors' script
+    aux_head=True,  # open; the authors' script
+  )
+  config: Training = parts.TrainConfig(child=child, **images.paper_training())
+  return parts.override(config, "data", cutout=16)  # DeVries & Taylor (2017)
+
+
+def _train_released() -> Training:
+  """The authors' `cifar10_micro_final.sh`."""
+  child = dataclasses.replace(
+    _train_paper().child,
+    num_layers=15,
+    num_filters=36,
+    cell_output="concat",
+    aux_frozen=True,
+  )
+  config: Training = parts.TrainConfig(child=child, **images.paper_training())
+  config = parts.override(config, "data", batch_size=144, num_valid=0)
+  config = parts.override(
+    config,
+    "omega",
+    schedule="cosine_epochs",
+    min_learning_rate=0.0001,
+    l2_weight=2e-4,
+  )
+  return parts.override(config, "run", num_epochs=630)
+
+
+def _train_small() -> Training:
+  """Trains cells on 16 x 16 pixels in half an hour on one CPU core."""
+  child = dataclasses.replace(
+    _train_paper().child,
+    num_layers=3,
+    num_filters=16,
+    drop_path=0.0,
+    drop_features=0.1,
+    aux_head=False,
+  )
+  return parts.TrainConfig(child=child, **images.small_training(num_epochs=6))
+
+
+def _train_smoke() -> Training:
+  """Exercises every part in about a minute on two CPU cores."""
+  return images.shorten_training(
+    parts.override(_train_small(), "child", num_filters=8)
+  )
+
+
+TRAIN_PRESETS = {
+  "paper": _train_paper,
+  "released": _train_released,
+  "small": _train_small,
+  "smoke": _train_smoke,
 }

@@ -173,6 +173,12 @@ class ThetaConfig:
   baseline_first: bool = fields.field(
     "move the baseline before it is subtracted (released) instead of after"
   )
+  population_size: int = fields.field(
+    "evolution: architectures alive at once, P of Real et al. (2019)"
+  )
+  tournament_size: int = fields.field(
+    "evolution: members drawn, of which the best becomes a parent"
+  )
 
   def __post_init__(self) -> None:
     fields.check_not_negative(
@@ -185,6 +191,8 @@ class ThetaConfig:
       "learning_rate",
       "reward_scale",
       "adam_epsilon",
+      "population_size",
+      "tournament_size",
     )
     fields.check_rates(self, "theta_", "baseline_decay", "adam_beta1")
 
@@ -197,8 +205,8 @@ class RunConfig:
     "epochs, each one omega phase and one theta phase"
   )
   policy: str = fields.field(
-    "who proposes architectures: 'controller', or 'random' (uniform, theta"
-    " untouched)"
+    "who proposes architectures: 'controller'; 'random' (uniform, theta"
+    " untouched); or 'evolution' (regularised, on shared weights)"
   )
   seed: int = fields.field("seed of everything random")
   log_every: int = fields.field("steps between rows of metrics.jsonl")
@@ -213,7 +221,26 @@ class RunConfig:
     fields.check_positive(
       self, "", "num_epochs", "log_every", "eval_arcs", "derive_arcs"
     )
-    fields.check_choice(self, "", policy=("controller", "random"))
+    fields.check_choice(self, "", policy=("controller", "random", "evolution"))
+    fields.check(0 <= self.seed < 2**32, "seed", "in [0, 2^32)", self.seed)
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class TrainRunConfig:
+  """The loop that trains one architecture."""
+
+  num_epochs: int = fields.field("epochs")
+  seed: int = fields.field("seed of everything random")
+  log_every: int = fields.field("steps between rows of metrics.jsonl")
+  average_after: int = fields.field(
+    "averaged SGD: from the first epoch whose validation is worse than the best"
+    " of all but the last so many, evaluate the running mean of the weights"
+    " (released: 10); 0: never"
+  )
+
+  def __post_init__(self) -> None:
+    fields.check_positive(self, "", "num_epochs", "log_every")
+    fields.check_not_negative(self, "", "average_after")
     fields.check(0 <= self.seed < 2**32, "seed", "in [0, 2^32)", self.seed)
 
 
@@ -246,7 +273,32 @@ class SearchConfig(Generic[Child, Data]):
     return dataclasses.asdict(self)
 
 
-Config = TypeVar("Config", bound=SearchConfig)
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class TrainConfig(Generic[Child, Data]):
+  """Everything that decides the training of one architecture but the data.
+
+  Attributes:
+    child: the network.
+    data: minibatches.
+    omega: how its weights are trained.
+    run: the loop.
+  """
+
+  child: Child
+  data: Data
+  omega: OmegaConfig
+  run: TrainRunConfig
+
+  def __post_init__(self) -> None:
+    one = self.omega.num_arcs == 1
+    fields.check(one, "omega_num_arcs", "1 in training", self.omega.num_arcs)
+
+  def to_dict(self) -> dict[str, dict[str, Any]]:
+    """Nested dict, ready for JSON."""
+    return dataclasses.asdict(self)
+
+
+Config = TypeVar("Config", bound=SearchConfig | TrainConfig)
 
 
 def override(config: Config, part: str, **changes: Any) -> Config:

@@ -81,9 +81,15 @@ class TextConfig:
 
   batch_size: int = fields.field("streams of text side by side, B")
   bptt_length: int = fields.field("time steps of back-propagation, T")
+  length_std: float = fields.field(
+    "standard deviation of a training window's length around T, or around T / 2"
+    " in one window of twenty; the learning rate follows the length (released:"
+    " 5); 0: T"
+  )
 
   def __post_init__(self) -> None:
     fields.check_positive(self, "", "batch_size", "bptt_length")
+    fields.check_not_negative(self, "", "length_std")
 
 
 Search = parts.SearchConfig[RecurrentConfig, TextConfig]
@@ -107,7 +113,11 @@ def _paper() -> Search:
       drop_state=0.25,
       drop_output=0.75,
     ),
-    data=TextConfig(batch_size=64, bptt_length=35),  # Section 2.2
+    data=TextConfig(
+      batch_size=64,  # Section 2.2
+      bptt_length=35,  # Section 2.2
+      length_std=0.0,
+    ),
     controller=parts.ControllerConfig(
       hidden_size=100,  # Section 2.2
       temperature=5.0,  # Section 3.1
@@ -154,6 +164,8 @@ def _paper() -> Search:
       baseline_decay=0.999,  # open; enas_lm's
       baseline_debias=True,
       baseline_first=False,
+      population_size=100,  # Real et al. (2019), Section 3
+      tournament_size=25,  # the same
     ),
     run=parts.RunConfig(
       num_epochs=150,  # Section 3.1
@@ -179,7 +191,7 @@ def _released() -> Search:
     batch_norm=False,
     init_range=0.04,
   )
-  config = parts.override(config, "data", batch_size=128)
+  config = parts.override(config, "data", batch_size=128, length_std=5.0)
   config = parts.override(
     config,
     "controller",
@@ -262,4 +274,87 @@ PRESETS = {
   "released": _released,
   "small": _small,
   "smoke": _smoke,
+}
+
+Training = parts.TrainConfig[RecurrentConfig, TextConfig]
+
+
+def _train_paper() -> Training:
+  """Training the cell of Section 3.1; what the paper leaves open is marked."""
+  search = _paper()
+  return parts.TrainConfig(
+    child=dataclasses.replace(
+      search.child,
+      hidden_size=787,  # open; gives Table 1's 24M parameters
+      batch_norm=False,  # Appendix A
+      init_range=0.04,  # Appendix A
+      # Open; enas_lm's for a found cell.
+      drop_word=0.125,
+      drop_embedding=0.175,
+      drop_x=0.725,
+      drop_state=0.225,
+      drop_output=0.75,
+    ),
+    data=search.data,
+    omega=search.omega,
+    run=parts.TrainRunConfig(
+      num_epochs=150,  # Section 3.1
+      seed=0,
+      log_every=50,
+      average_after=0,
+    ),
+  )
+
+
+def _train_released() -> Training:
+  """The authors' `enas_lm/src/fixed.py` on a GPU."""
+  config = parts.override(
+    _train_paper(),
+    "child",
+    num_nodes=8,
+    first_node="tanh",
+    hidden_size=800,
+    output="all_nodes",
+    init_range=0.05,
+  )
+  config = parts.override(
+    config,
+    "omega",
+    decay_rate=1.0,
+    l2_weight=8e-7,
+    activation_weight=0.7,
+  )
+  config = parts.override(config, "data", length_std=5.0)
+  return parts.override(config, "run", num_epochs=3000, average_after=10)
+
+
+def _train_small() -> Training:
+  """Trains a cell on Penn Treebank in 20 minutes on one CPU core."""
+  search = _small()
+  child = dataclasses.replace(
+    search.child,
+    batch_norm=False,
+    # Without batch norm the signal of so few units dies at the paper's 0.04.
+    init_range=0.1,
+  )
+  run = dataclasses.replace(_train_paper().run, num_epochs=4)
+  return parts.TrainConfig(
+    child=child, data=search.data, omega=search.omega, run=run
+  )
+
+
+def _train_smoke() -> Training:
+  """Exercises every part in about a minute on two CPU cores."""
+  config = parts.override(
+    _train_small(), "child", hidden_size=64, init_range=0.2
+  )
+  config = parts.override(config, "omega", steps=100)
+  return parts.override(config, "run", num_epochs=3, log_every=25)
+
+
+TRAIN_PRESETS = {
+  "paper": _train_paper,
+  "released": _train_released,
+  "small": _train_small,
+  "smoke": _train_smoke,
 }

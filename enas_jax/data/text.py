@@ -14,6 +14,7 @@ from collections.abc import Iterable, Iterator
 from typing import NamedTuple
 
 import jax
+import jax.numpy as jnp
 import numpy as np
 
 from enas_jax import types
@@ -30,6 +31,10 @@ _DOCS_VOCABULARY = 10_000
 _DOCS_ROUND = 40  # paragraphs in a round: 32 train, then 4 valid, then 4 test
 _DOCS_VALID = 32
 _DOCS_TEST = 36
+
+# Lengths of training windows in enas_lm.
+_HALF_WINDOWS = 0.05
+_MOST_STDS = 2.0
 
 _NO_DOWNLOAD = "--dataset=python_docs needs no download"
 
@@ -147,24 +152,45 @@ def num_windows(
 
 
 def window(
-  stream: types.Array, index: types.Array, bptt_length: int
+  stream: types.Array, start: types.Array, length: int
 ) -> types.TextBatch:
   """Cuts one window out of a stream; for use under `jax.jit`.
 
   Args:
     stream: [steps, B] int32, from `batchify`.
-    index: [] int32, in [0, num_windows). Not checked: beyond the end, JAX moves
-      the window back to the last place where it fits.
-    bptt_length: T, static.
+    start: [] int32, the first step. Not checked: beyond the end, JAX moves the
+      window back to the last place where it fits.
+    length: T, static.
 
   Returns:
-    Steps [index * T, index * T + T) as inputs, each followed by its target;
-    both [T, B] int32.
+    Steps [start, start + T) as inputs, each followed by its target; both
+    [T, B] int32.
   """
-  both = jax.lax.dynamic_slice_in_dim(
-    stream, index * bptt_length, bptt_length + 1
-  )
+  both = jax.lax.dynamic_slice_in_dim(stream, start, length + 1)
   return types.TextBatch(inputs=both[:-1], targets=both[1:])
+
+
+def longest_window(bptt_length: int, length_std: float) -> int:
+  """The most steps that `draw_length` can return."""
+  return int(bptt_length + _MOST_STDS * length_std)
+
+
+def draw_length(
+  key: types.PRNGKey, bptt_length: int, length_std: float
+) -> types.Array:
+  """Draws the length of a training window as the authors' `enas_lm` does.
+
+  It is normal around `bptt_length`, or in one window of twenty around half of
+  it, cut off at two standard deviations and rounded down, at least 1.
+
+  Returns:
+    [] int32.
+  """
+  key_half, key_length = jax.random.split(key)
+  half = jax.random.bernoulli(key_half, _HALF_WINDOWS)
+  mean = jnp.where(half, bptt_length / 2, bptt_length)
+  normal = jax.random.truncated_normal(key_length, -_MOST_STDS, _MOST_STDS)
+  return jnp.maximum(jnp.int32(mean + length_std * normal), 1)
 
 
 def _load_ptb(data_dir: str | None) -> TextData:

@@ -480,7 +480,10 @@ def _init_for(
   return init(key, config, num_classes, shape[-1])
 
 
-def _apply_child(*args: Any, **options: Any) -> tuple[Logits, Statistics]:
+def _apply_child(
+  *args: Any, progress: types.Array | float = 1.0, **options: Any
+) -> tuple[Logits, Statistics]:
+  del progress  # Networks have no drop path.
   logits, statistics = apply_child(*args, **options)
   return Logits(logits), statistics
 

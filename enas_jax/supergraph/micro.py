@@ -12,6 +12,7 @@ in the released search, which has no evaluation mode.
 """
 
 import functools
+from collections.abc import Callable
 from typing import Any
 
 import jax
@@ -22,10 +23,10 @@ from jax import lax
 from enas_jax import image_ops, types
 from enas_jax.config.micro import NUM_STAGES, MicroConfig
 from enas_jax.spaces import micro as space_lib
-from enas_jax.supergraph import batch_norm, micro_cell
+from enas_jax.supergraph import batch_norm, drop_path, micro_cell
 from enas_jax.supergraph.network import Logits, Network, Statistics
 
-_STEM_WIDTH = 3  # channels of the stem, in units of the first stage's
+STEM_WIDTH = 3  # channels of the stem, in units of the first stage's
 _AUX_POOL, _AUX_STRIDE = 5, 3
 _AUX_CHANNELS = (128, 768)
 
@@ -57,7 +58,11 @@ def init(
   Raises:
     InputError: if images are too small for the auxiliary head.
   """
-  specs = _specs(config, num_classes, channels, image_size)
+  return draw(key, _specs(config, num_classes, channels, image_size))
+
+
+def draw(key: types.PRNGKey, specs: Any) -> types.Omega:
+  """Draws all arrays of a pytree of `micro_cell.Spec`."""
   is_spec = lambda leaf: isinstance(leaf, micro_cell.Spec)
   leaves, tree = jax.tree.flatten(specs, is_leaf=is_spec)
   keys = jax.random.split(key, len(leaves))
@@ -75,26 +80,43 @@ def _draw(key: types.PRNGKey, spec: micro_cell.Spec) -> types.Array:
 def _specs(
   config: MicroConfig, num_classes: int, channels: int, image_size: int | None
 ) -> dict[str, Any]:
-  stem = _STEM_WIDTH * config.num_filters
+  stem = STEM_WIDTH * config.num_filters
   last = config.num_filters * 2 ** (NUM_STAGES - 1)
   specs = {
-    "stem": _conv_specs((3, 3, channels, stem)),
+    "stem": conv_specs((3, 3, channels, stem)),
     "fc": micro_cell.Spec((last, num_classes), last),
   }
   for stage in range(NUM_STAGES):
     specs[f"stage_{stage}"] = _stage_specs(config, stage)
   if config.aux_head:
-    size = _aux_size(image_size)
-    narrow, wide = _AUX_CHANNELS
-    specs["aux_head"] = {
-      "narrow": _conv_specs((last, narrow)),
-      "wide": _conv_specs((size, size, narrow, wide)),
-      "fc": micro_cell.Spec((wide, num_classes), wide),
-    }
+    specs["aux_head"] = aux_specs(last, num_classes, image_size)
   return specs
 
 
-def _conv_specs(shape: tuple[int, ...]) -> dict[str, micro_cell.Spec]:
+def aux_specs(
+  channels: int, num_classes: int, image_size: int | None
+) -> dict[str, Any]:
+  """The auxiliary head's weights.
+
+  Args:
+    channels: of the cell's output that it sees.
+    num_classes: of the classifier.
+    image_size: of the images, before the stem.
+
+  Raises:
+    InputError: if images are too small for it.
+  """
+  size = _aux_size(image_size)
+  narrow, wide = _AUX_CHANNELS
+  return {
+    "narrow": conv_specs((channels, narrow)),
+    "wide": conv_specs((size, size, narrow, wide)),
+    "fc": micro_cell.Spec((wide, num_classes), wide),
+  }
+
+
+def conv_specs(shape: tuple[int, ...]) -> dict[str, micro_cell.Spec]:
+  """A convolution's weights, and those of its batch norm."""
   kernel = micro_cell.Spec(shape, int(np.prod(shape[:-1])))
   return {"kernel": kernel, **micro_cell.norm_specs(shape[-1:])}
 
@@ -107,10 +129,10 @@ def _stage_specs(config: MicroConfig, stage: int) -> dict[str, Any]:
     num_nodes=config.num_nodes,
     filters=filters,
     include_inputs=config.include_inputs,
-    released_init=config.init == "released",
+    released_init=config.weight_init == "released",
   )
   if stage == 0:
-    of_stem = _conv_specs((_STEM_WIDTH * filters, filters))
+    of_stem = conv_specs((STEM_WIDTH * filters, filters))
     names = ("first_0", "first_1", "second_0")[: 3 if count > 1 else 2]
     return {"cells": cells(count), **dict.fromkeys(names, of_stem)}
   before = filters // 2
@@ -119,11 +141,11 @@ def _stage_specs(config: MicroConfig, stage: int) -> dict[str, Any]:
     return {"cells": cells(1 + count), "first_0": halve, "first_1": halve}
   # Two outputs before a first stage of one cell lies the stem.
   stem_is_near = stage == 1 and config.normal_cells()[0] == 1
-  two_before = _STEM_WIDTH * before if stem_is_near else before
+  two_before = STEM_WIDTH * before if stem_is_near else before
   return {
     "reduction": cells(1, strided=True),
-    "reduction_0": _conv_specs((two_before, filters)),
-    "reduction_1": _conv_specs((before, filters)),
+    "reduction_0": conv_specs((two_before, filters)),
+    "reduction_1": conv_specs((before, filters)),
     "cells": cells(count),
     "first_0": halve,
   }
@@ -184,17 +206,19 @@ def init_statistics(config: MicroConfig) -> Statistics:
   if not config.moving_statistics:
     return {}
   specs = _specs(config, 1, 1, least_image_size())
-  return {"steps": jnp.zeros((), jnp.int32), **_fresh_statistics(specs)}
+  fresh = fresh_statistics(specs, without=micro_cell.OPERATIONS)
+  return {"steps": jnp.zeros((), jnp.int32), **fresh}
 
 
-def _fresh_statistics(specs: Any) -> Statistics:
+def fresh_statistics(specs: Any, without: tuple[str, ...] = ()) -> Statistics:
+  """Mean and variance of the batch norms of all parts but those so named."""
   if "scale" in specs:
     shape = specs["scale"].shape
     return {"mean": jnp.zeros(shape), "variance": jnp.ones(shape)}
   own = {
-    name: _fresh_statistics(part)
+    name: fresh_statistics(part, without)
     for name, part in specs.items()
-    if isinstance(part, dict) and name not in micro_cell.OPERATIONS
+    if isinstance(part, dict) and name not in without
   }
   return {name: part for name, part in own.items() if part}
 
@@ -217,7 +241,7 @@ def apply(
     config: the network's options.
     train: whether to drop features and to run the auxiliary head. The
       released search rewards the controller with `train` on.
-    key: for dropout; not needed where nothing is dropped.
+    key: for dropout and drop path; not needed where nothing is dropped.
 
   Returns:
     The logits; `aux` is None unless `train` and `config.aux_head`.
@@ -234,39 +258,49 @@ def apply_child(
   config: MicroConfig,
   train: bool,
   key: types.PRNGKey | None = None,
+  progress: types.Array | float = 1.0,
 ) -> tuple[Logits, Statistics]:
   """`apply` with the statistics of `init_statistics`.
 
   A training step with `config.moving_statistics` moves them; an evaluation
-  uses them.
+  uses them. `progress` is how much of the training is over, for drop path.
   """
   moving = config.moving_statistics
   if moving and not train:
     own = statistics
-    if "run_0" in child["stage_0"]["cells"]:
-      own = _child_statistics(statistics, arc, config)
+    if _is_child(child) and not _is_child(statistics):
+      split = micro_cell.child_statistics
+      own = _in_cells(split, statistics, arc, config)
     child = batch_norm.with_statistics(child, own)
-  logits, seen = _forward(child, arc, images, config, train, key)
+  logits, seen = _forward(child, arc, images, config, train, key, progress)
   if moving and train:
+    if micro_cell.is_static(arc.normal) and not _is_child(statistics):
+      seen = _in_cells(micro_cell.shared_statistics, seen, arc, config)
     statistics = batch_norm.moved(statistics, lax.stop_gradient(seen))
   return logits, statistics
 
 
-def _child_statistics(
-  statistics: Statistics, arc: space_lib.MicroArc, config: MicroConfig
+def _is_child(tree: Any) -> bool:
+  """Whether weights or statistics are laid out as a fixed child's."""
+  return "run_0" in tree["stage_0"]["cells"]
+
+
+def _in_cells(
+  function: Callable[..., Statistics],
+  statistics: Statistics,
+  arc: space_lib.MicroArc,
+  config: MicroConfig,
 ) -> Statistics:
-  """The statistics, laid out as a fixed child's weights."""
-  own = dict(statistics)
+  """Applies `function` to the statistics of cells, with these cells' arcs."""
+  found = dict(statistics)
   for stage in range(NUM_STAGES):
     name = f"stage_{stage}"
-    parts = {"cells": _arcs(arc, config, stage), "reduction": [arc.reduction]}
-    own[name] = {
-      part: micro_cell.child_statistics(found, parts[part])
-      if part in parts
-      else found
-      for part, found in statistics[name].items()
+    cells = {"cells": _arcs(arc, config, stage), "reduction": [arc.reduction]}
+    found[name] = {
+      part: function(own, cells[part]) if part in cells else own
+      for part, own in statistics[name].items()
     }
-  return own
+  return found
 
 
 def _forward(
@@ -276,31 +310,31 @@ def _forward(
   config: MicroConfig,
   train: bool,
   key: types.PRNGKey | None,
+  progress: types.Array | float = 1.0,
 ) -> tuple[Logits, Statistics]:
   """The logits, and what the batch norms saw."""
   seen: Statistics = {}
+  masks, key = path_masks(config, train, key, len(images), progress)
+  own = _of_stages(masks, config)
   stem, seen["stem"] = batch_norm.normalise(
     image_ops.conv(images, omega["stem"]["kernel"]), omega["stem"]
   )
   outs, before, seen["stage_0"] = _first_stage(
-    omega["stage_0"], arc, config, stem
+    omega["stage_0"], arc, config, stem, own[0]
   )
   for stage in range(1, NUM_STAGES):
     name, last = f"stage_{stage}", (before, outs[-1])
     outs, before, seen[name] = _next_stage(
-      omega[name], arc, config, stage, last
+      omega[name], arc, config, stage, last, own[stage]
     )
   features = image_ops.global_average_pool(jax.nn.relu(outs[-1]))
   if train and config.drop_features > 0:
-    features = _drop(key, features, config.drop_features)
+    features = drop_features(key, features, config.drop_features)
   aux = None
   if train and config.aux_head:
-    head = omega["aux_head"]
-    if config.aux_frozen:
-      head = lax.stop_gradient(head)
     # The cell after the last reduction cell.
     at = -config.normal_cells()[-1]
-    aux, seen["aux_head"] = _aux_logits(head, outs[at])
+    aux, seen["aux_head"] = aux_logits(omega["aux_head"], outs[at], config)
   return Logits(features @ omega["fc"], aux), seen
 
 
@@ -320,6 +354,7 @@ def _first_stage(
   arc: space_lib.MicroArc,
   config: MicroConfig,
   stem: types.Array,
+  masks: types.Array | None,
 ) -> tuple[types.Array, types.Array, Statistics]:
   """The cells before the first reduction.
 
@@ -328,19 +363,20 @@ def _first_stage(
     what the batch norms saw.
   """
   count, seen = config.normal_cells()[0], {}
-  first_0, seen["first_0"] = _fit(weights["first_0"], stem)
-  first_1, seen["first_1"] = _fit(weights["first_1"], stem)
+  first_0, seen["first_0"] = fit(weights["first_0"], stem)
+  first_1, seen["first_1"] = fit(weights["first_1"], stem)
   second_0 = first_1
   if count > 1:
-    second_0, seen["second_0"] = _fit(weights["second_0"], stem)
+    second_0, seen["second_0"] = fit(weights["second_0"], stem)
   outs, cells = micro_cell.chain(
     weights["cells"],
     _arcs(arc, config, 0),
     (first_0, first_1),
     second_0,
     include_inputs=config.include_inputs,
+    masks=masks,
   )
-  seen["cells"] = {"output": cells}
+  seen["cells"] = cells
   return outs, outs[-2] if count > 1 else stem, seen
 
 
@@ -350,6 +386,7 @@ def _next_stage(
   config: MicroConfig,
   stage: int,
   last: tuple[types.Array, types.Array],
+  masks: types.Array | None,
 ) -> tuple[types.Array, types.Array, Statistics]:
   """A reduction cell and the cells after it.
 
@@ -359,6 +396,7 @@ def _next_stage(
     config: the network's options.
     stage: counted from 0.
     last: the last two outputs before it, the later one second.
+    masks: of the stage's cells, the reduction cell first, or None.
 
   Returns:
     As `_first_stage`; the output of a strided reduction cell is not among the
@@ -374,7 +412,10 @@ def _next_stage(
       weights["first_1"], last[1]
     )
   else:
-    first_1, more = _strided_cell(weights, arc.reduction, last)
+    own = None
+    if masks is not None:
+      own, masks = masks[:1], masks[1:]
+    first_1, more = _strided_cell(weights, arc.reduction, last, own)
     seen |= more
   outs, cells = micro_cell.chain(
     weights["cells"],
@@ -382,8 +423,9 @@ def _next_stage(
     (first_0, first_1),
     first_1,
     include_inputs=config.include_inputs,
+    masks=masks,
   )
-  seen["cells"] = {"output": cells}
+  seen["cells"] = cells
   return outs, outs[-2] if len(arcs) > 1 else first_1, seen
 
 
@@ -391,11 +433,12 @@ def _strided_cell(
   weights: types.Omega,
   arc: space_lib.CellArc,
   last: tuple[types.Array, types.Array],
+  masks: types.Array | None,
 ) -> tuple[types.Array, Statistics]:
   """Section 2.4's reduction cell."""
   seen: Statistics = {}
-  input_0, seen["reduction_0"] = _fit(weights["reduction_0"], last[0])
-  input_1, seen["reduction_1"] = _fit(weights["reduction_1"], last[1])
+  input_0, seen["reduction_0"] = fit(weights["reduction_0"], last[0])
+  input_1, seen["reduction_1"] = fit(weights["reduction_1"], last[1])
   outs, cells = micro_cell.chain(
     weights["reduction"],
     [arc],
@@ -403,30 +446,60 @@ def _strided_cell(
     input_1,
     include_inputs=False,
     strided=True,
+    masks=masks,
   )
-  return outs[0], {**seen, "reduction": {"output": cells}}
+  return outs[0], {**seen, "reduction": cells}
 
 
-def _fit(
-  weights: types.Omega, x: types.Array
-) -> tuple[types.Array, Statistics]:
-  """Brings an input to a cell's number of channels."""
+def fit(weights: types.Omega, x: types.Array) -> tuple[types.Array, Statistics]:
+  """Brings an input to a cell's number of channels: ReLU, 1x1, batch norm."""
   x = image_ops.pointwise_conv(jax.nn.relu(x), weights["kernel"])
   return batch_norm.normalise(x, weights)
 
 
-def _drop(
+def path_masks(
+  config: MicroConfig,
+  train: bool,
+  key: types.PRNGKey | None,
+  batch: int,
+  progress: types.Array | float,
+) -> tuple[types.Array | None, types.PRNGKey | None]:
+  """The masks of `drop_path.draw`, or None; and a key for all else."""
+  if not train or config.drop_path == 0:
+    return None, key
+  if key is None:
+    raise types.InputError("key must be given where operations are dropped.")
+  key, path_key = jax.random.split(key)
+  return drop_path.draw(path_key, config, batch, progress), key
+
+
+def _of_stages(
+  masks: types.Array | None, config: MicroConfig
+) -> list[types.Array | None]:
+  """The masks of each stage's cells, its reduction cell first."""
+  if masks is None:
+    return [None] * NUM_STAGES
+  first, *others = config.normal_cells()
+  ends = np.cumsum([first, *(1 + count for count in others)])
+  return list(jnp.split(masks, ends[:-1]))
+
+
+def drop_features(
   key: types.PRNGKey | None, x: types.Array, rate: float
 ) -> types.Array:
+  """Dropout of the pooled features."""
   if key is None:
     raise types.InputError("key must be given where features are dropped.")
   kept = jax.random.bernoulli(key, 1.0 - rate, x.shape)
   return jnp.where(kept, x / (1.0 - rate), 0.0)
 
 
-def _aux_logits(
-  weights: types.Omega, x: types.Array
+def aux_logits(
+  weights: types.Omega, x: types.Array, config: MicroConfig
 ) -> tuple[types.Array, Statistics]:
+  """The auxiliary head on a cell's output, in training."""
+  if config.aux_frozen:
+    weights = lax.stop_gradient(weights)
   x = lax.reduce_window(
     jax.nn.relu(x),
     np.zeros((), x.dtype),
@@ -456,7 +529,8 @@ def _init_for(
   return init(key, config, num_classes, channels, min(height, width))
 
 
-def _penalised(child: types.Omega, config: MicroConfig) -> types.Omega:
+def penalised(child: types.Omega, config: MicroConfig) -> types.Omega:
+  """All weights but those of a frozen auxiliary head."""
   frozen = ("aux_head",) if config.aux_frozen else ()
   return {name: part for name, part in child.items() if name not in frozen}
 
@@ -466,5 +540,5 @@ NETWORK = Network(
   init_statistics=init_statistics,
   child_params=child_params,
   apply_child=apply_child,
-  penalised=_penalised,
+  penalised=penalised,
 )

@@ -22,7 +22,7 @@ from jax import lax
 
 from enas_jax import image_ops, types
 from enas_jax.spaces import micro as space_lib
-from enas_jax.supergraph import batch_norm, micro_scan
+from enas_jax.supergraph import batch_norm, drop_path, micro_scan
 from enas_jax.supergraph.network import Statistics
 
 SEP_CONVS = {"sep_conv_3x3": 3, "sep_conv_5x5": 5}  # kernel widths
@@ -30,7 +30,7 @@ OPERATIONS = (*SEP_CONVS, "identity")  # those that have weights
 SIDES = 2  # the branches of a node
 STACK = 2  # a separable convolution is applied twice (Appendix B)
 
-_Branch = Callable[[types.Omega, types.Array], types.Array]
+_Branch = Callable[[types.Omega, types.Array], tuple[types.Array, Any]]
 
 
 class Spec(NamedTuple):
@@ -89,7 +89,7 @@ def cell_specs(
     num_nodes: of a cell, with its inputs.
     filters: F, channels of every node.
     include_inputs: whether an input may be a loose end.
-    released_init: see `MicroConfig.init`.
+    released_init: see `MicroConfig.weight_init`.
     strided: whether operations on the inputs have stride 2.
 
   Returns:
@@ -192,6 +192,15 @@ def child_statistics(
   return child
 
 
+def shared_statistics(
+  child: Statistics, arcs: Sequence[space_lib.CellArc]
+) -> Statistics:
+  """The inverse of `child_statistics`; drops those of operations."""
+  outputs = [child[f"run_{at}"]["output"] for at in range(len(_runs(arcs)))]
+  join = lambda *leaves: jnp.concatenate(leaves)
+  return {"output": jax.tree.map(join, *outputs)}
+
+
 def _runs(
   arcs: Sequence[space_lib.CellArc],
 ) -> list[tuple[space_lib.CellArc, int]]:
@@ -229,6 +238,7 @@ def chain(
   *,
   include_inputs: bool,
   strided: bool = False,
+  masks: types.Array | None = None,
 ) -> tuple[types.Array, Statistics]:
   """Runs cells of one size, each on the outputs of the two before it.
 
@@ -239,36 +249,48 @@ def chain(
     second_0: input 0 of the second cell, whose input 1 is the first's output.
     include_inputs: whether an input may be a loose end.
     strided: whether operations on inputs have stride 2; then L is 1.
+    masks: [L, nodes - 2, 2, B] of `drop_path.draw`, or None.
 
   Returns:
     [L, B, H', W', F], the outputs, half as high and wide if strided; and what
-    the batch norms after their output convolutions have seen, [L, F] each.
+    batch norms have seen: of traced cells those after their output
+    convolutions, "output" [L, F] each; of fixed cells all, laid out as the
+    weights of `child_cells`.
   """
   carry = (*first, second_0)
   if not is_static(arcs[0]):
 
     def step(carry: Any, now: Any) -> Any:
-      cell, arc = now
-      return _pass_on(carry, _traced_cell(cell, arc, carry[:2], strided))
+      cell, arc, mask = now
+      return _pass_on(carry, _traced_cell(cell, arc, carry[:2], strided, mask))
 
     stacked = jax.tree.map(lambda *leaves: jnp.stack(leaves), *arcs)
-    return _over_cells(step, carry, (cells, stacked), len(arcs))[1]
+    _, (outs, seen) = _over_cells(
+      step, carry, (cells, stacked, masks), len(arcs)
+    )
+    return outs, {"output": seen}
 
   if "run_0" not in cells:
     cells = child_cells(cells, arcs, include_inputs=include_inputs)
-  found = []
+  images, found, start = [], {}, 0
   for at, (arc, count) in enumerate(_runs(arcs)):
 
-    def fixed(carry: Any, cell: Any, arc: space_lib.CellArc = arc) -> Any:
-      nodes = _fixed_nodes(cell, arc, carry[:2], strided)
-      out = _fixed_output(
+    def fixed(carry: Any, now: Any, arc: space_lib.CellArc = arc) -> Any:
+      cell, mask = now
+      nodes, seen = _fixed_nodes(cell, arc, carry[:2], strided, mask)
+      out, seen["output"] = _fixed_output(
         cell["output"], arc, nodes, include_inputs=include_inputs
       )
-      return _pass_on(carry, out)
+      return _pass_on(carry, (out, seen))
 
-    carry, outs = _over_cells(fixed, carry, cells[f"run_{at}"], count)
-    found.append(outs)
-  return jax.tree.map(lambda *leaves: jnp.concatenate(leaves), *found)
+    run = f"run_{at}"
+    own = None if masks is None else masks[start : start + count]
+    carry, (out, found[run]) = _over_cells(
+      fixed, carry, (cells[run], own), count
+    )
+    images.append(out)
+    start += count
+  return jnp.concatenate(images), found
 
 
 def _over_cells(
@@ -311,7 +333,10 @@ def _gather(cell: types.Omega, arc: space_lib.CellArc) -> types.Omega:
 
 
 def _sep_conv(name: str, stride: int) -> _Branch:
-  def branch(weights: types.Omega, x: types.Array) -> types.Array:
+  def branch(
+    weights: types.Omega, x: types.Array
+  ) -> tuple[types.Array, Statistics]:
+    found: list[Statistics] = []
     for at in range(STACK):
       one = jax.tree.map(lambda leaf, at=at: leaf[at], weights[name])
       x = image_ops.separable_conv(
@@ -320,24 +345,32 @@ def _sep_conv(name: str, stride: int) -> _Branch:
         one["pointwise"],
         stride if at == 0 else 1,
       )
-      # Always by the batch: the release averages no statistics here.
-      x, _ = batch_norm.normalise(x, one)
-    return x
+      x, seen = batch_norm.normalise(x, one)
+      found.append(seen)
+    return x, jax.tree.map(lambda *leaves: jnp.stack(leaves), *found)
 
   return branch
 
 
 def _branches(stride: int) -> tuple[_Branch, ...]:
-  """The operations in the order of the space's `OPS`."""
+  """The operations in the order of the space's `OPS`.
+
+  Each returns an image and what its batch norms have seen, None without any.
+  """
   by_name: dict[str, _Branch] = {
     **{name: _sep_conv(name, stride) for name in SEP_CONVS},
-    "avg_pool_3x3": lambda weights, x: image_ops.avg_pool(x, stride),
-    "max_pool_3x3": lambda weights, x: image_ops.max_pool(x, stride),
+    "avg_pool_3x3": lambda weights, x: (image_ops.avg_pool(x, stride), None),
+    "max_pool_3x3": lambda weights, x: (image_ops.max_pool(x, stride), None),
     "identity": lambda weights, x: (
-      x if stride == 1 else reduce_size(weights["identity"], x)[0]
+      (x, None) if stride == 1 else reduce_size(weights["identity"], x)
     ),
   }
   return tuple(by_name[name] for name in space_lib.OPS)
+
+
+def _traced_branches(stride: int) -> tuple[micro_scan.Branch, ...]:
+  """The operations alone: as the release, a search averages no statistics."""
+  return tuple(lambda w, x, f=f: f(w, x)[0] for f in _branches(stride))
 
 
 def _fixed_nodes(
@@ -345,13 +378,20 @@ def _fixed_nodes(
   arc: space_lib.CellArc,
   inputs: tuple[types.Array, types.Array],
   strided: bool,
-) -> list[types.Array]:
-  """All nodes of a cell of Python ints, with no branch but its own."""
+  masks: types.Array | None,
+) -> tuple[list[types.Array], Statistics]:
+  """All nodes of a cell of Python ints, with no branch but its own.
+
+  Returns:
+    The nodes, and what the batch norms of each operation have seen, in the
+    order of its weights.
+  """
   nodes = list(inputs)
+  found: dict[str, list[Statistics]] = collections.defaultdict(list)
   next_use: dict[str, int] = collections.Counter()
-  for taken, chosen in zip(arc.inputs, arc.ops, strict=True):
+  for row, (taken, chosen) in enumerate(zip(arc.inputs, arc.ops, strict=True)):
     halves = []
-    for node, op in zip(taken, chosen, strict=True):
+    for side, (node, op) in enumerate(zip(taken, chosen, strict=True)):
       stride = 2 if strided and node < space_lib.NUM_INPUTS else 1
       name = space_lib.OPS[op]
       own = {}
@@ -359,9 +399,14 @@ def _fixed_nodes(
         at = next_use[name]
         own = {name: jax.tree.map(lambda leaf, at=at: leaf[at], cell[name])}
         next_use[name] += 1
-      halves.append(_branches(stride)[op](own, nodes[node]))
+      mask = None if masks is None else masks[row, side]
+      half, seen = _branches(stride)[op](own, nodes[node])
+      halves.append(drop_path.apply(mask, op, half))
+      if own:
+        found[name].append(seen)
     nodes.append(halves[0] + halves[1])
-  return nodes
+  stack = lambda *leaves: jnp.stack(leaves)
+  return nodes, {n: jax.tree.map(stack, *each) for n, each in found.items()}
 
 
 def _traced_cell(
@@ -369,6 +414,7 @@ def _traced_cell(
   arc: space_lib.CellArc,
   inputs: tuple[types.Array, types.Array],
   strided: bool,
+  masks: types.Array | None,
 ) -> tuple[types.Array, Statistics]:
   """The output of a traced cell, one branch after another."""
   kernel = cell["output"]["kernel"]
@@ -377,7 +423,9 @@ def _traced_cell(
   sources, chosen = (flat(jnp.asarray(leaf)) for leaf in arc)
   nodes = np.arange(np.shape(arc.inputs)[0] + space_lib.NUM_INPUTS)
   first = len(nodes) - kernel.shape[0]
-  branches: tuple[Any, ...] = _branches(1)
+  if masks is not None:
+    masks = drop_path.for_traced(flat(masks), chosen)
+  branches = _traced_branches(1)
   if strided:
     chosen = chosen + len(branches) * (sources < space_lib.NUM_INPUTS)
     branches = _either_stride()
@@ -386,6 +434,7 @@ def _traced_cell(
     chosen,
     targets=np.repeat(nodes[space_lib.NUM_INPUTS :], SIDES),
     loose=jnp.all(sources[:, None] != nodes[first:], axis=0),
+    masks=masks,
   )
   buffers = _buffers(inputs, len(nodes), strided)
   out = micro_scan.run(branches, plan, weights, kernel, buffers)
@@ -412,8 +461,8 @@ def _buffers(
 def _either_stride() -> tuple[micro_scan.Branch, ...]:
   """A strided cell's branches: on its nodes, then on its inputs."""
   return (
-    *(lambda w, node, big, f=f: f(w, node) for f in _branches(1)),
-    *(lambda w, node, big, f=f: f(w, big) for f in _branches(2)),
+    *(lambda w, node, big, f=f: f(w, node) for f in _traced_branches(1)),
+    *(lambda w, node, big, f=f: f(w, big) for f in _traced_branches(2)),
   )
 
 

@@ -31,16 +31,19 @@ class Plan(NamedTuple):
     ops: [S] int32, its operation.
     targets: [S] int32, the node that it is added to, later than its source.
     loose: [K] bool, which of the last K nodes are loose ends.
+    masks: [S, B] float32, what to multiply a branch's output by for each image
+      (`drop_path`); None for nothing.
   """
 
   sources: Any
   ops: Any
   targets: Any
   loose: Any
+  masks: Any = None
 
-  def steps(self) -> tuple[Any, Any, Any]:
+  def steps(self) -> tuple[Any, Any, Any, Any]:
     """What a scan over the branches reads."""
-    return self.sources, self.ops, self.targets
+    return self.sources, self.ops, self.targets, self.masks
 
 
 @functools.partial(jax.custom_vjp, nondiff_argnums=(0,))
@@ -79,9 +82,10 @@ def _forward(
   nodes, *others = buffers
 
   def step(nodes: types.Array, now: Any) -> Any:
-    own, (source, op, target) = now
+    own, (source, op, target, mask) = now
     taken = _read((nodes, *others), source)
-    return _add(nodes, target, ops.switch(op, branches, own, *taken)), None
+    out = _masked(mask, ops.switch(op, branches, own, *taken))
+    return _add(nodes, target, out), None
 
   nodes, _ = lax.scan(step, nodes, (weights, plan.steps()))
 
@@ -116,9 +120,9 @@ def _backward(
   pulls = [_pull(branch) for branch in branches]
 
   def step(grads: Buffers, now: Any) -> Any:
-    own, (source, op, target) = now
+    own, (source, op, target, mask) = now
     taken = _read(buffers, source)
-    grad = _read(grads[:1], target)[0]
+    grad = _masked(mask, _read(grads[:1], target)[0])
     d_own, *d_taken = ops.switch(op, pulls, grad, own, *taken)
     pairs = zip(grads, d_taken, strict=True)
     return tuple(_add(total, source, part) for total, part in pairs), d_own
@@ -135,6 +139,11 @@ run.defvjp(_forward, _backward)
 def _joined(node: types.Array, kernel: types.Array) -> types.Array:
   """A loose end's part in the cell's output."""
   return image_ops.pointwise_conv(jax.nn.relu(node), kernel)
+
+
+def _masked(mask: types.Array | None, x: types.Array) -> types.Array:
+  """A branch's output, or its gradient, with what is dropped left out."""
+  return x if mask is None else mask[:, None, None, None] * x
 
 
 def _pull(function: Callable[..., types.Array]) -> Callable[..., Any]:

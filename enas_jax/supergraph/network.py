@@ -32,8 +32,9 @@ class Network(NamedTuple):
     init_statistics: (config) -> the moving statistics before the first step.
     child_params: (omega, arc, config) -> the weights that the child uses; all
       of omega for a traced arc.
-    apply_child: (child, statistics, arc, images, *, config, train, key) ->
-      (Logits, statistics).
+    apply_child: (child, statistics, arc, images, *, config, train, key,
+      progress) -> (Logits, statistics). `progress` [] float32 in (0, 1] is how
+      much of the training is over, 1 if left out; only drop path reads it.
     penalised: (child, config) -> the weights under the l2 penalty.
   """
 

@@ -24,6 +24,7 @@ from tests.golden import controllers, macro, micro, recurrent, vectors
 CASES: dict[str, Callable[[vectors.Checks], None]] = {
   "macro_child_search": macro.check_search,
   "micro_child_search": micro.check_search,
+  "micro_child_fixed": micro.check_fixed,
   "macro_controller": controllers.check_macro_controller,
   "micro_controller": controllers.check_micro_controller,
   "ptb_controller_": recurrent.check_controller,

@@ -1,14 +1,17 @@
-"""The cases of `micro_child.py`: its search graph.
+"""The cases of `micro_child.py`: its search graph and its fixed graph.
 
 The gradient has a step wherever the input of a ReLU is 0, and among the 1e5
 such inputs of a case one may be 0 but for rounding: the release's gradient is
 then that of the other side, 1e-2 away in every layer before. So a gradient that
 disagrees is compared again with ours for images moved by rounding errors, and
 is right if one such move makes all of its tensors agree; their lines say so.
+In the fixed graph the step shows where it lies: in the last batch norm whose
+offset disagrees, and there in one channel. A move of that offset leads across.
 """
 
 import dataclasses
-from collections.abc import Callable
+import functools
+from collections.abc import Callable, Mapping
 from typing import Any
 
 import jax
@@ -16,22 +19,24 @@ import jax.numpy as jnp
 import numpy as np
 
 from enas_jax import config as config_lib
-from enas_jax import released_micro, types
+from enas_jax import image_ops, released_micro, types
 from enas_jax.spaces import decisions
 from enas_jax.spaces import micro as space_lib
 from enas_jax.supergraph import micro as supergraph
-from enas_jax.supergraph import network
+from enas_jax.supergraph import micro_final, network
 from tests.golden import vectors as vectors_lib
 
 # Relative, a few roundings of float32; and how many moves are tried.
 _MOVE, _MOVES = 1e-6, 8
+# Of an offset, whose channels have a deviation of about 1. The logits of the
+# release are off by as much. And how many of them are moved.
+_OFFSET_MOVES, _STEPS = (1e-6, -1e-6, 3e-6, -3e-6, 1e-5, -1e-5), 8
 _AUX_WEIGHT = 0.4  # of the auxiliary loss, in `_build_train`
 # Outputs of the file and the float64 logits that say what they should be.
-_LOGITS = {
-  "logits_train": "logits_train",
-  "logits_eval": "logits_train",  # batch statistics and no dropout, either way
-  "aux_logits": "aux_logits",
-}
+_LOGITS = {"logits_train": "logits_train", "aux_logits": "aux_logits"}
+# In the search: batch statistics and no dropout, either way.
+_SEARCH_LOGITS = {**_LOGITS, "logits_eval": "logits_train"}
+_FIXED_LOGITS = {**_LOGITS, "logits_eval": "logits_eval"}
 _LOSSES = {"loss_train": "logits_train", "aux_loss": "aux_logits"}
 
 
@@ -41,9 +46,9 @@ def check_search(checks: vectors_lib.Checks) -> None:
   main, grads = vectors.main, vectors.grads
   config = _config(vectors)
   omega = released_micro.omega_from_released(main.take_all("var/"), config)
-  run = _Run(config, *_batch(vectors, omega))
+  run = _Run(config, supergraph.NETWORK, *_batch(vectors, omega))
   if vectors.f64 is not None:
-    derived = _Derived(vectors.f64, main, run.labels)
+    derived = _Derived(vectors.f64, main, run.labels, _SEARCH_LOGITS)
     checks.vectors = dataclasses.replace(vectors, f64=derived)
 
   arcs = _arcs(config.space(), main, "normal_arcs", "reduce_arcs")
@@ -60,17 +65,21 @@ def check_search(checks: vectors_lib.Checks) -> None:
   if "arc_index" in grads:
     grads.take("arc_index")  # says again what the arcs say
   arc = decisions.as_arrays(static)
+  named = released_micro.omega_to_released
   _check_gradient(
-    checks, lambda images: step(omega, fresh, arc, images)[2], run.images, ""
+    checks,
+    lambda images: named(step(omega, fresh, arc, images)[2]),
+    run.images,
+    "",
   )
   moved = fresh
   for name, prefix in (("images", "after/"), ("images2", "after2/")):
     if name in main:
       moved = step(omega, moved, arc, jnp.asarray(main.take(name)))[1]
-      named = released_micro.statistics_to_released(moved, omega)
+      found = released_micro.statistics_to_released(moved, omega)
       # The release's forward of these leaves the auxiliary head out.
       checks.outputs(
-        {prefix + k: a for k, a in named.items() if "aux_head" not in k}
+        {prefix + k: a for k, a in found.items() if "aux_head" not in k}
       )
   # The same code with the architecture compiled in.
   fixed = vectors_lib.compiled(
@@ -80,17 +89,119 @@ def check_search(checks: vectors_lib.Checks) -> None:
     outputs, _, _ = fixed(omega, run.images)
     checks.outputs(_stack([outputs]), arcs=[arcs.index(static)])
   _check_gradient(
-    checks, lambda images: fixed(omega, images)[2], run.images, "static/"
+    checks, lambda images: named(fixed(omega, images)[2]), run.images, "static/"
   )
+
+
+def check_fixed(checks: vectors_lib.Checks) -> None:
+  """Networks of found cells: forward, and the gradient of one.
+
+  Each has weights of its own, and moving statistics that it is evaluated with.
+  """
+  vectors = checks.vectors
+  main, grads = vectors.main, vectors.grads
+  config = _config(vectors)
+  arcs = _arcs(config.space(), main, "normal_arcs", "reduce_arcs")
+  variables = [main.take_all(f"arc{at}/var/") for at in range(len(arcs))]
+  weights = lambda at, variables: released_micro.final_from_released(
+    variables, config, arcs[at]
+  )
+  images, labels = _batch(vectors, weights(0, variables[0])[0])
+  if vectors.f64 is not None:
+    derived = _Derived(vectors.f64, main, labels, _FIXED_LOGITS)
+    checks.vectors = dataclasses.replace(vectors, f64=derived)
+  networks = [micro_final.network(arc) for arc in arcs]
+  runs = [_Run(config, network, images, labels) for network in networks]
+  # Each is a program of its own; the form for CPU takes four times as long to
+  # compile. `image_ops_test` holds the forms equal.
+  with image_ops.using("plain"):
+    found = []
+    for at, arc in enumerate(arcs):
+      outputs = vectors_lib.compiled(
+        functools.partial(runs[at].outputs, arc=arc, images=images)
+      )
+      found.append(outputs(*weights(at, variables[at])))
+    checks.outputs(_stack(found))
+    if grads is None:
+      return
+
+    static = _arcs(config.space(), grads, "normal_arc", "reduce_arc")[0]
+    at = int(grads.take("arc_index")) if "arc_index" in grads else -1
+    if not 0 <= at < len(arcs) or arcs[at] != static:
+      raise types.InputError(
+        f"{grads.file}: arc_index must say which architecture of {main.file} it"
+        " holds."
+      )
+    step = vectors_lib.compiled(
+      functools.partial(runs[at].step, arc=static, images=images)
+    )
+    _check_final_gradient(
+      checks,
+      lambda variables: released_micro.final_to_released(
+        step(*weights(at, variables))[2]
+      ),
+      variables[at],
+    )
+
+
+def _check_final_gradient(
+  checks: vectors_lib.Checks,
+  gradient: Callable[[dict[str, np.ndarray]], dict[str, np.ndarray]],
+  variables: dict[str, np.ndarray],
+) -> None:
+  """Compares the gradient, and if it disagrees with offsets moved.
+
+  Args:
+    checks: of the case.
+    gradient: from variables by the release's names, by the same names.
+    variables: of the case.
+  """
+  grads = checks.vectors.grads
+  assert grads is not None
+  golden, ours = grads.take_all("grad/"), gradient(variables)
+  found = checks.compare_tensors(grads, "grad/", ours, "")
+  given, bad = found, _disagreeing(found)
+  for _ in range(_STEPS):
+    offsets = [name for name in golden if name in bad and "offset" in name]
+    if not offsets:
+      break
+    last = offsets[-1]
+    channel = np.argmax(np.abs(ours[last] - golden[last]))
+    tries = []
+    for move in _OFFSET_MOVES:
+      moved = variables[last].copy()
+      moved[channel] += move
+      tries.append({**variables, last: moved})
+    gradients = [gradient(each) for each in tries]
+    errors = [np.abs(g[last] - golden[last]).max() for g in gradients]
+    best = int(np.argmin(errors))
+    variables, ours = tries[best], gradients[best]
+    found = checks.compare_tensors(grads, "grad/", ours, "moved/")
+    bad = _disagreeing(found)
+    if last in bad:
+      break
+  checks.done += given if bad else found
+
+
+def _disagreeing(found: list[vectors_lib.Comparison]) -> set[str]:
+  """The variables whose gradients disagree."""
+  return {each.name.split("grad/")[1] for each in found if not each.ok}
 
 
 def _check_gradient(
   checks: vectors_lib.Checks,
-  gradient: Callable[[types.Array], types.Omega],
+  gradient: Callable[[types.Array], dict[str, np.ndarray]],
   images: types.Array,
   label: str,
 ) -> None:
-  """Compares the gradient, for moved images if it disagrees for the given."""
+  """Compares the gradient, for moved images if it disagrees for the given.
+
+  Args:
+    checks: of the case.
+    gradient: by the release's names, from images.
+    images: of the case.
+    label: put before the names in the report.
+  """
   grads = checks.vectors.grads
   assert grads is not None
   tries = [(label, images)]
@@ -98,13 +209,11 @@ def _check_gradient(
     move = 1.0 + _MOVE * jax.random.normal(key, images.shape)
     tries.append((f"{label}moved/", images * move))
   for name, moved in tries:
-    ours = released_micro.omega_to_released(gradient(moved))
-    found = checks.compare_tensors(grads, "grad/", ours, name)
+    found = checks.compare_tensors(grads, "grad/", gradient(moved), name)
     if all(comparison.ok for comparison in found):
       checks.done += found
       return
-  ours = released_micro.omega_to_released(gradient(images))
-  checks.tensors(grads, "grad/", ours, label)
+  checks.tensors(grads, "grad/", gradient(images), label)
 
 
 class _Derived(vectors_lib.Arrays):
@@ -120,10 +229,11 @@ class _Derived(vectors_lib.Arrays):
     file: vectors_lib.Arrays,
     main: vectors_lib.Arrays,
     labels: types.Array,
+    sources: Mapping[str, str],
   ) -> None:
     self.file, self._file = file.file, file
     self._more: dict[str, np.ndarray] = {}
-    for name, source in (*_LOGITS.items(), *_LOSSES.items()):
+    for name, source in (*sources.items(), *_LOSSES.items()):
       if name not in main or f"{source}_f64" not in file:
         continue
       exact, error = file.take(f"{source}_f64"), self._error(source)
@@ -158,8 +268,23 @@ class _Run:
   """What is computed of an architecture, traced or of Python ints."""
 
   config: config_lib.MicroConfig
+  network: network.Network
   images: types.Array
   labels: types.Array
+
+  def outputs(
+    self,
+    omega: types.Omega,
+    statistics: network.Statistics,
+    arc: space_lib.MicroArc,
+    images: types.Array,
+  ) -> dict[str, types.Array]:
+    """The outputs of training and of evaluation."""
+    found, _ = self._forward(omega, statistics, arc, images)
+    logits, _ = self.network.apply_child(
+      omega, statistics, arc, images, config=self.config, train=False
+    )
+    return {**found, "logits_eval": logits.main}
 
   def step(
     self,
@@ -187,7 +312,7 @@ class _Run:
     arc: space_lib.MicroArc,
     images: types.Array,
   ) -> tuple[dict[str, types.Array], network.Statistics]:
-    logits, moved = supergraph.apply_child(
+    logits, moved = self.network.apply_child(
       omega, statistics, arc, images, config=self.config, train=True
     )
     outputs = {

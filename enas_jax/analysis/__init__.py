@@ -1,0 +1,1 @@
+"""What searches find, measured against the truth."""

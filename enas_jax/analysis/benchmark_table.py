@@ -1,0 +1,145 @@
+"""The true accuracies of the cells of NAS-Bench-201, from a table.
+
+A table is a CSV file, as it is or compressed (.gz), with a row for each cell:
+its column `ops` holds six digits (`NasBench201Space.to_digits`), the column
+`cifar10_test_200` the accuracy in per cent. Other columns are ignored.
+"""
+
+import csv
+import dataclasses
+import gzip
+import math
+import pathlib
+from collections.abc import Iterable, Sequence
+
+import numpy as np
+
+from enas_jax import types
+from enas_jax.spaces import nasbench201, records
+
+ACCURACY = "cifar10_test_200"
+_COLUMNS = ("ops", ACCURACY)
+
+
+@dataclasses.dataclass(frozen=True, eq=False)
+class BenchmarkTable:
+  """Cells with their accuracies.
+
+  Attributes:
+    arcs: [N, 6] int32, the operations of each cell.
+    accuracies: [N] float64, in per cent.
+  """
+
+  arcs: np.ndarray
+  accuracies: np.ndarray
+
+  @classmethod
+  def load(cls, path: str | pathlib.Path) -> "BenchmarkTable":
+    """Reads a table.
+
+    Raises:
+      InputError: if it cannot be read, lacks a column or has no rows, if a row
+        is not a cell with an accuracy in [0, 100], or if a cell comes twice.
+    """
+    path = pathlib.Path(path).expanduser()
+    try:
+      with (gzip.open if path.suffix == ".gz" else open)(
+        path, "rt", encoding="utf-8", newline=""
+      ) as file:
+        rows = _parse(file, f"the benchmark table {path}")
+    except (OSError, EOFError, UnicodeDecodeError, csv.Error) as error:
+      why = getattr(error, "strerror", None) or error
+      raise types.InputError(
+        f"the benchmark table {path} cannot be read: {why}."
+      ) from None
+    arcs = np.array([ops for ops, _ in rows], np.int32)
+    return cls(arcs, np.array([accuracy for _, accuracy in rows]))
+
+  def __post_init__(self) -> None:
+    index = {tuple(ops): row for row, ops in enumerate(self.arcs.tolist())}
+    object.__setattr__(self, "_rows", index)
+
+  @property
+  def optimum(self) -> float:
+    """The best accuracy, in per cent."""
+    return float(self.accuracies.max())
+
+  def check_complete(self) -> None:
+    """Raises InputError unless every cell of the space is in the table."""
+    space = nasbench201.NasBench201Space()
+    if len(self.accuracies) < space.size():
+      raise types.InputError(
+        f"the benchmark table has {len(self.accuracies):,} of the"
+        f" {space.size():,} cells; whatever the search finds must be in it."
+      )
+
+  def accuracy(self, ops: Sequence[int]) -> float:
+    """The accuracy of a cell of six operations, in per cent.
+
+    Raises:
+      InputError: if the cell is not in the table.
+    """
+    rows: dict[tuple[int, ...], int] = getattr(self, "_rows")  # noqa: B009
+    key = tuple(int(op) for op in ops)
+    if key not in rows:
+      digits = "".join(map(str, key))
+      raise types.InputError(f"the cell {digits} is not in the table.")
+    return float(self.accuracies[rows[key]])
+
+  def rank(self, ops: Sequence[int]) -> int:
+    """1 for the best cell; one more than there are better ones."""
+    return 1 + int(np.sum(self.accuracies > self.accuracy(ops)))
+
+  def regret(self, ops: Sequence[int]) -> float:
+    """How far below the optimum a cell is, in percentage points."""
+    return self.optimum - self.accuracy(ops)
+
+  def expected_best_of(self, count: int) -> float:
+    """The mean accuracy of the best of `count` cells drawn with replacement.
+
+    Of cells sorted upwards the i-th is the best with probability
+    (i / N)^count - ((i - 1) / N)^count.
+    """
+    if count < 1:
+      raise types.InputError(f"count must be at least 1, got {count}.")
+    ordered = np.sort(self.accuracies)
+    below = (np.arange(len(ordered) + 1) / len(ordered)) ** count
+    return float(ordered @ np.diff(below))
+
+
+def _parse(
+  lines: Iterable[str], name: str
+) -> list[tuple[tuple[int, ...], float]]:
+  reader = csv.DictReader(lines)
+  missing = [c for c in _COLUMNS if c not in (reader.fieldnames or ())]
+  if missing:
+    raise types.InputError(
+      f"{name} lacks the column {missing[0]!r}; needed are"
+      f" {' and '.join(_COLUMNS)}."
+    )
+  space, found = nasbench201.NasBench201Space(), {}
+  for row in reader:
+    where = f"{name}, line {reader.line_num}"
+    try:
+      ops = space.from_digits((row["ops"] or "").strip()).ops
+    except types.InputError as error:
+      raise types.InputError(f"{where}: {error}") from None
+    if ops in found:
+      raise types.InputError(f"{where}: the cell {row['ops']} comes twice.")
+    found[ops] = _percent(row[ACCURACY], where)
+  if not found:
+    raise types.InputError(f"{name} has no rows.")
+  return list(found.items())
+
+
+def _percent(text: str | None, where: str) -> float:
+  try:
+    value = float(text or "")
+  except ValueError:
+    value = math.nan
+  if not 0.0 <= value <= 100.0:
+    raise types.InputError(
+      f"{where}: {ACCURACY} must be a number in [0, 100], got"
+      f" {records.brief(text)!r}."
+    )
+  return value

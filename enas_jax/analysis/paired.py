@@ -1,0 +1,77 @@
+"""Whether one search method beats another, seed by seed."""
+
+import math
+from collections.abc import Sequence
+from typing import Any, NamedTuple
+
+import numpy as np
+from scipy import stats
+
+from enas_jax import types
+
+# Below this no outcome of Wilcoxon's test can be significant at 5%:
+# two-sided, n pairs reach no less than 2 / 2^n.
+_FEWEST_FOR_WILCOXON = 6
+
+
+class Comparison(NamedTuple):
+  """Two methods on the same seeds; NaN where a number is not defined.
+
+  Attributes:
+    mean_difference: of the first minus the second.
+    standard_error: of that mean.
+    wins: seeds on which the first is larger.
+    ties: seeds on which both are equal.
+    num_pairs: seeds.
+    t_p_value: of the paired t test, two-sided.
+    wilcoxon_p_value: of the signed-rank test, two-sided; from 6 pairs that
+      differ.
+  """
+
+  mean_difference: float
+  standard_error: float
+  wins: int
+  ties: int
+  num_pairs: int
+  t_p_value: float
+  wilcoxon_p_value: float
+
+  def to_dict(self) -> dict[str, Any]:
+    """JSON-ready; what is not defined is None."""
+    return {
+      name: value if math.isfinite(value) else None
+      for name, value in self._asdict().items()
+    }
+
+
+def compare(first: Sequence[float], second: Sequence[float]) -> Comparison:
+  """Compares values that belong together by position, e.g. by seed.
+
+  Raises:
+    InputError: if they are not two lists of equal length, of at least one.
+  """
+  a, b = np.asarray(first, np.float64), np.asarray(second, np.float64)
+  if a.ndim != 1 or a.shape != b.shape or not len(a):
+    raise types.InputError(
+      "a paired comparison needs two lists of equal length, got shapes"
+      f" {a.shape} and {b.shape}."
+    )
+  difference = a - b
+  count = len(difference)
+  error = t_p = wilcoxon_p = math.nan
+  if count > 1:
+    error = float(difference.std(ddof=1)) / math.sqrt(count)
+    # Without any spread t is infinite, or 0/0.
+    if error > 0.0:
+      t_p = float(stats.ttest_rel(a, b).pvalue)
+  if np.count_nonzero(difference) >= _FEWEST_FOR_WILCOXON:
+    wilcoxon_p = float(stats.wilcoxon(difference).pvalue)
+  return Comparison(
+    mean_difference=float(difference.mean()),
+    standard_error=error,
+    wins=int(np.sum(difference > 0)),
+    ties=int(np.sum(difference == 0)),
+    num_pairs=count,
+    t_p_value=t_p,
+    wilcoxon_p_value=wilcoxon_p,
+  )

@@ -1,0 +1,167 @@
+"""REINFORCE without weight sharing, on a table (Zoph & Le, 2017).
+
+The search that ENAS makes affordable: the reward of an architecture is what it
+reaches when it is trained alone. Where a benchmark has trained all of them, a
+query of its table takes the place of that training, and the price of a search
+is the number of its queries.
+
+The controller and its REINFORCE step are those of every other search; only the
+reward is another. Random search with as many queries stands beside it.
+"""
+
+import math
+from typing import Any, NamedTuple
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jax import lax
+
+from enas_jax import config as config_lib
+from enas_jax import controller as controller_lib
+from enas_jax import evolution, phases, types
+
+# Above this a table of all architectures is a mistake.
+_LARGEST = 10_000_000
+
+
+class Found(NamedTuple):
+  """What a search on a table found.
+
+  Attributes:
+    arc: of Python ints, the best one queried; of equal ones the first.
+    reward: its value in the table.
+    rewards: [Q] float64, of all queries in their order.
+  """
+
+  arc: types.Arc
+  reward: float
+  rewards: np.ndarray
+
+
+class Table:
+  """The reward of every architecture of a small space.
+
+  Attributes:
+    space: whose choices number the architectures, the first entry being the
+      most significant digit.
+    rewards: [size of the space] float32, NaN where there is none.
+  """
+
+  def __init__(self, space: Any, arcs: types.Arc, rewards: Any) -> None:
+    """Lays the rewards out by number.
+
+    Args:
+      space: of the architectures.
+      arcs: leaves [N, ...].
+      rewards: [N], larger is better, in the units that the policy is to see;
+        fractions, not percentages, suit the presets.
+
+    Raises:
+      InputError: if the space is too large, or an architecture lacks a reward.
+    """
+    sizes = evolution.num_alternatives(space.decisions())
+    count = math.prod(int(size) for size in sizes)
+    if count > _LARGEST:
+      raise types.InputError(
+        f"the space has {count:.2g} architectures, too many for a table."
+      )
+    self.space = space
+    self._weights = np.asarray(
+      [math.prod(map(int, sizes[i + 1 :])) for i in range(len(sizes))],
+      np.int32,
+    )
+    numbers = np.asarray(space.to_choices(arcs)) @ self._weights
+    table = np.full(count, np.nan, np.float32)
+    table[numbers] = np.asarray(rewards)
+    lacking = int(np.isnan(table).sum())
+    if lacking:
+      raise types.InputError(
+        f"the table lacks {lacking} of the {count} architectures."
+      )
+    self.rewards = table
+
+  def look_up(self, choices: types.Array) -> types.Array:
+    """[S] float32, the rewards of choices [S, C]."""
+    return jnp.asarray(self.rewards)[choices @ jnp.asarray(self._weights)]
+
+
+def search(
+  config: config_lib.SearchConfig, table: Table, num_queries: int
+) -> Found:
+  """Trains a controller on the table and keeps the best architecture queried.
+
+  Args:
+    config: its controller and theta parts, and the seed.
+    table: the rewards.
+    num_queries: the budget; an architecture that is sampled again is queried
+      again.
+
+  Raises:
+    InputError: if the budget is not a whole number of theta steps.
+  """
+  check_budget(config, num_queries)
+  each = config.theta.num_arcs
+  controller = controller_lib.Controller(table.space, config.controller)
+  task: Any = _NoOmega(table.space)
+  start = phases.init_state(config, task, controller, 1)
+
+  def step(state: phases.SearchState, _: None) -> Any:
+    key = phases.step_key(state, phases.THETA_KEYS, state.theta_step)
+    sample = controller.sample(state.theta, key, each)
+    choices = table.space.to_choices(sample.arc)
+    earned = table.look_up(choices)
+    after, _metrics = phases.reinforce(
+      config, controller, state, sample, earned
+    )
+    return after, choices
+
+  # A scan is one program, also outside a compiled function.
+  _, choices = lax.scan(step, start, length=num_queries // each)
+  return _best(table, choices.reshape(num_queries, -1))
+
+
+def check_budget(config: config_lib.SearchConfig, num_queries: int) -> None:
+  """Raises InputError unless whole theta steps can spend the budget."""
+  each = config.theta.num_arcs
+  if num_queries < each or num_queries % each:
+    raise types.InputError(
+      f"the number of queries must be a multiple of theta_num_arcs, {each}, got"
+      f" {num_queries}."
+    )
+
+
+def random_search(table: Table, key: types.PRNGKey, num_queries: int) -> Found:
+  """Queries as many uniform architectures."""
+  arcs = table.space.sample_uniform(key, num_queries)
+  return _best(table, table.space.to_choices(arcs))
+
+
+def _best(table: Table, choices: types.Array) -> Found:
+  rewards = np.asarray(table.look_up(choices), np.float64)
+  best = int(np.argmax(rewards))
+  arc = jax.device_get(table.space.from_choices(choices[best]))
+  return Found(table.space.validate(arc), float(rewards[best]), rewards)
+
+
+class _NoOmega:
+  """Just enough of a `phases.Task` for a state without shared weights."""
+
+  gathers = False
+
+  def __init__(self, space: Any) -> None:
+    self.space = space
+
+  def init_omega(self, key: types.PRNGKey) -> types.Omega:
+    """There are none."""
+    del key
+    return {}
+
+  def init_carry(self) -> types.Carry:
+    """Nothing is handed on."""
+    return ()
+
+  def start_epoch(self, carry: types.Carry, key: types.PRNGKey) -> types.Carry:
+    """An epoch brings nothing new."""
+    del key
+    return carry

@@ -1,0 +1,165 @@
+"""Regularised evolution on shared weights (Real et al., 2019, Algorithm 1).
+
+A population of architectures lives in a ring. Each step draws a tournament,
+mutates its best member, and puts the child, with the reward that it earned, in
+the place of the oldest member, however good that one was. The population takes
+the place of theta in the state of a search, so that it is saved, restored and
+reported like the controller.
+
+What differs from the original: a reward is that of shared weights on one
+minibatch, noisy, and of the time when the child was born. Old rewards are
+mostly too low, since omega has been trained since; that only adds to the
+disadvantage of age. The result is drawn from the last population, not from all
+that ever lived.
+"""
+
+from collections.abc import Callable, Sequence
+from typing import Any, NamedTuple
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jax import lax
+
+from enas_jax import config as config_lib
+from enas_jax import types
+from enas_jax.spaces import decisions as decisions_lib
+
+
+class Population(NamedTuple):
+  """Architectures with their rewards; the theta of this policy.
+
+  Attributes:
+    choices: [P, C] int32, one architecture a row; row i % P is the i-th born.
+    rewards: [P] float32; -inf where none has been earned.
+    num_scored: [] int32, architectures that have been scored, so also who is
+      next: the first P of them are the random ones at the start.
+  """
+
+  choices: types.Array
+  rewards: types.Array
+  num_scored: types.Array
+
+
+def init(
+  space: Any, key: types.PRNGKey, config: config_lib.ThetaConfig
+) -> Population:
+  """Uniform architectures that have not earned a reward yet."""
+  size = config.population_size
+  return Population(
+    choices=space.to_choices(space.sample_uniform(key, size)),
+    rewards=jnp.full((size,), -jnp.inf, jnp.float32),
+    num_scored=jnp.int32(0),
+  )
+
+
+def propose(
+  space: Any, population: Population, key: types.PRNGKey, num_arcs: int
+) -> types.Arc:
+  """Draws members uniformly, as they are: leaves [S, ...].
+
+  Before anything has been scored the members are nothing better than chance;
+  then any architecture may come, so that omega sees more than P of them.
+  """
+  key_member, key_uniform = jax.random.split(key)
+  size = population.choices.shape[0]
+  members = jax.random.randint(key_member, (num_arcs,), 0, size)
+  uniform = space.to_choices(space.sample_uniform(key_uniform, num_arcs))
+  choices = jnp.where(
+    population.num_scored > 0, population.choices[members], uniform
+  )
+  return space.from_choices(choices)
+
+
+def evolve(
+  space: Any,
+  population: Population,
+  key: types.PRNGKey,
+  earn: Callable[[types.Arc, types.PRNGKey], types.Array],
+  config: config_lib.ThetaConfig,
+) -> tuple[Population, dict[str, types.Array]]:
+  """Brings up `config.num_arcs` children, one after another.
+
+  The first P steps score the random members of the start instead.
+
+  Args:
+    space: of the architectures.
+    population: before the step.
+    key: of everything random.
+    earn: (arc, key) -> the reward, [] float32, larger is better.
+    config: the tournament's size and the number of children.
+
+  Returns:
+    The new population, and metrics, [] float32: "reward", the mean of what was
+    earned in this step; "population_reward" and "best_reward", the mean and the
+    largest of the rewards of living members.
+  """
+  sizes = num_alternatives(space.decisions())
+
+  def step(
+    population: Population, key: types.PRNGKey
+  ) -> tuple[Population, types.Array]:
+    key_parent, key_mutate, key_earn = jax.random.split(key, 3)
+    oldest = population.num_scored % population.choices.shape[0]
+    parent = _hold_tournament(population, key_parent, config.tournament_size)
+    child = jnp.where(
+      population.num_scored < population.choices.shape[0],
+      population.choices[oldest],
+      mutate(parent, key_mutate, sizes),
+    )
+    reward = earn(space.from_choices(child), key_earn)
+    # A child whose network overflows must not win every tournament.
+    known = jnp.where(jnp.isfinite(reward), reward, -jnp.inf)
+    population = Population(
+      population.choices.at[oldest].set(child),
+      population.rewards.at[oldest].set(known),
+      population.num_scored + 1,
+    )
+    return population, reward
+
+  keys = jax.random.split(key, config.num_arcs)
+  population, earned = lax.scan(step, population, keys)
+  alive = jnp.isfinite(population.rewards)
+  total = jnp.sum(jnp.where(alive, population.rewards, 0.0))
+  metrics = {
+    "reward": jnp.mean(earned),
+    "population_reward": total / jnp.maximum(jnp.sum(alive), 1),
+    "best_reward": jnp.max(population.rewards),
+  }
+  return population, metrics
+
+
+def num_alternatives(
+  decisions: Sequence[decisions_lib.Decision],
+) -> np.ndarray:
+  """[C] int32: how many values each entry of the choices may take."""
+  found: list[int] = []
+  for decision in decisions:
+    skips = decision.kind == "skips"
+    found += [2 if skips else decision.num_choices] * decision.width
+  return np.asarray(found, np.int32)
+
+
+def mutate(
+  choices: types.Array, key: types.PRNGKey, sizes: np.ndarray
+) -> types.Array:
+  """Changes one entry of [C] choices, all entries and new values alike.
+
+  An entry without alternative is never drawn; of a decision of kind "skips"
+  one bit is flipped.
+  """
+  key_entry, key_value = jax.random.split(key)
+  free = np.flatnonzero(sizes > 1)
+  entry = jax.random.choice(key_entry, jnp.asarray(free))
+  size = jnp.asarray(sizes)[entry]
+  # Adding less than a whole turn reaches every other value, and never itself.
+  turn = jax.random.randint(key_value, (), 1, size)
+  return choices.at[entry].set((choices[entry] + turn) % size)
+
+
+def _hold_tournament(
+  population: Population, key: types.PRNGKey, size: int
+) -> types.Array:
+  """[C], the best of `size` members, drawn with replacement as the paper's."""
+  drawn = jax.random.randint(key, (size,), 0, population.rewards.shape[0])
+  return population.choices[drawn[jnp.argmax(population.rewards[drawn])]]

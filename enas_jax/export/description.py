@@ -1,0 +1,321 @@
+"""What an exported folder says of its model, apart from the weights.
+
+Everything here is JSON-ready and is checked when it is read: a folder may come
+from anywhere.
+"""
+
+import dataclasses
+import math
+from collections.abc import Mapping
+from typing import Any
+
+import jax.numpy as jnp
+import numpy as np
+
+from enas_jax import types
+from enas_jax.config.macro import MacroConfig
+from enas_jax.config.micro import MicroConfig
+from enas_jax.config.recurrent import RecurrentConfig
+from enas_jax.data import augment
+from enas_jax.spaces import records
+
+FORMAT = "enas_jax.export"
+VERSION = 1
+_CONFIGS: Mapping[str, type] = {
+  "recurrent": RecurrentConfig,
+  "macro": MacroConfig,
+  "micro": MicroConfig,
+}
+SPACES = tuple(_CONFIGS)
+# What JSON may have in place of each type.
+_ACCEPTED: Mapping[Any, tuple[type, ...]] = {
+  int: (int,),
+  float: (int, float),
+  bool: (bool,),
+  str: (str,),
+}
+
+
+@dataclasses.dataclass(frozen=True)
+class ImagePreprocessing:
+  """How pixels become what a network for images reads.
+
+  Attributes:
+    image_shape: (H, W, C) of the images that it was trained on.
+    mean: [C] floats, of the training images in units of [0, 1].
+    std: [C] floats, likewise.
+    class_names: one name a class, in the order of the logits.
+  """
+
+  image_shape: tuple[int, int, int]
+  mean: tuple[float, ...]
+  std: tuple[float, ...]
+  class_names: tuple[str, ...]
+
+  def __post_init__(self) -> None:
+    # Arrays are welcome; what is stored is hashable and JSON-ready.
+    for name, kind in (
+      ("image_shape", int),
+      ("mean", float),
+      ("std", float),
+      ("class_names", str),
+    ):
+      row = tuple(kind(value) for value in getattr(self, name))
+      object.__setattr__(self, name, row)
+    shape = self.image_shape
+    _check(
+      len(shape) == 3 and min(shape) > 0,
+      f"image_shape must be (height, width, channels), got {shape}",
+    )
+    for name in ("mean", "std"):
+      row = getattr(self, name)
+      _check(
+        len(row) == shape[2] and all(map(math.isfinite, row)),
+        f"{name} must be {shape[2]} numbers, one a channel, got {row}",
+      )
+    _check(min(self.std) > 0, f"std must be positive, got {self.std}")
+    _check(
+      len(self.class_names) > 1,
+      f"class_names must be at least 2, got {len(self.class_names)}",
+    )
+
+  def preprocess(self, images: Any) -> types.Array:
+    """Standardises images.
+
+    Args:
+      images: [b, H, W, C] uint8, of the size that the network was trained on.
+
+    Returns:
+      [b, H, W, C] float32.
+
+    Raises:
+      InputError: if they are of another shape or type.
+    """
+    shape, wanted = np.shape(images), self.image_shape
+    dtype = getattr(images, "dtype", type(images).__name__)
+    if len(shape) != 4 or shape[1:] != wanted or dtype != np.uint8:
+      raise types.InputError(
+        f"images must be a uint8 array [b, {', '.join(map(str, wanted))}], got"
+        f" {dtype} {list(shape)}; scale them first."
+      )
+    return self.standardise(jnp.asarray(images))
+
+  def standardise(self, images: types.Array) -> types.Array:
+    """`preprocess` without the checks, for images that are traced."""
+    return augment.standardise(
+      images, jnp.float32(self.mean), jnp.float32(self.std)
+    )
+
+
+@dataclasses.dataclass(frozen=True)
+class TextPreprocessing:
+  """How text becomes what a recurrent cell reads.
+
+  Attributes:
+    vocabulary: V distinct words; a word's id is its position.
+    end: the word that stands for the end of a line; None, also where the
+      vocabulary lacks the word, if lines do not matter.
+    unknown: the word that stands for every word that is not in the
+      vocabulary; None, likewise, if there is none.
+  """
+
+  vocabulary: tuple[str, ...]
+  end: str | None = "<eos>"
+  unknown: str | None = "<unk>"
+
+  def __post_init__(self) -> None:
+    words = tuple(str(word) for word in self.vocabulary)
+    object.__setattr__(self, "vocabulary", words)
+    _check(
+      0 < len(set(words)) == len(words),
+      f"vocabulary must be distinct words, got {len(words)} of which"
+      f" {len(set(words))} differ",
+    )
+    for name in ("end", "unknown"):
+      if getattr(self, name) not in words:
+        object.__setattr__(self, name, None)
+
+  def preprocess(self, text: str) -> types.Array:
+    """The ids of the words of one text.
+
+    Args:
+      text: words between white space, prepared as the training text was.
+
+    Returns:
+      [T, 1] int32.
+
+    Raises:
+      InputError: for an empty text, and for an unknown word if the vocabulary
+        has none to stand for it.
+    """
+    if self.end is not None:
+      text = text.replace("\n", f" {self.end} ")
+    index = {word: number for number, word in enumerate(self.vocabulary)}
+    words = text.split()
+    _check(bool(words), "the text must have at least one word")
+    if self.unknown is None:
+      strange = [word for word in words if word not in index]
+      _check(
+        not strange,
+        "the vocabulary has no word for unknown ones; not in it:"
+        f" {records.brief(' '.join(strange))}",
+      )
+    unknown = index.get(self.unknown or "", 0)
+    ids = [index.get(word, unknown) for word in words]
+    return jnp.asarray(ids, jnp.int32)[:, None]
+
+
+Preprocessing = ImagePreprocessing | TextPreprocessing
+
+
+@dataclasses.dataclass(frozen=True)
+class Model:
+  """A trained architecture with all that belongs to it.
+
+  Attributes:
+    space: one of `SPACES`.
+    config: the space's options, `RecurrentConfig`, `MacroConfig` or
+      `MicroConfig`.
+    arc: of the space; checked, and stored as Python ints.
+    child: the child's weights, nested dicts of float32 arrays.
+    statistics: the moving statistics of all its batch norms; {} for a
+      recurrent cell.
+    preprocessing: of the space's kind of data.
+    card: JSON-ready, what the model card tells: "dataset", "command", "seed",
+      "commit", "versions", "metrics" by name, or whatever else.
+  """
+
+  space: str
+  config: Any
+  arc: Any
+  child: types.Omega
+  statistics: Any
+  preprocessing: Preprocessing
+  card: Mapping[str, Any]
+
+  def __post_init__(self) -> None:
+    known = ", ".join(SPACES)
+    _check(
+      self.space in SPACES, f"space must be one of {known}, got {self.space!r}"
+    )
+    kind, expected = _CONFIGS[self.space], _preprocessing_kind(self.space)
+    for name, value, wanted in (
+      ("config", self.config, kind),
+      ("preprocessing", self.preprocessing, expected),
+    ):
+      _check(
+        isinstance(value, wanted),
+        f"{name} must be a {wanted.__name__} in the {self.space} space, got"
+        f" {type(value).__name__}",
+      )
+    arc = self.config.space().validate(self.arc)
+    object.__setattr__(self, "arc", arc)
+
+
+def to_architecture(model: Model) -> dict[str, Any]:
+  """What `architecture.json` holds."""
+  return {
+    "format": FORMAT,
+    "version": VERSION,
+    "space": model.space,
+    "arc": model.config.space().to_dict(model.arc),
+    "child": dataclasses.asdict(model.config),
+  }
+
+
+def to_preprocessing(preprocessing: Preprocessing) -> dict[str, Any]:
+  """What `preprocessing.json` holds."""
+  how = (
+    "(uint8 / 255 - mean) / std, by channel"
+    if isinstance(preprocessing, ImagePreprocessing)
+    else "words between white space; a word's id is its place in vocabulary"
+  )
+  return {"how": how, **dataclasses.asdict(preprocessing)}
+
+
+def read_architecture(record: Mapping[str, Any]) -> tuple[str, Any, Any]:
+  """The space, the options and the architecture of `to_architecture`.
+
+  Raises:
+    InputError: if it is of another format or version, or damaged.
+  """
+  _check(
+    record.get("format") == FORMAT,
+    f'"format" must be {FORMAT!r}, got {records.brief(record.get("format"))};'
+    " the folder was not exported by enas_jax",
+  )
+  version = record.get("version")
+  _check(
+    version == VERSION,
+    f'"version" must be {VERSION}, got {records.brief(version)}; read it with'
+    " the enas_jax that wrote it",
+  )
+  space = record.get("space")
+  _check(
+    isinstance(space, str) and space in SPACES,
+    f'"space" must be one of {", ".join(SPACES)}, got {records.brief(space)}',
+  )
+  assert isinstance(space, str)
+  config = _CONFIGS[space](
+    **_fields(_CONFIGS[space], record.get("child"), "child")
+  )
+  arc = record.get("arc")
+  _check(isinstance(arc, dict), f'"arc" must be an object, got {arc!r}')
+  return space, config, config.space().from_dict(arc)
+
+
+def read_preprocessing(space: str, record: Mapping[str, Any]) -> Preprocessing:
+  """The inverse of `to_preprocessing`.
+
+  Raises:
+    InputError: if it is damaged, or of the other kind of data.
+  """
+  kind = _preprocessing_kind(space)
+  own = {name: value for name, value in record.items() if name != "how"}
+  fields = _fields(kind, own, "preprocessing")
+  try:
+    return kind(**fields)
+  except types.InputError:
+    raise
+  except (TypeError, ValueError) as error:  # of values that are no lists
+    raise types.InputError(f"{records.brief(error)}.") from None
+
+
+def _preprocessing_kind(space: str) -> Any:
+  return TextPreprocessing if space == "recurrent" else ImagePreprocessing
+
+
+def _fields(kind: Any, record: Any, name: str) -> dict[str, Any]:
+  """`record`, if it has the fields of the dataclass with values of its types.
+
+  Lists are checked by the class itself.
+  """
+  _check(
+    isinstance(record, dict),
+    f"{name} must be an object, got {records.brief(record)}",
+  )
+  fields: dict[str, Any] = {f.name: f.type for f in dataclasses.fields(kind)}
+  odd = sorted(set(fields) ^ set(record))
+  _check(
+    not odd,
+    f"{name} must have exactly the fields of {kind.__name__}; missing or"
+    f" unknown: {records.brief(', '.join(odd))}",
+  )
+  for field, wanted in fields.items():
+    value, accepted = record[field], _ACCEPTED.get(wanted)
+    if accepted:
+      # To Python True is an int.
+      right = isinstance(value, accepted) and (
+        wanted is bool or not isinstance(value, bool)
+      )
+      _check(
+        right,
+        f"{name}.{field} must be of type {wanted.__name__}, got"
+        f" {records.brief(value)}",
+      )
+  return record
+
+
+def _check(ok: bool, message: str) -> None:
+  if not ok:
+    raise types.InputError(f"{message}.")

@@ -1,0 +1,239 @@
+"""The files of an exported folder: written, read and checked."""
+
+import contextlib
+import dataclasses
+import json
+import os
+import pathlib
+import shutil
+import uuid
+from collections.abc import Callable, Iterator, Mapping
+from typing import Any
+
+import jax.numpy as jnp
+import numpy as np
+import safetensors
+import safetensors.numpy
+from flax import traverse_util
+
+from enas_jax import types
+from enas_jax.export import card as card_lib
+from enas_jax.export import description, modules, serving
+from enas_jax.export.description import Model, Preprocessing
+from enas_jax.spaces import records
+
+_ARCHITECTURE = "architecture.json"
+_PREPROCESSING = "preprocessing.json"
+_WEIGHTS = "weights.safetensors"
+_SERVING = "model.jaxexport"
+_CARD = "card.json"
+_README = "README.md"
+
+
+@dataclasses.dataclass(frozen=True, eq=False)
+class Exported:
+  """A trained architecture that was read from a folder.
+
+  Attributes:
+    module: of Flax, to call with `apply`; `init` makes fresh variables.
+    variables: the trained ones: "params", and for images "batch_stats".
+    preprocessing: how pixels or words become what the module reads.
+    space: "recurrent", "macro" or "micro".
+    config: the options of the network.
+    arc: the architecture, of Python ints.
+    card: what `card.json` tells of the training.
+  """
+
+  module: modules.Network
+  variables: dict[str, Any]
+  preprocessing: Preprocessing
+  space: str
+  config: Any
+  arc: Any
+  card: dict[str, Any]
+
+  def preprocess(self, raw: Any) -> types.Array:
+    """What the module reads: see `preprocess` of `preprocessing`."""
+    return self.preprocessing.preprocess(raw)
+
+
+def save(folder: str | os.PathLike[str], model: Model) -> None:
+  """Writes a trained architecture, whole or not at all.
+
+  Args:
+    folder: made; it may exist if it is empty.
+    model: what to write.
+
+  Raises:
+    InputError: if the folder holds something, if the weights do not fit the
+      architecture, or if a network for images has no moving statistics.
+  """
+  target = pathlib.Path(folder).expanduser().absolute()
+  _check_free(target)
+  variables, module = _variables(model), _module(model)
+  _check_fit(_flat(variables), module, "the weights given")
+  temporary = target.with_name(f".{target.name}.{uuid.uuid4().hex}.tmp")
+  try:
+    temporary.mkdir(parents=True)
+    _write(temporary, model, module, variables)
+    # The rename fails if another process has filled the folder meanwhile.
+    os.replace(temporary, target)
+  except OSError as error:
+    raise types.InputError(
+      f"cannot write {target}: {error.strerror or error}."
+    ) from None
+  finally:
+    shutil.rmtree(temporary, ignore_errors=True)
+
+
+def load(folder: str | os.PathLike[str]) -> Exported:
+  """Reads what `save` wrote.
+
+  Raises:
+    InputError: if a file is missing or damaged, or of another version.
+  """
+  place = pathlib.Path(folder).expanduser()
+  record = _read_json(place / _ARCHITECTURE)
+  with _naming(place / _ARCHITECTURE):
+    space, config, arc = description.read_architecture(record)
+  record = _read_json(place / _PREPROCESSING)
+  with _naming(place / _PREPROCESSING):
+    preprocessing = description.read_preprocessing(space, record)
+  module = modules.make(space, config, arc, preprocessing)
+  flat = _read_weights(place / _WEIGHTS)
+  _check_fit(flat, module, f"{place / _WEIGHTS}: the weights")
+  variables = traverse_util.unflatten_dict(flat, sep="/")
+  card = _read_json(place / _CARD)
+  return Exported(module, variables, preprocessing, space, config, arc, card)
+
+
+def load_serving(folder: str | os.PathLike[str]) -> Callable[..., Any]:
+  """Reads the serving function of what `save` wrote.
+
+  Returns:
+    Of images [b, H, W, C] uint8: logits [b, classes] float32. Of text: (tokens
+    [t, b] int32, state [b, D] float32) -> (logits [t, b, V] float32, next
+    state). Each b, and t, compiles once.
+
+  Raises:
+    InputError: if the file is missing or damaged.
+  """
+  path = pathlib.Path(folder).expanduser() / _SERVING
+  return serving.deserialize(_existing(path))
+
+
+def _variables(model: Model) -> dict[str, Any]:
+  if model.space == "recurrent":
+    return {"params": model.child}
+  if not model.config.moving_statistics or not model.statistics:
+    raise types.InputError(
+      "a network without moving statistics normalises an image by the others"
+      " of its batch, so it cannot be exported; train it with"
+      " --moving_statistics."
+    )
+  return {"params": model.child, "batch_stats": model.statistics}
+
+
+def _module(model: Model) -> modules.Network:
+  return modules.make(model.space, model.config, model.arc, model.preprocessing)
+
+
+def _write(
+  folder: pathlib.Path, model: Model, module: modules.Network, variables: Any
+) -> None:
+  arrays = {name: np.asarray(leaf) for name, leaf in _flat(variables).items()}
+  safetensors.numpy.save_file(arrays, folder / _WEIGHTS)
+  served = serving.serialize(module, variables, model.preprocessing)
+  (folder / _SERVING).write_bytes(served)
+  for name, record in (
+    (_ARCHITECTURE, description.to_architecture(model)),
+    (_PREPROCESSING, description.to_preprocessing(model.preprocessing)),
+    (_CARD, dict(model.card)),
+  ):
+    (folder / name).write_text(json.dumps(record, indent=2) + "\n")
+  card = card_lib.text(model, module)
+  (folder / _README).write_text(card, encoding="utf-8")
+
+
+def _flat(variables: Any) -> dict[str, Any]:
+  return traverse_util.flatten_dict(variables, sep="/")
+
+
+def _check_free(target: pathlib.Path) -> None:
+  try:
+    taken = target.exists() and (not target.is_dir() or any(target.iterdir()))
+  except OSError as error:
+    raise types.InputError(
+      f"cannot look into {target}: {error.strerror or error}."
+    ) from None
+  if taken:
+    raise types.InputError(
+      f"{target} already holds something, which is kept; give a folder that is"
+      " new or empty."
+    )
+
+
+def _check_fit(
+  found: Mapping[str, Any], module: modules.Network, what: str
+) -> None:
+  """Raises unless names, shapes and types are those of the module."""
+  wanted = _flat(module.shapes())
+  odd = sorted(set(found) ^ set(wanted))
+  if odd:
+    which = "lack" if odd[0] in wanted else "have, and should not,"
+    raise types.InputError(
+      f"{what} do not fit the architecture: they {which} {odd[0]}."
+    )
+  for name, leaf in found.items():
+    got = (tuple(np.shape(leaf)), jnp.asarray(leaf).dtype)
+    if got != (wanted[name].shape, wanted[name].dtype):
+      raise types.InputError(
+        f"{what} do not fit the architecture: {name} must be"
+        f" {wanted[name].dtype} {list(wanted[name].shape)}, got {got[1]}"
+        f" {list(got[0])}."
+      )
+
+
+def _read_weights(path: pathlib.Path) -> dict[str, Any]:
+  """The variables by name."""
+  try:
+    arrays = safetensors.numpy.load_file(_existing(path))
+  except (OSError, safetensors.SafetensorError) as error:
+    raise _unreadable(path, error) from None
+  return {name: jnp.asarray(array) for name, array in arrays.items()}
+
+
+def _read_json(path: pathlib.Path) -> dict[str, Any]:
+  try:
+    record = json.loads(_existing(path).read_text(encoding="utf-8"))
+  except types.InputError:
+    raise
+  except (OSError, ValueError) as error:
+    raise _unreadable(path, error) from None
+  if not isinstance(record, dict):
+    raise types.InputError(f"{path} must hold a JSON object.")
+  return record
+
+
+def _unreadable(path: pathlib.Path, error: Exception) -> types.InputError:
+  why = getattr(error, "strerror", None) or records.brief(error)
+  return types.InputError(
+    f"{path} cannot be read: {why}; copy or export the folder again."
+  )
+
+
+def _existing(path: pathlib.Path) -> pathlib.Path:
+  if not path.is_file():
+    raise types.InputError(
+      f"there is no {path}; give a folder that enas_jax exported."
+    )
+  return path
+
+
+@contextlib.contextmanager
+def _naming(path: pathlib.Path) -> Iterator[None]:
+  """Puts the file's name before the message of what was wrong in it."""
+  try:
+    yield
+  except types.InputError as error:
+    raise types.InputError(f"{path}: {error}") from None

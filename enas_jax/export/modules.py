@@ -1,0 +1,190 @@
+"""Trained architectures as Flax modules, to be used and fine-tuned.
+
+A module declares the child's weights as its parameters and calls the shared
+network's own `apply_child` with the architecture as Python ints: there is no
+second implementation. Parameters are laid out as the child's weights, nested
+dicts of float32 arrays; batch norms' moving statistics are "batch_stats".
+"""
+
+import functools
+from collections.abc import Callable
+from typing import Any
+
+import flax.linen as nn
+import jax
+import jax.numpy as jnp
+
+from enas_jax import types
+from enas_jax.supergraph import network as network_lib
+from enas_jax.supergraph import networks, recurrent
+from enas_jax.supergraph import recurrent_loop as loop
+
+
+class ImageNetwork(nn.Module):
+  """A convolutional network found by a search.
+
+  `init(key, images)` makes fresh "params" and "batch_stats". To fine-tune:
+  `apply(variables, images, train=True, mutable=["batch_stats"],
+  rngs={"dropout": key})`; the key is not needed where nothing is dropped. An
+  auxiliary head's logits are sown as "aux_logits" among "intermediates".
+
+  Attributes:
+    space: "macro" or "micro".
+    config: the options of the space.
+    arc: of Python ints.
+    num_classes: of the classifier.
+    image_shape: (H, W, C).
+  """
+
+  space: str
+  config: Any
+  arc: Any
+  num_classes: int
+  image_shape: tuple[int, int, int]
+
+  @nn.compact
+  def __call__(self, images: types.Array, train: bool = False) -> types.Array:
+    """Classifies.
+
+    Args:
+      images: [b, H, W, C] float32, standardised.
+      train: whether to drop, to normalise by the batch's own statistics and
+        to move the moving ones.
+
+    Returns:
+      [b, num_classes] float32, logits.
+    """
+    network = _network(self.space, self.config, self.arc)
+    child = _declare(self, self.draw)
+    statistics = {
+      name: self.variable("batch_stats", name, lambda part=part: part)
+      for name, part in network.init_statistics(self.config).items()
+    }
+    drops = train and self.has_rng("dropout")
+    logits, moved = network.apply_child(
+      child,
+      {name: variable.value for name, variable in statistics.items()},
+      self.arc,
+      images,
+      config=self.config,
+      train=train,
+      key=self.make_rng("dropout") if drops else None,
+    )
+    if train and not self.is_initializing():
+      for name, variable in statistics.items():
+        variable.value = moved[name]
+    if logits.aux is not None:
+      self.sow("intermediates", "aux_logits", logits.aux)
+    return logits.main
+
+  @nn.nowrap
+  def draw(self, key: types.PRNGKey) -> types.Omega:
+    """Fresh parameters."""
+    network = _network(self.space, self.config, self.arc)
+    return network.init(key, self.config, self.num_classes, self.image_shape)
+
+  @nn.nowrap
+  def shapes(self) -> dict[str, Any]:
+    """The shapes and types of the variables, as `jax.ShapeDtypeStruct`."""
+    network = _network(self.space, self.config, self.arc)
+    statistics = lambda: network.init_statistics(self.config)
+    return {
+      "params": _shapes_of(self.draw),
+      "batch_stats": jax.eval_shape(statistics),
+    }
+
+
+class RecurrentNetwork(nn.Module):
+  """A recurrent cell found by a search, between embedding and softmax.
+
+  `init(key, tokens, state)` makes fresh "params". To fine-tune: `apply(
+  variables, tokens, state, train=True, rngs={"dropout": key})`.
+
+  Attributes:
+    config: the options of the space.
+    arc: of Python ints.
+    vocabulary_size: V.
+  """
+
+  config: Any
+  arc: Any
+  vocabulary_size: int
+
+  @nn.compact
+  def __call__(
+    self, tokens: types.Array, state: types.Array, train: bool = False
+  ) -> tuple[types.Array, types.Array]:
+    """Predicts the word that follows each word.
+
+    Args:
+      tokens: [T, b] int32.
+      state: [b, D] float32; zeros at the start of a text.
+      train: whether to drop.
+
+    Returns:
+      [T, b, V] float32, logits; and [b, D] float32, the state after the last
+      word. Batch norm, where on, uses the batch's own statistics.
+    """
+    child, masks = _declare(self, self.draw), recurrent.Masks()
+    if train:
+      masks = recurrent.sample_masks(
+        self.make_rng("dropout"),
+        self.config,
+        state.shape[0],
+        self.vocabulary_size,
+      )
+    states = recurrent.apply_child(
+      child, self.arc, tokens, state, config=self.config, masks=masks
+    )
+    logits = recurrent.logits(child, loop.masked(states, masks.output))
+    return logits, states[-1]
+
+  @nn.nowrap
+  def draw(self, key: types.PRNGKey) -> types.Omega:
+    """Fresh parameters."""
+    omega = recurrent.init(key, self.config, self.vocabulary_size)
+    return recurrent.child_params(omega, self.arc)
+
+  @nn.nowrap
+  def shapes(self) -> dict[str, Any]:
+    """The shapes and types of the variables, as `jax.ShapeDtypeStruct`."""
+    return {"params": _shapes_of(self.draw)}
+
+
+Network = ImageNetwork | RecurrentNetwork
+
+
+def make(space: str, config: Any, arc: Any, preprocessing: Any) -> Network:
+  """The module of an architecture, of Python ints."""
+  if space == "recurrent":
+    return RecurrentNetwork(config, arc, len(preprocessing.vocabulary))
+  return ImageNetwork(
+    space,
+    config,
+    arc,
+    len(preprocessing.class_names),
+    preprocessing.image_shape,
+  )
+
+
+def _declare(module: nn.Module, draw: Callable[..., Any]) -> types.Omega:
+  """The parameters by name; each entry of the child's tree is declared."""
+  if module.is_initializing():
+    drawn = draw(module.make_rng("params"))
+    start = lambda _, part: part
+  else:  # Flax compares the shapes with these
+    drawn = _shapes_of(draw)
+    start = lambda _, part: jax.tree.map(
+      lambda leaf: jnp.zeros(leaf.shape, leaf.dtype), part
+    )
+  return {name: module.param(name, start, part) for name, part in drawn.items()}
+
+
+def _shapes_of(draw: Callable[..., Any]) -> Any:
+  return jax.eval_shape(draw, jax.random.key(0))
+
+
+@functools.cache
+def _network(space: str, config: Any, arc: Any) -> network_lib.Network:
+  """The network of one fixed child; its statistics take a while to lay out."""
+  return networks.of_arc(space, config, arc)

@@ -1,0 +1,90 @@
+"""Trained architectures as one serialized function, for serving.
+
+The function holds the weights and, for images, the preprocessing. It is lowered
+for several platforms at once, and any number of images or texts goes through
+it. `jax.export` alone reads it.
+"""
+
+import pathlib
+from collections.abc import Callable
+from typing import Any
+
+import jax
+from jax import export as jax_export
+from jax import lax
+
+from enas_jax import image_ops, types
+from enas_jax.export import modules
+from enas_jax.export.description import ImagePreprocessing, Preprocessing
+
+PLATFORMS = ("cpu", "cuda", "tpu")
+
+
+def serialize(
+  module: modules.Network,
+  variables: Any,
+  preprocessing: Preprocessing,
+) -> bytes:
+  """The serving function.
+
+  Args:
+    module: of `modules.make`.
+    variables: the trained ones, of the module.
+    preprocessing: of the model.
+
+  Returns:
+    What `jax.export.deserialize` reads: images [b, H, W, C] uint8 -> logits
+    [b, classes] float32; or tokens [t, b] int32, state [b, D] float32 ->
+    logits [t, b, V] float32, next state.
+  """
+  if isinstance(preprocessing, ImagePreprocessing):
+    b = jax_export.symbolic_shape("b")[0]
+    shape = (b, *preprocessing.image_shape)
+    inputs = [jax.ShapeDtypeStruct(shape, "uint8")]
+    serve = lambda images: lax.platform_dependent(
+      variables,
+      preprocessing.standardise(images),
+      cpu=_in_form(module, "cpu"),
+      default=_in_form(module, "plain"),
+    )
+  else:
+    t, b = jax_export.symbolic_shape("t, b")
+    state = (b, module.config.hidden_size)
+    inputs = [
+      jax.ShapeDtypeStruct((t, b), "int32"),
+      jax.ShapeDtypeStruct(state, "float32"),
+    ]
+    serve = lambda *args: module.apply(variables, *args)
+  exported = jax_export.export(jax.jit(serve), platforms=PLATFORMS)(*inputs)
+  return bytes(exported.serialize())
+
+
+def _in_form(module: modules.Network, form: image_ops.Form) -> Any:
+  """The forward pass with the operations' form for a platform.
+
+  XLA's own separable convolutions are several times slower on CPU.
+  """
+
+  def forward(variables: Any, images: types.Array) -> Any:
+    with image_ops.using(form):
+      return module.apply(variables, images)
+
+  return forward
+
+
+def deserialize(path: pathlib.Path) -> Callable[..., Any]:
+  """The serving function in a file, compiled for each batch size once.
+
+  Raises:
+    InputError: if the file is damaged or too new for this JAX.
+  """
+  # Reading calls for more than one kind of parser, each with its own errors.
+  try:
+    exported = jax_export.deserialize(bytearray(path.read_bytes()))
+  except Exception as error:  # noqa: BLE001
+    why = str(error).splitlines()[0] if str(error) else type(error).__name__
+    raise types.InputError(
+      f"{path} is not a function that this JAX, {jax.__version__}, can read:"
+      f" {why}; export the model again."
+    ) from None
+  return jax.jit(exported.call)

@@ -1,0 +1,258 @@
+"""The space of cells of NAS-Bench-201 (Dong & Yang, 2020).
+
+A cell has four nodes: its input and three more. Every pair of nodes is joined
+by an edge with one of five operations, and a node is the sum of its edges. The
+same cell is repeated throughout the network. There are 15,625 of them, and the
+benchmark has trained each: what a search finds can be looked up.
+
+Edges are in the order of the benchmark, (1<-0) (2<-0) (2<-1) (3<-0) (3<-1)
+(3<-2); operations are numbered as in its table.
+"""
+
+import dataclasses
+import itertools
+import re
+from collections.abc import Mapping, Sequence
+from typing import Any, NamedTuple
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from enas_jax import types
+from enas_jax.spaces import decisions, records
+
+OPS = ("none", "skip_connect", "nor_conv_1x1", "nor_conv_3x3", "avg_pool_3x3")
+NUM_NODES = 4
+# From which node to which, by edge.
+EDGES = tuple(
+  (source, node) for node in range(1, NUM_NODES) for source in range(node)
+)
+NUM_EDGES = len(EDGES)
+_WHERE = "(NasBench201Space)."
+_ARC_STR = re.compile(r"\|.*\|")
+
+
+class NasBench201Arc(NamedTuple):
+  """One cell.
+
+  Attributes:
+    ops: [6] int32, index into `OPS`, by edge; an array in search, a tuple of
+      Python ints for a fixed child.
+  """
+
+  ops: Any
+
+
+@dataclasses.dataclass(frozen=True)
+class NasBench201Space:
+  """All cells of the benchmark."""
+
+  def decisions(self) -> tuple[decisions.Decision, ...]:
+    """What the controller decides: the operation of each edge in turn.
+
+    The decision's "node" is the edge: nothing attends to nodes here.
+    """
+    return tuple(
+      decisions.Decision("op", edge, len(OPS)) for edge in range(NUM_EDGES)
+    )
+
+  def from_choices(self, choices: jax.Array) -> NasBench201Arc:
+    """The arc of choices [..., 6] int32, which are its operations."""
+    return NasBench201Arc(choices.astype(jnp.int32))
+
+  def to_choices(self, arc: NasBench201Arc) -> jax.Array:
+    """The inverse of `from_choices`: [..., 6] int32."""
+    return jnp.asarray(arc.ops, jnp.int32)
+
+  def sample_uniform(self, key: types.PRNGKey, num_arcs: int) -> NasBench201Arc:
+    """Samples `num_arcs` arcs (S), all equally likely: ops [S, 6] int32."""
+    shape = (num_arcs, NUM_EDGES)
+    return NasBench201Arc(
+      jax.random.randint(key, shape, 0, len(OPS), jnp.int32)
+    )
+
+  def validate(self, arc: NasBench201Arc) -> NasBench201Arc:
+    """Checks an arc on the host and returns it as Python ints.
+
+    JAX clamps indices that are out of range without a word, so every arc that
+    comes from outside passes here.
+
+    Raises:
+      InputError: naming the entry, the rule and the value found.
+    """
+    ops = records.int_row("ops", arc.ops, NUM_EDGES, _WHERE)
+    for edge, op in enumerate(ops):
+      if not 0 <= op < len(OPS):
+        raise types.InputError(
+          f"arc.ops[{edge}] must be in [0, {len(OPS)}), got {op} {_WHERE}"
+        )
+    return NasBench201Arc(ops)
+
+  def size(self) -> int:
+    """The number of arcs: 5^6 = 15,625."""
+    return len(OPS) ** NUM_EDGES
+
+  def printed_size(self) -> int:
+    """What the benchmark prints, which is the count."""
+    return self.size()
+
+  def to_tokens(self, arc: NasBench201Arc) -> str:
+    """The operations as six integers."""
+    return " ".join(str(op) for op in self.validate(arc).ops)
+
+  def from_tokens(self, text: str) -> NasBench201Arc:
+    """Parses and checks a token string of `to_tokens`' form.
+
+    Raises:
+      InputError: if it is not integers, of another length, or out of range.
+    """
+    tokens = records.parse_tokens(text)
+    if len(tokens) != NUM_EDGES:
+      raise types.InputError(
+        f"a cell of NAS-Bench-201 has {NUM_EDGES} tokens, got {len(tokens)}:"
+        f" {records.brief(text)!r}."
+      )
+    return self.validate(NasBench201Arc(tokens))
+
+  def to_digits(self, arc: NasBench201Arc) -> str:
+    """The operations as six digits, as in a table of the benchmark."""
+    return "".join(str(op) for op in self.validate(arc).ops)
+
+  def from_digits(self, text: str) -> NasBench201Arc:
+    """Parses and checks what `to_digits` writes.
+
+    Raises:
+      InputError: if it is not six digits, or one is out of range.
+    """
+    if not re.fullmatch(rf"[0-9]{{{NUM_EDGES}}}", text):
+      raise types.InputError(
+        f"a cell must be {NUM_EDGES} digits, got {records.brief(text)!r}."
+      )
+    return self.validate(NasBench201Arc([int(digit) for digit in text]))
+
+  def to_arc_str(self, arc: NasBench201Arc) -> str:
+    """The benchmark's own notation: |op~0|+|op~0|op~1|+|op~0|op~1|op~2|."""
+    named = zip(EDGES, self.validate(arc).ops, strict=True)
+    nodes = [""] * NUM_NODES
+    for (source, node), op in named:
+      nodes[node] += f"{OPS[op]}~{source}|"
+    return "+".join("|" + node for node in nodes[1:])
+
+  def from_arc_str(self, text: str) -> NasBench201Arc:
+    """Parses and checks what `to_arc_str` writes.
+
+    Raises:
+      InputError: saying what of it is not of that form.
+    """
+    compact = "".join(text.split())
+    nodes = compact.split("+")
+    if len(nodes) != NUM_NODES - 1:
+      raise types.InputError(
+        f"an arc string has {NUM_NODES - 1} nodes joined by '+', got"
+        f" {len(nodes)}: {records.brief(compact)!r}."
+      )
+    names: list[str] = []
+    for node, part in enumerate(nodes, start=1):
+      found = part[1:-1].split("|") if _ARC_STR.fullmatch(part) else []
+      pairs = [each.rpartition("~") for each in found]
+      if [source for *_, source in pairs] != [str(i) for i in range(node)]:
+        form = "".join(f"op~{source}|" for source in range(node))
+        raise types.InputError(
+          f"node {node} of an arc string must be '|{form}', got"
+          f" {records.brief(part)!r}."
+        )
+      names += [name for name, *_ in pairs]
+    return self.validate(NasBench201Arc(records.op_indices("ops", names, OPS)))
+
+  def to_dict(self, arc: NasBench201Arc) -> dict[str, Any]:
+    """A JSON-ready description, with operations by name."""
+    arc = self.validate(arc)
+    return {
+      "space": "nasbench201",
+      "ops": [OPS[op] for op in arc.ops],
+      "arc_str": self.to_arc_str(arc),
+      "tokens": self.to_tokens(arc),
+    }
+
+  def from_dict(self, record: Mapping[str, Any]) -> NasBench201Arc:
+    """Reads what `to_dict` wrote.
+
+    Raises:
+      InputError: as `from_dict` of the module.
+    """
+    return from_dict(record)[1]
+
+  def all_arcs(self) -> np.ndarray:
+    """[15625, 6] int32: every arc, as numbers in base five, counted up.
+
+    The first edge is the most significant digit, so row i holds the digits of
+    i: row 0 is all `none`, row 1 differs from it in the last edge.
+    """
+    ops = range(len(OPS))
+    return np.array(list(itertools.product(ops, repeat=NUM_EDGES)), np.int32)
+
+  def behaviour(self, arc: NasBench201Arc) -> str:
+    """A key that is equal for cells that compute the same function.
+
+    Zeroed edges and what they leave without input are dropped, skips are
+    followed, and sums are put in order. As in the benchmark a convolution of
+    zeros counts as zeros. Two equal convolutions of one node do not merge: they
+    have weights of their own.
+    """
+    return _expressions(self.validate(arc).ops)[-1]
+
+
+def from_dict(
+  record: Mapping[str, Any],
+) -> tuple[NasBench201Space, NasBench201Arc]:
+  """Reads what `NasBench201Space.to_dict` wrote: the space and the arc.
+
+  Raises:
+    InputError: if a field is missing, of the wrong kind or out of range.
+  """
+  records.check_fields(record, "nasbench201", ("space", "ops"))
+  space = NasBench201Space()
+  ops = records.op_indices("ops", record["ops"], OPS)
+  return space, space.validate(NasBench201Arc(ops))
+
+
+def to_json(space: NasBench201Space, arc: NasBench201Arc) -> str:
+  """One JSON object, as written to `arc.json`."""
+  return records.dumps(space.to_dict(arc))
+
+
+def from_json(text: str) -> tuple[NasBench201Space, NasBench201Arc]:
+  """Reads `to_json`'s text.
+
+  Raises:
+    InputError: if it is not a JSON object or not a valid architecture.
+  """
+  return from_dict(records.loads(text))
+
+
+def _expressions(ops: Sequence[int]) -> list[str]:
+  """What each node computes of the input x; "" where that is nothing."""
+  nodes = ["x"]
+  for node in range(1, NUM_NODES):
+    terms: list[str] = []
+    for (source, target), op in zip(EDGES, ops, strict=True):
+      if target != node or OPS[op] == "none" or not nodes[source]:
+        continue
+      if OPS[op] == "skip_connect":
+        terms += _terms(nodes[source])
+      else:
+        terms.append(f"{OPS[op]}({nodes[source]})")
+    nodes.append(" + ".join(sorted(terms)))
+  return nodes
+
+
+def _terms(text: str) -> list[str]:
+  """The terms of a sum, whose own brackets hold sums, too."""
+  terms, depth, start = [], 0, 0
+  for at, letter in enumerate(text):
+    depth += (letter == "(") - (letter == ")")
+    if letter == "+" and depth == 0:
+      terms.append(text[start : at - 1])
+      start = at + 2
+  return [*terms, text[start:]]

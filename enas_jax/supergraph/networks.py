@@ -1,0 +1,25 @@
+"""The networks for images, by space."""
+
+from typing import Any
+
+from enas_jax.supergraph import fixed, macro, micro, micro_final, nasbench201
+from enas_jax.supergraph.network import Network
+
+SHARED = {
+  "macro": macro.NETWORK,
+  "micro": micro.NETWORK,
+  "nasbench201": nasbench201.NETWORK,
+}
+
+
+def of_arc(space: str, config: Any, arc: Any) -> Network:
+  """The network of one architecture, with weights of its own.
+
+  Args:
+    space: of `SHARED`.
+    config: options of the space and its network.
+    arc: of Python ints.
+  """
+  if space == "micro" and config.cell_output == "concat":
+    return micro_final.network(arc)
+  return fixed.fix(SHARED[space], arc)

@@ -1,0 +1,126 @@
+"""Opening the folder of a search again."""
+
+import json
+import pathlib
+from typing import Any, NamedTuple
+
+from enas_jax import (
+  checkpoint,
+  image_classifier,
+  language_model,
+  loop,
+  phases,
+  types,
+)
+from enas_jax import config as config_lib
+from enas_jax import controller as controller_lib
+from enas_jax.data import text
+from enas_jax.supergraph import networks, recurrent
+from experiments import _cli, _images, _texts
+
+# By experiment, the space it searches.
+SEARCHES = {
+  "ptb_search": "recurrent",
+  "cifar_macro": "macro",
+  "cifar_micro": "micro",
+  "nasbench201": "nasbench201",
+}
+
+
+class Run(NamedTuple):
+  """A search, finished or not.
+
+  Attributes:
+    space: of `config_lib.SPACES`.
+    config: of the search.
+    dataset: its name.
+    folder: where it lies.
+    state: the newest state, as nested dicts.
+  """
+
+  space: str
+  config: config_lib.SearchConfig
+  dataset: str
+  folder: pathlib.Path
+  state: dict[str, Any]
+
+  def child_params(self, arc: Any) -> types.Omega:
+    """The shared weights of one architecture of Python ints."""
+    omega = self.state["omega"]
+    if self.space == "recurrent":
+      return recurrent.child_params(omega, arc)
+    network = networks.SHARED[self.space]
+    return network.child_params(omega, arc, self.config.child)
+
+
+def open_run(folder: str) -> Run:
+  """Reads a search's `config.json` and its newest checkpoint.
+
+  Raises:
+    InputError: if the folder holds no search that can be read.
+  """
+  path = pathlib.Path(folder).expanduser()
+  try:
+    saved = json.loads((path / "config.json").read_text())
+    space = SEARCHES[saved["experiment"]]
+    dataset = saved["dataset"]
+    fields = saved["config"]
+  except (OSError, ValueError, KeyError, TypeError):
+    raise types.InputError(
+      f"{folder} is not the folder of a search: it has no config.json of one."
+    ) from None
+  config = _cli.saved_config(config_lib.preset("paper", space), fields)
+  state = checkpoint.read_newest(path / "checkpoints")
+  return Run(space, config, dataset, path, state)
+
+
+class Opened(NamedTuple):
+  """A search with its data, ready to score architectures.
+
+  Attributes:
+    space: of `config_lib.SPACES`.
+    config: of the search.
+    task: of `phases.Task`.
+    splits: its data on the device.
+    state: of its newest checkpoint.
+  """
+
+  space: str
+  config: config_lib.SearchConfig
+  task: Any
+  splits: loop.Splits
+  state: phases.SearchState
+
+
+def open_task(space: str, config: Any, dataset: str) -> Any:
+  """The task of a search and its data on the device.
+
+  Returns:
+    (task, `loop.Splits`).
+
+  Raises:
+    InputError: if the data set cannot be had.
+  """
+  if space == "recurrent":
+    corpus = text.load(dataset, _cli.data_dir())
+    task = language_model.LanguageModel(config, len(corpus.vocabulary))
+    return task, _texts.splits(task, corpus)
+  data = _images.load(config, dataset)
+  network = networks.SHARED[space]
+  classifier = image_classifier.ImageClassifier.of(config, network, data)
+  return classifier, _images.splits(classifier, data)
+
+
+def open_search(run: Run, dataset: str | None = None) -> Opened:
+  """The whole state of a search, and its data or another data set.
+
+  Raises:
+    InputError: if the data set cannot be had, or no checkpoint can be read.
+  """
+  task, splits = open_task(run.space, run.config, dataset or run.dataset)
+  controller = controller_lib.Controller(task.space, run.config.controller)
+  steps = task.steps_per_epoch(splits.train)
+  fresh = phases.init_state(run.config, task, controller, steps)
+  found = checkpoint.Checkpoints(run.folder / "checkpoints").restore(fresh)
+  assert found is not None  # `open_run` has read one
+  return Opened(run.space, run.config, task, splits, found[0])

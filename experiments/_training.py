@@ -1,0 +1,297 @@
+"""Training found architectures from scratch, in every space."""
+
+import dataclasses
+import json
+import pathlib
+from collections.abc import Callable, Mapping
+from typing import Any, NamedTuple
+
+from absl import flags
+
+from enas_jax import arcs, loop, metrics, train, types
+from enas_jax import config as config_lib
+from enas_jax.report import html
+from enas_jax.spaces import records
+from experiments import _arcs, _cli, _drawing, _runs
+
+# Options that change no weight's shape: a training that starts from a search's
+# weights may have its own.
+_FREE = ("moving_statistics", "aux_frozen", "aux_weight", "weight_init")
+
+
+class Job(NamedTuple):
+  """What is to be trained, and where.
+
+  Attributes:
+    space: of `config_lib.TRAINABLE`.
+    arcs: architectures of Python ints; several with `--retrain_top`.
+    loaded: the first of them as it was read.
+    config: of `config_lib.TrainConfig`.
+    dataset: its name.
+    workdir: the run's folder.
+    saved: `config.json` of a run that is resumed, or None.
+    source: the search whose weights are the start, or None.
+  """
+
+  space: str
+  arcs: list[Any]
+  config: config_lib.TrainConfig
+  dataset: str
+  workdir: pathlib.Path
+  saved: Mapping[str, Any] | None
+  source: _runs.Run | None
+
+
+def define_flags(dataset: str, data_help: str, *spaces: str) -> None:
+  """The flags of a script that trains architectures of these spaces."""
+  _cli.define_run_flags(dataset, data_help)
+  _cli.define_config_flags(*spaces, preset=config_lib.train_preset)
+  _arcs.define_arc_flag()
+  flags.DEFINE_enum("space", None, spaces, "of --arc, where it does not say")
+  flags.DEFINE_string(
+    "init",
+    "scratch",
+    "the weights at the start: 'scratch', or 'omega:RUN', those that the search"
+    " in the folder RUN shared, with its network",
+  )
+  flags.DEFINE_integer(
+    "retrain_top",
+    0,
+    "train this many of the best candidates of --arc=RUN/arcs.jsonl, and keep"
+    " the one that is best on validation data; 0: train --arc",
+    0,
+  )
+
+
+def open_job(experiment: str, spaces: tuple[str, ...]) -> Job:
+  """What the flags ask for, or the folder of a run that is resumed.
+
+  Raises:
+    InputError: if they ask for something that cannot be.
+  """
+  values = flags.FLAGS
+  workdir, saved = _cli.open_workdir(experiment)
+  source = None
+  if saved:
+    loaded = [arcs.of_record(record) for record in saved["arcs"]]
+    _check_resumed(saved)
+  elif values.retrain_top:
+    loaded = _top(values.retrain_top)
+  else:
+    loaded = [_arcs.load(values.space, config_lib.train_preset)]
+  first = loaded[0]
+  if first.name not in spaces:
+    raise types.InputError(
+      f"--arc is of the {first.name} space; {experiment} trains architectures"
+      f" of: {', '.join(spaces)}."
+    )
+  config = _cli.resolve_config(
+    first.name, saved and saved["config"], config_lib.train_preset
+  )
+  if not saved:
+    config = _arcs.fit(first, config)
+    if values.init != "scratch":
+      source = _source(values.init, first.name)
+      config = _as_searched(config, source.config)
+  dataset = _cli.resolve_dataset(saved)
+  return Job(
+    first.name,
+    [each.arc for each in loaded],
+    config,
+    dataset,
+    workdir,
+    saved,
+    source,
+  )
+
+
+def _check_resumed(saved: Mapping[str, Any]) -> None:
+  """Refuses flags that a resumed run would not follow."""
+  for name in ("arc", "init", "retrain_top"):
+    flag = flags.FLAGS[name]
+    if flag.present and str(flag.value) != str(saved[name]):
+      raise types.InputError(
+        f"--{name} is {flag.value}, but the run in --workdir has"
+        f" {saved[name]}; leave the flag out, or give another --workdir."
+      )
+
+
+def _top(count: int) -> list[arcs.Loaded]:
+  """The best candidates that a derive step has written."""
+  text = flags.FLAGS.arc
+  if text is None or not text.endswith(".jsonl"):
+    raise types.InputError(
+      "--retrain_top needs --arc=RUN/arcs.jsonl, the candidates of a search."
+    )
+  path = pathlib.Path(text).expanduser()
+  try:
+    lines = path.read_text().splitlines()
+  except OSError as error:
+    raise types.InputError(
+      f"--arc={text} cannot be read: {error.strerror}."
+    ) from None
+  if len(lines) < count:
+    raise types.InputError(
+      f"--retrain_top is {count}, but {text} has {len(lines)} candidates."
+    )
+  found: list[arcs.Loaded] = []
+  for line in lines:
+    record = records.loads(line).get("arc")
+    if not isinstance(record, Mapping):
+      raise types.InputError(f'{text}: each line must have an "arc".')
+    one = arcs.of_record(record)
+    # A policy that has converged samples the same architecture many times.
+    if one not in found:
+      found.append(one)
+  return found[:count]
+
+
+def _source(init: str, space: str) -> _runs.Run:
+  kind, _, folder = init.partition(":")
+  if kind != "omega" or not folder:
+    raise types.InputError(
+      f"--init must be 'scratch' or 'omega:RUN', got {init!r}."
+    )
+  run = _runs.open_run(folder)
+  if run.space != space:
+    raise types.InputError(
+      f"--init={init}: that search is of the {run.space} space, the"
+      f" architecture of the {space} space."
+    )
+  return run
+
+
+def _as_searched(
+  config: config_lib.TrainConfig, searched: config_lib.SearchConfig
+) -> config_lib.TrainConfig:
+  """The training's configuration with the network of a search.
+
+  Raises:
+    InputError: if a flag asks for another network.
+  """
+  fixed = {
+    field.name: getattr(searched.child, field.name)
+    for field in dataclasses.fields(searched.child)
+    if field.name not in _FREE and not field.name.startswith("drop_")
+  }
+  for name, value in fixed.items():
+    asked = flags.FLAGS[name].value if name in flags.FLAGS else None
+    if asked not in (None, value):
+      raise types.InputError(
+        f"--{name} is {asked}, but the search of --init has {value}; leave the"
+        " flag out."
+      )
+  return config_lib.override(config, "child", **fixed)
+
+
+Build = Callable[[Any, config_lib.TrainConfig], tuple[Any, loop.Splits]]
+
+
+def run(job: Job, experiment: str, build: Build, progress: Any) -> None:
+  """Trains what the job asks for, and shows what came out.
+
+  Args:
+    job: of `open_job`.
+    experiment: name of the script.
+    build: from an architecture and the configuration, its task and the data.
+    progress: where lines go.
+  """
+  space = job.config.child.space()
+  values = flags.FLAGS
+  _cli.enable_compilation_cache()
+  more: dict[str, Any] = {
+    "arcs": [space.to_dict(arc) for arc in job.arcs],
+    **{
+      name: job.saved[name] if job.saved else values[name].value
+      for name in ("arc", "init", "retrain_top")
+    },
+  }
+  omegas = _initial(job, more["init"])
+  _cli.write_config(
+    job.workdir, experiment, job.config, job.dataset, job.saved, more
+  )
+  stop = _cli.SignalCatcher().stop
+  several = more["retrain_top"] > 0
+  found = []
+  for rank, (arc, omega) in enumerate(
+    zip(job.arcs, omegas, strict=True), start=1
+  ):
+    folder = job.workdir / f"arc_{rank}" if several else job.workdir
+    folder.mkdir(exist_ok=True)
+    if several:
+      progress.line(f"architecture {rank} of {len(job.arcs)}: {folder}")
+    found.append(_train_one(job, arc, omega, folder, build, stop, progress))
+  if several:
+    _keep_best(job, found, progress)
+  html.write_report(job.workdir)
+  progress.line(f"result.json and report.html are in {job.workdir}")
+
+
+def _initial(job: Job, init: str) -> list[Any]:
+  """The weights that each architecture starts from; None for fresh ones."""
+  # A resumed run has weights of its own.
+  if job.source is None:
+    return [None] * len(job.arcs)
+  return [job.source.child_params(arc) for arc in job.arcs]
+
+
+def _train_one(
+  job: Job,
+  arc: Any,
+  omega: Any,
+  folder: pathlib.Path,
+  build: Build,
+  stop: Callable[[], int],
+  progress: Any,
+) -> dict[str, Any]:
+  space = job.config.child.space()
+  task, splits = build(arc, job.config)
+  training = train.Training(
+    job.config, task, splits, folder, progress, stop, omega
+  )
+  if training.finished:
+    progress.line("the run is finished; this is what came out")
+    record = training.load_result()
+  else:
+    drawing = _drawing.draw(job.space, job.config.child, arc, "Architecture")
+    progress.line(drawing.text)
+    files = {
+      "arc.json": records.dumps(space.to_dict(arc)),
+      "arc.svg": drawing.svg,
+    }
+    for name, text in files.items():
+      metrics.write_whole(folder / name, text)
+    params = train.count_params(training.state.omega)
+    progress.line(f"{params:,} parameters")
+    record = training.run({"arc": space.to_dict(arc), "params": params})
+  _show(record, task, progress)
+  return record
+
+
+def _show(record: dict[str, Any], task: Any, progress: Any) -> None:
+  shown = [
+    f"{split} {task.metric} {task.format_metric(value)}"
+    for split in ("valid", "test")
+    if (value := record[f"{split}_{task.metric}"]) is not None
+  ]
+  progress.line(
+    f"{', '.join(shown)}; {record['params']:,} parameters,"
+    f" {record['epochs']} epochs, {record['train_seconds']:.0f} s"
+  )
+
+
+def _keep_best(job: Job, found: list[dict[str, Any]], progress: Any) -> None:
+  """Section 3.3's other way to choose: train them all, compare, keep one."""
+  metric = (
+    "valid_perplexity" if "valid_perplexity" in found[0] else ("valid_accuracy")
+  )
+  sign = 1 if metric == "valid_perplexity" else -1
+  order = sorted(range(len(found)), key=lambda at: sign * found[at][metric])
+  best = found[order[0]]
+  record = {**best, "retrained": found, "best_rank": order[0] + 1}
+  text = json.dumps(record, indent=2) + "\n"
+  metrics.write_whole(job.workdir / "result.json", text)
+  for name in ("arc.json", "arc.svg"):
+    source = job.workdir / f"arc_{order[0] + 1}" / name
+    metrics.write_whole(job.workdir / name, source.read_text())
+  progress.line(f"best of {len(found)} by {metric}: candidate {order[0] + 1}")

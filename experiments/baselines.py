@@ -1,0 +1,303 @@
+"""Compares ENAS with searches that anyone would try instead (Section 3.3).
+
+  python -m experiments.baselines --preset=small --data_dir=DIR \
+      --benchmark_table=FILE --seeds=0,1,2 --workdir=RUNS
+
+Of every policy and seed the cell that it would hand over is looked up in the
+table of NAS-Bench-201, where each cell's accuracy after training alone stands:
+
+- `controller`: ENAS, its policy trained with REINFORCE on shared weights.
+- `random`: no controller; shared weights are trained on uniform cells, the best
+  of K uniform ones is kept (Li & Talwalkar, 2019).
+- `evolution`: regularised evolution on shared weights (Real et al., 2019).
+- `table_reinforce`: the same controller without weight sharing (Zoph & Le,
+  2017): its rewards are `--num_queries` accuracies of the table. It is told the
+  truth that the others do not see.
+- `table_random`: the best of as many uniform cells of the table.
+
+The first three have the same omega steps, preset and K = `--derive_arcs`; only
+`random` saves the theta steps. Beside them stands pure chance, exactly: the
+mean over all cells, and the expected best of K by their truth. The first policy
+is compared with each other one, seed by seed.
+
+A search has a folder of its own in `--workdir`, POLICY-SEED, as written by
+`experiments.nasbench201`; with `--resume` finished ones are not repeated, and
+seeds and policies may be added. `result.json` and `--json` have all numbers.
+Not yet run in full.
+"""
+
+import json
+import pathlib
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from absl import flags
+
+from enas_jax import config as config_lib
+from enas_jax import derive, image_classifier, loop, metrics, types
+from enas_jax.analysis import benchmark_table, paired, table_reinforce
+from enas_jax.data import images
+from enas_jax.spaces import nasbench201
+from enas_jax.supergraph import networks
+from experiments import _cli, _images, _search
+
+SEARCHES = ("controller", "random", "evolution")
+POLICIES = (*SEARCHES, "table_reinforce", "table_random")
+_TITLE = "Cell found in a comparison"
+Rows = dict[str, list[dict[str, Any]]]
+
+
+def main() -> None:
+  """Runs what is left of the comparison and shows it."""
+  values = flags.FLAGS
+  policies, seeds = _policies(), _seeds()
+  workdir, saved = _cli.open_workdir("baselines")
+  config = _cli.resolve_config("nasbench201", saved and saved["config"])
+  dataset = _cli.resolve_dataset(saved)
+  if not saved:
+    config = _images.suit(config, dataset)
+  if values.benchmark_table is None:
+    raise types.InputError("--benchmark_table must be given: the truth.")
+  if "table_reinforce" in policies:
+    table_reinforce.check_budget(config, values.num_queries)
+  table = benchmark_table.BenchmarkTable.load(values.benchmark_table)
+  table.check_complete()
+  progress = loop.Progress() if values.json else _cli.TerminalProgress()
+  runner = _Runner(config, dataset, table, workdir, saved, progress)
+  _cli.enable_compilation_cache()
+  _cli.write_config(workdir, "baselines", config, dataset, saved)
+  rows: Rows = {policy: [] for policy in policies}
+  # Seed by seed, so that a comparison that is stopped has whole pairs.
+  for seed in seeds:
+    for policy in policies:
+      progress.line(f"{policy}, seed {seed}")
+      rows[policy].append(runner.run(policy, seed))
+  record = summarise(rows, table, config.run.derive_arcs)
+  record |= {"seeds": seeds, "num_queries": values.num_queries}
+  text = json.dumps(record, allow_nan=False)
+  metrics.write_whole(workdir / "result.json", text + "\n")
+  print(text if values.json else "\n".join(format_table(record)))
+
+
+class _Runner:
+  """Runs one policy with one seed after another."""
+
+  def __init__(
+    self,
+    config: config_lib.SearchConfig,
+    dataset: str,
+    table: benchmark_table.BenchmarkTable,
+    workdir: pathlib.Path,
+    saved: Mapping[str, Any] | None,
+    progress: loop.Progress,
+  ) -> None:
+    self._config, self._dataset, self._table = config, dataset, table
+    self._workdir, self._saved = workdir, saved
+    self._progress = progress
+    # Policies on the table do without images.
+    self._data: images.ImageData | None = None
+
+  def run(self, policy: str, seed: int) -> dict[str, Any]:
+    """The row of the result, from the table or from a search.
+
+    Raises:
+      Interrupted: after a signal.
+    """
+    config = config_lib.override(self._config, "run", seed=seed)
+    if policy in SEARCHES:
+      return self._search(config_lib.override(config, "run", policy=policy))
+    return self._query(config, policy)
+
+  def _query(
+    self, config: config_lib.SearchConfig, policy: str
+  ) -> dict[str, Any]:
+    """A search on the table: seconds, so it is not kept."""
+    # That of the search before would swallow a signal.
+    stop = _cli.SignalCatcher().stop
+    # Fractions, as the accuracies that reward a controller elsewhere.
+    table = table_reinforce.Table(
+      config.child.space(),
+      nasbench201.NasBench201Arc(jnp.asarray(self._table.arcs)),
+      self._table.accuracies / 100.0,
+    )
+    queries = flags.FLAGS.num_queries
+    if policy == "table_reinforce":
+      found = table_reinforce.search(config, table, queries)
+    else:
+      key = jax.random.key(config.run.seed)
+      found = table_reinforce.random_search(table, key, queries)
+    if stop():
+      raise loop.Interrupted(stop())
+    return self._row(config, found.arc, None)
+
+  def _search(self, config: config_lib.SearchConfig) -> dict[str, Any]:
+    """One search in a folder of its own, unless it is finished."""
+    folder = self._workdir / f"{config.run.policy}-{config.run.seed}"
+    if self._data is None:
+      self._data = _images.load(config, self._dataset)
+    network = networks.SHARED["nasbench201"]
+    task = image_classifier.ImageClassifier.of(config, network, self._data)
+    splits = _images.splits(task, self._data)
+    _cli.write_config(folder, "nasbench201", config, self._dataset, self._saved)
+    result = _search.run(
+      "nasbench201", _TITLE, config, task, splits, folder, self._progress
+    )
+    return self._row(config, result.arc, result.record["search_seconds"])
+
+  def _row(
+    self, config: config_lib.SearchConfig, arc: Any, seconds: float | None
+  ) -> dict[str, Any]:
+    space, table = config.child.space(), self._table
+    return {
+      "seed": config.run.seed,
+      "ops": space.to_digits(arc),
+      "arc_str": space.to_arc_str(arc),
+      "true_accuracy": float(table.accuracy(arc.ops)),
+      "rank": int(table.rank(arc.ops)),
+      "regret": float(table.regret(arc.ops)),
+      "search_seconds": seconds,
+    }
+
+
+def summarise(rows: Rows, table: Any, derive_arcs: int) -> dict[str, Any]:
+  """Means, chance and the comparisons, JSON-ready.
+
+  Args:
+    rows: by policy, one for each seed, in the same order.
+    table: of `benchmark_table`.
+    derive_arcs: K, of the chance that the others are held against.
+  """
+  accuracies = {
+    policy: [row["true_accuracy"] for row in found]
+    for policy, found in rows.items()
+  }
+  chance = {
+    "one": float(np.mean(table.accuracies)),
+    f"best_of_{derive_arcs}": float(table.expected_best_of(derive_arcs)),
+  }
+  first, *others = rows
+  seconds: dict[str, Sequence[float]] = {m: accuracies[m] for m in others}
+  count = len(accuracies[first])
+  seconds |= {f"chance_{k}": [v] * count for k, v in chance.items()}
+  return {
+    "space": "nasbench201",
+    "runs": rows,
+    "summary": {policy: _mean_row(found) for policy, found in rows.items()},
+    "chance": chance,
+    "optimum": float(np.max(table.accuracies)),
+    "compared": first,
+    "comparisons": {
+      policy: paired.compare(accuracies[first], values).to_dict()
+      for policy, values in seconds.items()
+    },
+  }
+
+
+def _mean_row(found: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
+  record: dict[str, Any] = {"num_seeds": len(found)}
+  for name in ("true_accuracy", "rank", "regret", "search_seconds"):
+    values = [row[name] for row in found if row[name] is not None]
+    if values:
+      mean, error = derive.mean_and_error(values)
+      record[name] = mean
+      # One seed says nothing of the spread.
+      record[f"{name}_standard_error"] = error if len(values) > 1 else None
+  return record
+
+
+def format_table(record: Mapping[str, Any]) -> list[str]:
+  """The comparison for people."""
+  first = record["compared"]
+  lines = [
+    f"{'policy':20} {'accuracy':>16} {'rank':>8} {'regret':>7}"
+    f" {f'{first} minus it':>20} {'p (t)':>7} {'p (W)':>7}  of each seed"
+  ]
+  for policy, row in record["summary"].items():
+    each = [f"{r['true_accuracy']:.2f}" for r in record["runs"][policy]]
+    spread = row["true_accuracy_standard_error"]
+    lines.append(
+      f"{policy:20} {_spread(row['true_accuracy'], spread):>16}"
+      f" {row['rank']:8.0f} {row['regret']:7.2f}"
+      f"{_compared(record, policy)}  {' '.join(each)}"
+    )
+  for name, value in record["chance"].items():
+    policy = f"chance_{name}"
+    lines.append(
+      f"{policy:20} {value:16.2f} {'':8} {record['optimum'] - value:7.2f}"
+      f"{_compared(record, policy)}"
+    )
+  return lines
+
+
+def _compared(record: Mapping[str, Any], policy: str) -> str:
+  found = record["comparisons"].get(policy)
+  if found is None:
+    return f" {'':20} {'':7} {'':7}"
+  difference = _spread(found["mean_difference"], found["standard_error"])
+  t, wilcoxon = (
+    "-"
+    if found[f"{test}_p_value"] is None
+    else f"{found[f'{test}_p_value']:.3f}"
+    for test in ("t", "wilcoxon")
+  )
+  return f" {difference:>20} {t:>7} {wilcoxon:>7}"
+
+
+def _spread(mean: float, error: float | None) -> str:
+  return f"{mean:.2f}" + (f" +- {error:.2f}" if error is not None else "")
+
+
+def _policies() -> list[str]:
+  policies = list(flags.FLAGS.policies)
+  unknown = [policy for policy in policies if policy not in POLICIES]
+  if unknown or not policies or len(set(policies)) < len(policies):
+    raise types.InputError(
+      f"--policies must be different ones of {', '.join(POLICIES)}, got"
+      f" {','.join(policies)!r}."
+    )
+  return policies
+
+
+def _seeds() -> list[int]:
+  for name, instead in (("seed", "seeds"), ("policy", "policies")):
+    if flags.FLAGS[name].value is not None:
+      raise types.InputError(f"--{name} does nothing here; give --{instead}.")
+  texts = flags.FLAGS.seeds
+  try:
+    seeds = [int(text) for text in texts]
+  except ValueError:
+    seeds = []
+  ok = all(0 <= seed < 2**32 for seed in seeds)
+  if not seeds or not ok or len(set(seeds)) < len(seeds):
+    raise types.InputError(
+      "--seeds must be different integers in [0, 2^32), got"
+      f" {','.join(texts)!r}."
+    )
+  return seeds
+
+
+def define_flags() -> None:
+  """The flags of this script."""
+  _cli.define_run_flags("cifar10", _images.DATA_HELP)
+  _cli.define_config_flags("nasbench201")
+  flags.DEFINE_list("seeds", ["0", "1", "2"], "seeds of every policy")
+  flags.DEFINE_list(
+    "policies",
+    list(POLICIES),
+    f"what to compare, of {', '.join(POLICIES)}; the first with each other one",
+  )
+  flags.DEFINE_string(
+    "benchmark_table", None, "the truth: the table of NAS-Bench-201"
+  )
+  flags.DEFINE_integer(
+    "num_queries", 100, "accuracies that a method on the table sees", 1
+  )
+  flags.DEFINE_boolean("json", False, "print one JSON object")
+
+
+if __name__ == "__main__":
+  define_flags()
+  _cli.run(main)

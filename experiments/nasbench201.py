@@ -1,0 +1,85 @@
+r"""Searches a cell of NAS-Bench-201 on CIFAR-10 and looks up how good it is.
+
+  python -m experiments.nasbench201 --data_dir=DIR --preset=small \
+    --benchmark_table=FILE
+
+The benchmark has trained every cell of the space. With `--benchmark_table`, a
+CSV file with the columns `ops` (six digits) and `cifar10_test_200` (per cent),
+the run ends with the true accuracy of the cell found, its rank and its regret.
+Presets: `paper` and `released` (a GPU; not yet run), `small` (16 x 16 pixels,
+two CPU cores), `smoke` (about a minute). Without CIFAR-10, `--dataset=digits`
+needs no download; the table still says what CIFAR-10 makes of the cell.
+"""
+
+import json
+from typing import Any
+
+from absl import flags
+
+from enas_jax import metrics
+from enas_jax.analysis import benchmark_table
+from enas_jax.report import html
+from experiments import _cli, _images
+
+_DRAWS = (1, 10, 100)
+
+
+def main() -> None:
+  """Runs or resumes one search and looks up what it found."""
+  path, table = flags.FLAGS.benchmark_table, None
+  if path is not None:
+    # Before the search: what is wrong with the table must not cost its time.
+    table = benchmark_table.BenchmarkTable.load(path)
+    table.check_complete()
+  workdir, result = _images.run_search(
+    "nasbench201", "nasbench201", "Cell found by ENAS"
+  )
+  found = result.record["arc"]
+  record = {
+    **result.record,
+    "ops": "".join(map(str, result.arc.ops)),
+    "arc_str": found["arc_str"],
+  }
+  print(f"cell: {record['ops']}, {record['arc_str']}", flush=True)
+  if table is None:
+    print("its true accuracy is not looked up: no --benchmark_table")
+  else:
+    record |= look_up(table, result.arc.ops)
+  metrics.write_whole(
+    workdir / "result.json", json.dumps(record, indent=2) + "\n"
+  )
+  html.write_report(workdir)
+
+
+def look_up(
+  table: benchmark_table.BenchmarkTable, ops: tuple[int, ...]
+) -> dict[str, Any]:
+  """Prints and returns what the table says of a cell."""
+  truth = {
+    "true_accuracy": table.accuracy(ops),
+    "rank": table.rank(ops),
+    "regret": table.regret(ops),
+  }
+  print(
+    f"true accuracy {truth['true_accuracy']:.2f}%, rank {truth['rank']:,} of"
+    f" {len(table.accuracies):,}; regret {truth['regret']:.2f} points to the"
+    f" best cell's {table.optimum:.2f}%"
+  )
+  chances = ", ".join(
+    f"{table.expected_best_of(count):.2f}% (best of {count})"
+    for count in _DRAWS
+  )
+  print(f"by chance: {chances} cells, each trained to the end", flush=True)
+  return truth
+
+
+if __name__ == "__main__":
+  _cli.define_run_flags("cifar10", _images.DATA_HELP)
+  _cli.define_config_flags("nasbench201")
+  flags.DEFINE_string(
+    "benchmark_table",
+    None,
+    "a CSV file, perhaps .gz, with the true accuracy of every cell: columns"
+    " ops and cifar10_test_200",
+  )
+  _cli.run(main)

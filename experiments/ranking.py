@@ -1,0 +1,306 @@
+"""Compares the order of architectures by shared weights with the truth.
+
+  python -m experiments.ranking --run=RUN --data_dir=DIR --benchmark_table=FILE
+  python -m experiments.ranking --run=RUN --data_dir=DIR --truth=DIR_1,DIR_2,...
+
+The run is a search, finished or stopped. For NAS-Bench-201 the truth is the
+benchmark's table, and `--num_arcs` cells are drawn from it uniformly. For any
+space it may be architectures that were trained alone: files of JSON lines, or
+folders with a `result.json`, with "arc" and the accuracy or the perplexity.
+
+Each architecture is scored by the shared weights on `--num_images` validation
+images, as the derive step does on fewer. Printed are Kendall's tau-b and
+Spearman's rho over all of them and over the truly best tenth, each with a
+bootstrap interval of 95%, and how far the truth of the 1 and the 10 with the
+highest scores lies below the best. `ranking.json` and `ranking_arcs.jsonl` are
+written to the run's folder. Not yet run on a whole search.
+"""
+
+import dataclasses
+import json
+import math
+import pathlib
+from typing import Any, NamedTuple
+
+import jax
+import numpy as np
+import tqdm
+from absl import flags
+
+from enas_jax import config as config_lib
+from enas_jax import evaluate, metrics, types
+from enas_jax.analysis import benchmark_table, ranking
+from enas_jax.spaces import decisions, nasbench201
+from experiments import _cli, _runs
+
+# By field of a record of stand-alone training: 1 where larger is better.
+_FIELDS = {
+  "accuracy": 1.0,
+  "valid_accuracy": 1.0,
+  "perplexity": -1.0,
+  "valid_perplexity": -1.0,
+}
+
+
+class Truth(NamedTuple):
+  """Architectures with what they are worth.
+
+  Attributes:
+    arcs: leaves [S, ...].
+    values: [S] float64, larger is better.
+  """
+
+  arcs: Any
+  values: np.ndarray
+
+
+def main() -> None:
+  """Scores the architectures and compares the orders."""
+  values = flags.FLAGS
+  if values.run is None:
+    raise types.InputError("--run must be given: the folder of a search.")
+  if (values.benchmark_table is None) == (not values.truth):
+    raise types.InputError("give one of --benchmark_table and --truth.")
+  folder = pathlib.Path(values.run).expanduser()
+  _cli.enable_compilation_cache()
+  run = _runs.open_search(_runs.open_run(values.run))
+  truth = _of_table(run) if values.benchmark_table else _of_records(run)
+  task = _with_statistics(run)
+  record: dict[str, Any] = {
+    "run": str(folder),
+    "space": run.space,
+    "policy": run.config.run.policy,
+    "score": values.score,
+    "statistics": values.statistics,
+    "num_images": values.num_images,
+    "seed": values.seed,
+  }
+  scores = _score(run, task, truth)
+  found = ranking.rank_correlation(
+    scores, truth.values, bootstrap=values.bootstrap, seed=values.seed
+  )
+  record |= found.to_dict()
+  text = json.dumps(record)
+  metrics.write_whole(folder / "ranking.json", text + "\n")
+  metrics.write_whole(folder / "ranking_arcs.jsonl", _rows(run, truth, scores))
+  print(text if values.json else "\n".join(_lines(found)))
+
+
+def _of_table(run: _runs.Opened) -> Truth:
+  """Cells of the benchmark, drawn uniformly without replacement."""
+  values = flags.FLAGS
+  if run.space != "nasbench201":
+    raise types.InputError(
+      f"--benchmark_table is for the nasbench201 space, but {values.run} is a"
+      f" search of the {run.space} space; give --truth."
+    )
+  table = benchmark_table.BenchmarkTable.load(values.benchmark_table)
+  count = len(table.accuracies)
+  rng = np.random.default_rng(values.seed)
+  chosen = rng.permutation(count)[: values.num_arcs or count]
+  ops = np.asarray(table.arcs)[chosen]
+  return Truth(
+    nasbench201.NasBench201Arc(ops),
+    np.asarray(table.accuracies, np.float64)[chosen],
+  )
+
+
+def _of_records(run: _runs.Opened) -> Truth:
+  """What runs of stand-alone training, or lists of them, say."""
+  found = [
+    _read_record(run, record, place)
+    for path in flags.FLAGS.truth
+    for record, place in _records(pathlib.Path(path).expanduser())
+  ]
+  found = found[: flags.FLAGS.num_arcs or None]
+  if len(found) < 2:
+    raise types.InputError(
+      f"--truth has {len(found)} architectures; a ranking needs at least 2."
+    )
+  arcs = [decisions.as_arrays(arc) for arc, _ in found]
+  return Truth(
+    jax.tree.map(lambda *leaves: np.stack(leaves), *arcs),
+    np.asarray([value for _, value in found]),
+  )
+
+
+def _records(path: pathlib.Path) -> list[tuple[Any, str]]:
+  """The JSON objects of a file of lines or of a run, and where they are."""
+  try:
+    if path.is_dir():
+      path = path / "result.json"
+      return [(json.loads(path.read_text()), str(path))]
+    return [
+      (json.loads(line), f"{path}, line {number}")
+      for number, line in enumerate(path.read_text().splitlines(), start=1)
+      if line.strip()
+    ]
+  except (OSError, ValueError) as error:
+    why = getattr(error, "strerror", None) or error
+    raise types.InputError(f"--truth: {path} cannot be read: {why}.") from None
+
+
+def _read_record(
+  run: _runs.Opened, record: Any, place: str
+) -> tuple[Any, float]:
+  if not isinstance(record, dict) or not isinstance(record.get("arc"), dict):
+    raise types.InputError(f'--truth: {place} has no "arc".')
+  if "candidates" in record:
+    raise types.InputError(
+      f"--truth: {place} is the result of a search: its accuracy is that of"
+      " shared weights, not of training alone."
+    )
+  present = [name for name in _FIELDS if name in record]
+  if not present:
+    raise types.InputError(
+      f"--truth: {place} has none of {', '.join(_FIELDS)}."
+    )
+  value = record[present[0]]
+  if not isinstance(value, int | float) or not math.isfinite(value):
+    raise types.InputError(
+      f"--truth: {present[0]} of {place} must be a number, got {value!r}."
+    )
+  arc = run.task.space.from_dict(record["arc"])
+  return arc, _FIELDS[present[0]] * value
+
+
+def _with_statistics(run: _runs.Opened) -> Any:
+  """The task, evaluating with the batch norm statistics of `--statistics`."""
+  asked = flags.FLAGS.statistics
+  if asked == "run":
+    return run.task
+  kept = getattr(run.config.child, "moving_statistics", False)
+  if asked == "moving" and not kept:
+    raise types.InputError(
+      "--statistics=moving needs a search with --moving_statistics, which"
+      f" {flags.FLAGS.run} is not."
+    )
+  if asked == "moving" or not kept:
+    return run.task
+  config = config_lib.override(run.config, "child", moving_statistics=False)
+  return dataclasses.replace(run.task, config=config)
+
+
+def _score(run: _runs.Opened, task: Any, truth: Truth) -> np.ndarray:
+  """[S], larger is better; networks that overflow come last."""
+  values = flags.FLAGS
+  if values.score == "accuracy" and task.metric != "accuracy":
+    raise types.InputError(
+      f"--score=accuracy is not defined in the {run.space} space; give nll."
+    )
+  count = len(jax.tree.leaves(run.splits.valid)[0])
+  least = _least(run)
+  wanted = values.num_images or count
+  if not least <= wanted <= count:
+    raise types.InputError(
+      f"--num_images must be from {least} to {count} here, or 0 for all, got"
+      f" {wanted}."
+    )
+  with tqdm.tqdm(
+    total=len(truth.values), unit="arc", leave=False, disable=None
+  ) as bar:
+    scores = ranking.score_architectures(
+      task,
+      run.state,
+      truth.arcs,
+      ranking.take(run.splits.valid, wanted),
+      score="nll" if values.score == "nll" else "metric",
+      advance=bar.update,
+    )
+  known = np.isfinite(scores)
+  if not known.any():
+    raise types.InputError(
+      "no score is a finite number: the weights have diverged."
+    )
+  return np.where(known, scores, scores[known].min() - 1.0)
+
+
+def _least(run: _runs.Opened) -> int:
+  """One batch of images; two steps of text, of which one is predicted."""
+  if run.space == "recurrent":
+    return 2
+  return int(run.config.data.reward_batch_size)
+
+
+def _rows(run: _runs.Opened, truth: Truth, scores: np.ndarray) -> str:
+  rows = []
+  for index, score in enumerate(scores):
+    arc = run.task.space.validate(
+      jax.tree.map(np.asarray, evaluate.nth(truth.arcs, index))
+    )
+    row = {
+      "tokens": run.task.space.to_tokens(arc),
+      "score": float(score),
+      "truth": float(truth.values[index]),
+    }
+    rows.append(json.dumps(row) + "\n")
+  return "".join(rows)
+
+
+def _lines(found: ranking.Ranking) -> list[str]:
+  """The numbers for people."""
+  names = {
+    "Kendall tau": found.kendall_tau,
+    "Spearman rho": found.spearman,
+    f"Kendall tau, best {found.num_top}": found.kendall_tau_top,
+    f"Spearman rho, best {found.num_top}": found.spearman_top,
+  }
+  wide = max(map(len, names))
+  lines = [f"{found.num_arcs} architectures"]
+  for name, (value, low, high) in names.items():
+    lines.append(f"{name:{wide}}  {value:.3f} [{low:.3f}, {high:.3f}]")
+  for k, regret in found.regret.items():
+    lines.append(
+      f"best of the first {k} by score: {regret:.4g} below the best of all"
+    )
+  return lines
+
+
+def define_flags() -> None:
+  """The flags of this script."""
+  flags.DEFINE_string("run", None, "the folder of a search")
+  flags.DEFINE_string("data_dir", None, "where data sets lie")
+  flags.DEFINE_string(
+    "benchmark_table", None, "the truth: the table of NAS-Bench-201"
+  )
+  flags.DEFINE_list(
+    "truth",
+    [],
+    "the truth: files of JSON lines, or folders of runs of stand-alone"
+    " training, separated by commas",
+  )
+  flags.DEFINE_integer(
+    "num_arcs", 1000, "architectures to score; 0: all", lower_bound=0
+  )
+  flags.DEFINE_integer(
+    "num_images",
+    1000,
+    "validation images, or time steps of text; 0: all",
+    lower_bound=0,
+  )
+  flags.DEFINE_enum(
+    "score", "nll", ("accuracy", "nll"), "how shared weights judge"
+  )
+  flags.DEFINE_enum(
+    "statistics",
+    "run",
+    ("run", "batch", "moving"),
+    "of batch norm: as in the search, the batch's own, or the moving ones",
+  )
+  flags.DEFINE_integer(
+    "bootstrap", 1000, "resamples of the intervals; 0: none", lower_bound=0
+  )
+  flags.DEFINE_integer(
+    "seed", 0, "of the draw of architectures and of the bootstrap", 0
+  )
+  flags.DEFINE_boolean("json", False, "print one JSON object")
+  flags.DEFINE_string(
+    "compilation_cache_dir",
+    str(pathlib.Path.home() / ".cache" / "enas_jax"),
+    "keeps compiled programs between runs; empty keeps none",
+  )
+
+
+if __name__ == "__main__":
+  define_flags()
+  _cli.run(main)

@@ -1,0 +1,201 @@
+"""The comparison of searches, on a made-up table and by hand."""
+
+import json
+import os
+import pathlib
+import subprocess
+import sys
+import tempfile
+import types
+
+import numpy as np
+from absl.testing import absltest
+
+from enas_jax.spaces import nasbench201
+from experiments import baselines
+from tests import tiny
+
+ROOT = pathlib.Path(__file__).resolve().parent.parent
+
+
+def write_images(path):
+  data = tiny.make_images()
+  np.savez(
+    path,
+    x_train=data.train_images,
+    y_train=data.train_labels,
+    x_test=data.test_images,
+    y_test=data.test_labels,
+  )
+
+
+def write_table(path):
+  """A table in which every 3x3 convolution is worth 10%."""
+  lines = ["index,ops,cifar10_test_200,cifar10_valid_12,iso_class"]
+  for index, ops in enumerate(nasbench201.NasBench201Space().all_arcs()):
+    accuracy = 30.0 + 10.0 * np.sum(ops == 3) + 0.001 * (index % 7)
+    digits = "".join(map(str, ops))
+    lines.append(f"{index},{digits},{accuracy:.3f},{accuracy:.3f},{index}")
+  path.write_text("\n".join(lines) + "\n")
+
+
+def run_script(name, *flags):
+  cache = os.environ["JAX_COMPILATION_CACHE_DIR"]
+  return subprocess.run(
+    [
+      *(sys.executable, "-m", f"experiments.{name}"),
+      f"--compilation_cache_dir={cache}",
+      *flags,
+    ],
+    capture_output=True,
+    text=True,
+    cwd=ROOT,
+    env={**os.environ, "PYTHONPATH": str(ROOT)},
+  )
+
+
+def row(seed, accuracy, seconds=None):
+  return {
+    "seed": seed,
+    "true_accuracy": accuracy,
+    "rank": 1,
+    "regret": 94.0 - accuracy,
+    "search_seconds": seconds,
+  }
+
+
+class SummaryTest(absltest.TestCase):
+  def test_by_hand(self):
+    table = types.SimpleNamespace(
+      accuracies=np.array([80.0, 90.0, 94.0]), expected_best_of=lambda k: 91.5
+    )
+    rows = {
+      "controller": [row(0, 92.0, 10.0), row(1, 94.0, 30.0)],
+      "table_random": [row(0, 91.0), row(1, 91.0)],
+    }
+    record = baselines.summarise(rows, table, 5)
+    self.assertEqual(record["chance"], {"one": 88.0, "best_of_5": 91.5})
+    self.assertEqual(record["optimum"], 94.0)
+    mean = record["summary"]["controller"]
+    self.assertEqual(mean["true_accuracy"], 93.0)
+    self.assertAlmostEqual(mean["true_accuracy_standard_error"], 1.0)
+    self.assertEqual(mean["search_seconds"], 20.0)
+    self.assertNotIn("search_seconds", record["summary"]["table_random"])
+    differences = {
+      name: (found["mean_difference"], found["wins"])
+      for name, found in record["comparisons"].items()
+    }
+    self.assertEqual(
+      differences,
+      {
+        "table_random": (2.0, 2),
+        "chance_one": (5.0, 2),
+        "chance_best_of_5": (1.5, 2),
+      },
+    )
+    lines = baselines.format_table(record)
+    self.assertLen(lines, 5)
+    self.assertIn("93.00 +- 1.00", lines[1])
+    self.assertIn("92.00 94.00", lines[1])
+    self.assertRegex(lines[4], r"chance_best_of_5 +91\.50 +2\.50 +1\.50 \+- 1")
+
+
+class CommandLineTest(absltest.TestCase):
+  @classmethod
+  def setUpClass(cls):
+    super().setUpClass()
+    cls.folder = pathlib.Path(tempfile.mkdtemp())
+    write_images(cls.folder / "own.npz")
+    write_table(cls.folder / "table.csv")
+    cls.flags = [
+      "--preset=smoke",
+      f"--dataset=npz:{cls.folder / 'own.npz'}",
+      f"--benchmark_table={cls.folder / 'table.csv'}",
+      *("--image_size=0", "--batch_size=8", "--reward_batch_size=10"),
+      *("--num_valid=12", "--num_filters=4", "--num_epochs=1"),
+      *("--omega_steps=2", "--theta_steps=3", "--derive_arcs=3"),
+      *("--eval_arcs=1", "--controller_hidden_size=8"),
+      *("--theta_population_size=2", "--num_queries=6"),
+    ]
+
+  def test_all_searches_and_the_ranking_of_one(self):
+    workdir = self.folder / "runs"
+    flags = [*self.flags, f"--workdir={workdir}"]
+    found = run_script(
+      "baselines", *flags, "--policies=evolution,table_random", "--seeds=0"
+    )
+    self.assertEqual(found.returncode, 0, found.stderr)
+    self.assertIn("chance_best_of_3", found.stdout)
+    before = (workdir / "evolution-0" / "result.json").stat().st_mtime_ns
+    found = run_script("baselines", *flags, "--seeds=0", "--json", "--resume")
+    self.assertEqual(found.returncode, 0, found.stderr)
+    self.assertEqual(found.stderr, "")
+    record = json.loads(found.stdout)
+    self.assertEqual(record, json.loads((workdir / "result.json").read_text()))
+    # The first search was not repeated.
+    after = (workdir / "evolution-0" / "result.json").stat().st_mtime_ns
+    self.assertEqual(before, after)
+    self.assertEqual(set(record["runs"]), set(baselines.POLICIES))
+    space = nasbench201.NasBench201Space()
+    for policy, (one,) in record["runs"].items():
+      self.assertAlmostEqual(
+        one["true_accuracy"],
+        30.0 + 10.0 * one["ops"].count("3"),
+        delta=0.01,
+        msg=policy,
+      )
+      self.assertEqual(
+        space.from_arc_str(one["arc_str"]), space.from_digits(one["ops"])
+      )
+      self.assertAlmostEqual(
+        one["regret"], record["optimum"] - one["true_accuracy"], places=3
+      )
+    for policy in baselines.SEARCHES:
+      result = json.loads((workdir / f"{policy}-0" / "result.json").read_text())
+      self.assertEqual(result["policy"], policy)
+      self.assertEqual(result["theta_steps"], 0 if policy == "random" else 3)
+    self._rank(workdir / "evolution-0")
+
+  def _rank(self, run):
+    flags = [
+      f"--run={run}",
+      f"--benchmark_table={self.folder / 'table.csv'}",
+      *("--num_arcs=12", "--num_images=12", "--bootstrap=20", "--json"),
+    ]
+    found = run_script("ranking", *flags)
+    self.assertEqual(found.returncode, 0, found.stderr)
+    self.assertEqual(found.stderr, "")
+    record = json.loads(found.stdout)
+    self.assertEqual(record, json.loads((run / "ranking.json").read_text()))
+    self.assertEqual((record["num_arcs"], record["num_top"]), (12, 2))
+    self.assertEqual(record["policy"], "evolution")
+    low, high = record["kendall_tau_interval"]
+    self.assertBetween(low, -1.0, record["kendall_tau"])
+    self.assertBetween(high, record["kendall_tau"], 1.0)
+    rows = [
+      json.loads(line)
+      for line in (run / "ranking_arcs.jsonl").read_text().splitlines()
+    ]
+    self.assertLen({one["tokens"] for one in rows}, 12)
+    for one in rows:
+      convs = one["tokens"].split().count("3")
+      self.assertAlmostEqual(one["truth"], 30.0 + 10.0 * convs, delta=0.01)
+      self.assertLess(one["score"], 0.0)
+    refused = run_script("ranking", *flags, "--statistics=moving")
+    self.assertEqual(refused.returncode, 2)
+    self.assertIn("needs a search with --moving_statistics", refused.stderr)
+
+  def test_refusals(self):
+    for flags, message in (
+      (["--policies=controller,luck"], "--policies must be different ones of"),
+      (["--seeds=1,1"], "--seeds must be different integers"),
+      (["--seed=1"], "--seed does nothing here; give --seeds"),
+      (["--num_queries=3", "--theta_num_arcs=2"], "multiple of theta_num_arcs"),
+    ):
+      found = run_script("baselines", *self.flags, *flags)
+      self.assertEqual(found.returncode, 2, found.stderr)
+      self.assertRegex(found.stderr, f"^error: .*{message}")
+
+
+if __name__ == "__main__":
+  absltest.main()

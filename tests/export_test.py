@@ -1,0 +1,593 @@
+"""What is exported is the network that was trained, and lives alone."""
+
+import contextlib
+import dataclasses
+import io
+import json
+import pathlib
+import re
+import subprocess
+import sys
+import tempfile
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import optax
+import safetensors.numpy
+from absl.testing import absltest, parameterized
+from flax import traverse_util
+
+import enas_jax
+from enas_jax import export, types
+from enas_jax.export import card as card_lib
+from enas_jax.export import description, modules
+from enas_jax.supergraph import recurrent
+from tests import tiny
+
+MEAN, STD = (0.3, 0.2), (0.25, 0.1)
+BATCHES = (1, 3)
+ROOT = pathlib.Path(enas_jax.__file__).parent.parent
+TOKENS = {
+  "recurrent": "0 0 1 1 3",
+  "macro": "0 1 1",  # released numbering: conv_3x3; sep_conv_3x3 of layer 1
+  "micro": "0 0 1 2  1 1 0 3",
+}
+# Serves, then loads, what its arguments name; in the end nothing of the search
+# may have been imported.
+ALONE = """
+import pathlib, sys
+import jax, numpy as np
+from jax import export as jax_export
+
+def run(function, inputs):
+  found = jax.tree.leaves([function(*args) for args in inputs])
+  return {str(i): np.asarray(leaf) for i, leaf in enumerate(found)}
+
+folders = [pathlib.Path(name) for name in sys.argv[1:]]
+raw = {}
+for folder in folders:
+  arrays = dict(np.load(folder.with_suffix(".npz")))
+  given = [name.split("_") for name in sorted(arrays)]
+  raw[folder] = [
+    [arrays[f"{b}_{i}"] for c, i in given if c == b] for b in ("1", "3")
+  ]
+  blob = bytearray((folder / "model.jaxexport").read_bytes())
+  serve = jax_export.deserialize(blob).call
+  np.savez(f"{folder}_raw.npz", **run(serve, raw[folder]))
+assert not [name for name in sys.modules if name.startswith("enas_jax")]
+
+import enas_jax
+
+for folder in folders:
+  model = enas_jax.load_exported(folder)
+  def apply(*args):
+    args = args if model.space == "recurrent" else map(model.preprocess, args)
+    return jax.jit(model.module.apply)(model.variables, *args)
+  np.savez(f"{folder}_module.npz", **run(apply, raw[folder]))
+bad = {f"enas_jax.{name}" for name in (
+  "search", "phases", "controller", "policies", "derive", "loop", "train")}
+assert not bad & set(sys.modules), bad & set(sys.modules)
+"""
+
+
+def draw_statistic(rng, name, leaf):
+  if name == "steps":
+    return jnp.int32(5)
+  low, high = {"mean": (-0.2, 0.2), "variance": (0.5, 1.5)}[name]
+  return jnp.float32(rng.uniform(low, high, leaf.shape))
+
+
+def make_model(space, **changes):
+  """A tiny model whose weights and statistics are not those of a start."""
+  key = jax.random.key(7)
+  if space == "recurrent":
+    # Batch norm would leave nothing of a single text.
+    changed = {"init_range": 0.5, "batch_norm": False, **changes}
+    config = tiny.make_config(child=changed).child
+    preprocessing = export.TextPreprocessing(("<eos>", "<unk>", "a", "b", "c"))
+  else:
+    changed = {"moving_statistics": True, **changes}
+    config = tiny.make_image_config(space, child=changed).child
+    preprocessing = export.ImagePreprocessing((8, 8, 2), MEAN, STD, "abc")
+  arc = config.space().from_tokens(TOKENS[space])
+  module = modules.make(space, config, arc, preprocessing)
+  rng = np.random.default_rng(0)
+  child = jax.jit(module.draw)(key)
+  statistics = traverse_util.path_aware_map(
+    lambda path, leaf: draw_statistic(rng, path[-1], leaf),
+    module.shapes().get("batch_stats", {}),
+  )
+  card = {
+    "dataset": "made up",
+    "command": "python -m train",
+    "seed": 3,
+    "metrics": {"test_accuracy": 0.5},
+  }
+  return export.Model(
+    space, config, arc, child, statistics, preprocessing, card
+  )
+
+
+def module_of(model):
+  return modules.make(model.space, model.config, model.arc, model.preprocessing)
+
+
+def raw_inputs(space, count, model):
+  """Pixels, or tokens and a state, of `count` examples."""
+  rng = np.random.default_rng(1)
+  if space != "recurrent":
+    return [rng.integers(256, size=(3, 8, 8, 2), dtype=np.uint8)[:count]]
+  size = model.config.hidden_size
+  tokens = rng.integers(5, size=(2 + count, count), dtype=np.int32)
+  return [tokens, rng.normal(size=(count, size)).astype(np.float32)]
+
+
+def supergraph_outputs(model, raw):
+  """What the shared network itself says."""
+  if model.space == "recurrent":
+    states = recurrent.apply_child(
+      model.child, model.arc, *raw, config=model.config
+    )
+    return [recurrent.logits(model.child, states), states[-1]]
+  images = (raw[0] / np.float32(255) - np.float32(MEAN)) / np.float32(STD)
+  logits, _ = jax.jit(
+    lambda child, statistics, images: tiny.NETWORKS[model.space].apply_child(
+      child,
+      statistics,
+      model.arc,
+      images,
+      config=model.config,
+      train=False,
+      key=None,
+    )
+  )(model.child, model.statistics, images)
+  return [logits.main]
+
+
+def leaves_equal(test, found, expected):
+  jax.tree.map(np.testing.assert_array_equal, found, expected)
+  test.assertEqual(jax.tree.structure(found), jax.tree.structure(expected))
+
+
+class RoundTripTest(parameterized.TestCase):
+  @classmethod
+  def setUpClass(cls):
+    super().setUpClass()
+    cls.root = pathlib.Path(
+      cls.enterClassContext(tempfile.TemporaryDirectory())
+    )
+    cls.models = {space: make_model(space) for space in description.SPACES}
+    folders = []
+    for space, model in cls.models.items():
+      folders.append(cls.root / space)
+      export.save(folders[-1], model)
+      raw = {
+        f"{count}_{i}": array
+        for count in BATCHES
+        for i, array in enumerate(raw_inputs(space, count, model))
+      }
+      np.savez(folders[-1].with_suffix(".npz"), **raw)
+    subprocess.run(
+      [sys.executable, "-c", ALONE, *map(str, folders)], cwd=ROOT, check=True
+    )
+
+  @parameterized.product(space=description.SPACES, through=("raw", "module"))
+  def test_a_fresh_process_computes_what_the_supergraph_does(
+    self, space, through
+  ):
+    model = self.models[space]
+    expected = [
+      output
+      for count in BATCHES
+      for output in supergraph_outputs(model, raw_inputs(space, count, model))
+    ]
+    found = np.load(f"{self.root / space}_{through}.npz")
+    self.assertLen(found, len(expected))
+    for i, output in enumerate(expected):
+      self.assertGreater(np.std(output), 0.01)
+      np.testing.assert_allclose(
+        found[str(i)], output, rtol=1e-4, atol=1e-5, err_msg=str(i)
+      )
+
+  @parameterized.parameters(*description.SPACES)
+  def test_loads_what_was_saved(self, space):
+    model = self.models[space]
+    loaded = export.load(self.root / space)
+    leaves_equal(self, loaded.variables["params"], model.child)
+    leaves_equal(
+      self, loaded.variables.get("batch_stats", {}), model.statistics
+    )
+    self.assertEqual(loaded.arc, model.arc)
+    self.assertEqual(loaded.config, model.config)
+    self.assertEqual(loaded.preprocessing, model.preprocessing)
+    self.assertEqual(loaded.card, model.card)
+    self.assertEqual(loaded.space, space)
+
+  def test_files(self):
+    folder = self.root / "macro"
+    self.assertCountEqual(
+      [path.name for path in folder.iterdir()],
+      [
+        *("weights.safetensors", "architecture.json", "preprocessing.json"),
+        *("model.jaxexport", "card.json", "README.md"),
+      ],
+    )
+    names = safetensors.numpy.load_file(folder / "weights.safetensors")
+    self.assertIn("params/classifier/w", names)
+    self.assertIn("batch_stats/stem/mean", names)
+    card = (folder / "README.md").read_text()
+    for fact in ("made up", "python -m train", "0.5", TOKENS["macro"]):
+      self.assertIn(fact, card)
+    # Nothing temporary is left beside the folders.
+    self.assertFalse([p for p in self.root.iterdir() if p.name[0] == "."])
+
+  @parameterized.parameters("macro", "recurrent")
+  def test_the_code_of_the_card_runs(self, space):
+    folder = self.root / space
+    blocks = re.findall(
+      r"```python\n(.*?)```", (folder / "README.md").read_text(), re.DOTALL
+    )
+    self.assertLen(blocks, 3)
+    printed = io.StringIO()
+    with contextlib.chdir(folder), contextlib.redirect_stdout(printed):
+      for block in blocks:
+        exec(block, {})
+    lines = printed.getvalue().splitlines()
+    words = getattr(
+      self.models[space].preprocessing,
+      "vocabulary" if space == "recurrent" else "class_names",
+    )
+    self.assertIn(lines[0], words)
+    self.assertGreater(float(lines[1]), 0)
+
+  @parameterized.parameters("macro", "micro")
+  def test_an_image_is_classified_alone(self, space):
+    found = np.load(f"{self.root / space}_raw.npz")
+    np.testing.assert_allclose(found["0"], found["1"][:1], atol=1e-5)
+
+  def test_serving_function_is_for_all_platforms_and_sizes(self):
+    for space, shapes in (
+      ("macro", ["uint8[b,8,8,2]"]),
+      ("recurrent", ["int32[t,b]", "float32[b,8]"]),
+    ):
+      blob = (self.root / space / "model.jaxexport").read_bytes()
+      exported = jax.export.deserialize(bytearray(blob))
+      self.assertEqual(exported.platforms, ("cpu", "cuda", "tpu"))
+      self.assertEqual(
+        [a.str_short(short_dtypes=False) for a in exported.in_avals], shapes
+      )
+
+  def test_serving_function_of_the_package(self):
+    serve = export.load_serving(self.root / "recurrent")
+    raw = raw_inputs("recurrent", 3, self.models["recurrent"])
+    expected = np.load(f"{self.root / 'recurrent'}_raw.npz")
+    logits, state = serve(*raw)
+    np.testing.assert_allclose(logits, expected["2"], rtol=1e-5)
+    np.testing.assert_allclose(state, expected["3"], rtol=1e-5)
+
+
+class ModuleTest(absltest.TestCase):
+  def test_init_is_the_networks_own(self):
+    model = make_model("macro")
+    module = module_of(model)
+    images = jnp.zeros((1, 8, 8, 2))
+    variables = jax.jit(module.init)(jax.random.key(0), images)
+    leaves_equal(
+      self,
+      jax.tree.map(lambda a: (a.shape, str(a.dtype)), variables),
+      jax.tree.map(lambda a: (a.shape, str(a.dtype)), module.shapes()),
+    )
+    flat = traverse_util.flatten_dict(variables, sep="/")
+    self.assertTrue(np.all(flat["params/stem/scale"] == 1))
+    self.assertGreater(np.std(flat["params/stem/w"]), 0)
+    self.assertTrue(np.all(flat["batch_stats/stem/variance"] == 1))
+    self.assertEqual(flat["batch_stats/steps"], 0)
+
+  def test_fine_tuning_lowers_the_loss_and_moves_the_statistics(self):
+    model = make_model("macro")
+    module = module_of(model)
+    data = tiny.make_images()
+    images = model.preprocessing.preprocess(data.train_images)
+    optimizer = optax.masked(
+      optax.sgd(0.1), lambda tree: {name: name != "stem" for name in tree}
+    )
+
+    def loss_fn(params, statistics, key):
+      logits, moved = module.apply(
+        {"params": params, "batch_stats": statistics},
+        images,
+        train=True,
+        mutable=["batch_stats"],
+        rngs={"dropout": key},
+      )
+      nats = optax.softmax_cross_entropy_with_integer_labels(
+        logits, data.train_labels
+      )
+      return nats.mean(), moved["batch_stats"]
+
+    grad = jax.jit(jax.value_and_grad(loss_fn, has_aux=True))
+    params, statistics = model.child, model.statistics
+    state, seen = optimizer.init(params), []
+    for step in range(10):
+      (loss, statistics), grads = grad(params, statistics, jax.random.key(step))
+      updates, state = optimizer.update(grads, state, params)
+      updates = {
+        **updates,
+        "stem": jax.tree.map(jnp.zeros_like, params["stem"]),
+      }
+      params = optax.apply_updates(params, updates)
+      seen.append(float(loss))
+    self.assertLess(seen[-1], 0.9 * seen[0])
+    self.assertEqual(
+      int(statistics["steps"]), int(model.statistics["steps"]) + 10
+    )
+    self.assertGreater(
+      np.abs(
+        statistics["stem"]["mean"] - model.statistics["stem"]["mean"]
+      ).max(),
+      0.01,
+    )
+    leaves_equal(self, params["stem"], model.child["stem"])
+
+  def test_training_keeps_the_layout_of_the_statistics(self):
+    module = module_of(make_model("micro"))
+    config = dataclasses.replace(module.config, aux_head=True)
+    module = module.clone(config=config, image_shape=(20, 20, 2))
+    images = jax.ShapeDtypeStruct((4, 20, 20, 2), jnp.float32)
+    train = lambda variables, images: module.apply(
+      variables,
+      images,
+      train=True,
+      mutable=["batch_stats", "intermediates"],
+      rngs={"dropout": jax.random.key(0)},
+    )
+    logits, moved = jax.eval_shape(train, module.shapes(), images)
+    self.assertEqual(logits.shape, (4, 3))
+    self.assertEqual(moved["batch_stats"], module.shapes()["batch_stats"])
+    (aux,) = moved["intermediates"]["aux_logits"]
+    self.assertEqual(aux.shape, (4, 3))
+
+  def test_training_drops_only_with_the_key(self):
+    model = make_model("recurrent", drop_output=0.5)
+    module = module_of(model)
+    variables, raw = {"params": model.child}, raw_inputs("recurrent", 3, model)
+    apply = lambda seed: module.apply(
+      variables, *raw, train=True, rngs={"dropout": jax.random.key(seed)}
+    )
+    plain, _ = module.apply(variables, *raw)
+    first, state = apply(0)
+    again, _ = apply(0)
+    other, _ = apply(1)
+    np.testing.assert_array_equal(first, again)
+    self.assertGreater(np.abs(first - other).max(), 0.01)
+    self.assertGreater(np.abs(first - plain).max(), 0.01)
+    self.assertEqual(state.shape, (3, model.config.hidden_size))
+
+  def test_other_weights_are_refused_by_shape(self):
+    model = make_model("recurrent")
+    module = module_of(model)
+    child = {**model.child, "w_h": model.child["w_h"][:-1]}
+    with self.assertRaisesRegex(Exception, "w_h"):
+      module.apply({"params": child}, *raw_inputs("recurrent", 1, model))
+
+
+class CardTest(absltest.TestCase):
+  def test_batch_norm_of_a_cell_is_told(self):
+    for batch_norm in (False, True):
+      model = make_model("recurrent", batch_norm=batch_norm)
+      card = card_lib.text(model, module_of(model))
+      self.assertEqual("statistics of the batch" in card, batch_norm)
+
+  def test_numbers(self):
+    model = make_model("recurrent")
+    self.assertIn(
+      """## Numbers
+
+| | |
+|---|---|
+| dataset | made up |
+| seed | 3 |
+| metrics test accuracy | 0.5 |
+
+The command:
+
+```console
+$ python -m train
+```
+""",
+      card_lib.text(model, module_of(model)),
+    )
+    bare = dataclasses.replace(model, card={})
+    self.assertIn("None were given.", card_lib.text(bare, module_of(bare)))
+
+  def test_size(self):
+    # 5 words, 8 units: embedding, w_x and w_h, two edges.
+    card = card_lib.text(model := make_model("recurrent"), module_of(model))
+    self.assertIn(f"{5 * 8 + 4 * 8 * 16} parameters", " ".join(card.split()))
+
+  def test_parameters_that_depend_on_the_classes(self):
+    model = make_model("macro")
+    card = card_lib.text(model, module_of(model))
+    self.assertIn('all but "classifier".', " ".join(card.split()))
+    wider = module_of(model).clone(num_classes=7).shapes()["params"]
+    self.assertEqual(wider["classifier"]["w"].shape, (4, 7))
+
+
+class PreprocessingTest(absltest.TestCase):
+  def test_text(self):
+    found = export.TextPreprocessing(("<eos>", "<unk>", "cat", "the"))
+    tokens = found.preprocess("the cat\nthe dog")
+    np.testing.assert_array_equal(tokens, [[3], [2], [0], [3], [1]])
+    self.assertEqual(tokens.dtype, jnp.int32)
+
+  def test_text_without_a_word_for_unknown_ones(self):
+    found = export.TextPreprocessing(("cat", "the"))
+    self.assertIsNone(found.end)
+    np.testing.assert_array_equal(found.preprocess("the\ncat"), [[1], [0]])
+    with self.assertRaisesRegex(types.InputError, "not in it: dog"):
+      found.preprocess("the dog")
+    with self.assertRaisesRegex(types.InputError, "at least one word"):
+      found.preprocess(" ")
+
+  def test_images(self):
+    found = export.ImagePreprocessing((1, 1, 2), MEAN, STD, "ab")
+    images = np.array([[[[255, 0]]]], np.uint8)
+    np.testing.assert_allclose(
+      found.preprocess(images), [[[[2.8, -2.0]]]], rtol=1e-6
+    )
+    wrongs = (images.astype(np.float32), images[0], images[..., :1], [[]])
+    for wrong in wrongs:
+      with self.assertRaisesRegex(
+        types.InputError, r"uint8 array \[b, 1, 1, 2\]"
+      ):
+        found.preprocess(wrong)
+
+  def test_values(self):
+    for options, message in (
+      (((8, 8), MEAN, STD, "ab"), "image_shape"),
+      (((8, 8, 3), MEAN, STD, "ab"), "mean must be 3"),
+      (((8, 8, 2), MEAN, (0.0, 1.0), "ab"), "std must be positive"),
+      (((8, 8, 2), MEAN, (float("nan"), 1.0), "ab"), "std must be 2 numbers"),
+      (((8, 8, 2), MEAN, STD, "a"), "class_names"),
+    ):
+      with self.assertRaisesRegex(types.InputError, message):
+        export.ImagePreprocessing(*options)
+    with self.assertRaisesRegex(types.InputError, "distinct"):
+      export.TextPreprocessing(("a", "a"))
+
+
+class RefusalTest(parameterized.TestCase):
+  def setUp(self):
+    super().setUp()
+    self.root = pathlib.Path(self.enter_context(tempfile.TemporaryDirectory()))
+
+  def assert_refused(self, message, function, *args):
+    with self.assertRaisesRegex(types.InputError, message) as caught:
+      function(*args)
+    self.assertNotIn("\n", str(caught.exception))
+
+  def test_without_moving_statistics(self):
+    model = make_model("macro")
+    for wrong in (
+      dataclasses.replace(model, statistics={}),
+      dataclasses.replace(
+        model,
+        config=dataclasses.replace(model.config, moving_statistics=False),
+      ),
+    ):
+      self.assert_refused(
+        "moving statistics", export.save, self.root / "x", wrong
+      )
+    self.assertEmpty(list(self.root.iterdir()))
+
+  def test_folder_in_use_is_left_alone(self):
+    (self.root / "mine.txt").write_text("mine")
+    model = make_model("recurrent")
+    self.assert_refused("already holds", export.save, self.root, model)
+    self.assert_refused(
+      "already holds", export.save, self.root / "mine.txt", model
+    )
+    self.assertEqual((self.root / "mine.txt").read_text(), "mine")
+    self.assertLen(list(self.root.iterdir()), 1)
+
+  def test_a_failure_leaves_nothing(self):
+    model = make_model("recurrent")
+    wrong = dataclasses.replace(model, card={"metrics": object()})
+    with self.assertRaises(TypeError):
+      export.save(self.root / "x", wrong)
+    self.assertEmpty(list(self.root.iterdir()))
+
+  def test_weights_of_another_architecture(self):
+    model = make_model("recurrent")
+    child = {**model.child, "w_h": model.child["w_h"][:-1]}
+    self.assert_refused(
+      r"params/w_h must be float32 \[8, 16\], got float32 \[7, 16\]",
+      export.save,
+      self.root / "x",
+      dataclasses.replace(model, child=child),
+    )
+    del child["w_h"]
+    self.assert_refused(
+      "they lack params/w_h",
+      export.save,
+      self.root / "x",
+      dataclasses.replace(model, child=child),
+    )
+
+  def test_description_that_does_not_fit(self):
+    model = make_model("recurrent")
+    for changes, message in (
+      ({"space": "nano"}, "one of recurrent, macro, micro"),
+      ({"space": "macro"}, "config must be a MacroConfig"),
+      (
+        {"preprocessing": make_model("macro").preprocessing},
+        "must be a TextPreprocessing",
+      ),
+      ({"arc": model.arc._replace(ops=(9, 0, 0))}, "arc.ops"),
+    ):
+      self.assert_refused(
+        message, lambda c=changes: dataclasses.replace(model, **c)
+      )
+
+  def test_folders_that_are_damaged(self):
+    folder = self.root / "x"
+    folder.mkdir()  # an empty one will do
+    export.save(folder, make_model("recurrent"))
+    self.assert_refused("there is no", export.load, self.root)
+    self.assert_refused("there is no", export.load_serving, self.root)
+    architecture = json.loads((folder / "architecture.json").read_text())
+    child = architecture["child"]
+    for name, content, message in (
+      ("architecture.json", "{", "cannot be read"),
+      ("architecture.json", "[]", "JSON object"),
+      ("architecture.json", {}, '"format" must be'),
+      ("architecture.json", {**architecture, "version": 2}, '"version" must'),
+      ("architecture.json", {**architecture, "space": []}, '"space" must'),
+      ("architecture.json", {**architecture, "arc": None}, '"arc" must'),
+      (
+        "architecture.json",
+        {**architecture, "child": {**child, "hidden_size": "8"}},
+        "child.hidden_size must be of type int",
+      ),
+      (
+        "architecture.json",
+        {**architecture, "child": {**child, "batch_norm": 1}},
+        "child.batch_norm must be of type bool",
+      ),
+      (
+        "architecture.json",
+        {**architecture, "child": {**child, "hidden_size": 9}},
+        "do not fit the architecture",
+      ),
+      (
+        "architecture.json",
+        {**architecture, "child": {**child, "more": 9}},
+        "missing or unknown: more",
+      ),
+      ("preprocessing.json", {"vocabulary": 3}, "end, unknown"),
+      (
+        "preprocessing.json",
+        {"vocabulary": 3, "end": "a", "unknown": "b"},
+        "not iterable",
+      ),
+      ("weights.safetensors", "nothing", "cannot be read"),
+      ("card.json", "\\", "cannot be read"),
+    ):
+      path = folder / name
+      before = path.read_bytes()
+      path.write_text(
+        content if isinstance(content, str) else json.dumps(content)
+      )
+      with self.subTest(f"{name}: {message}"):
+        self.assert_refused(message, export.load, folder)
+      path.write_bytes(before)
+    export.load(folder)
+    (folder / "model.jaxexport").write_bytes(b"nothing")
+    self.assert_refused("cannot|can read", export.load_serving, folder)
+    (folder / "weights.safetensors").unlink()
+    self.assert_refused("there is no", export.load, folder)
+
+
+if __name__ == "__main__":
+  absltest.main()

@@ -1,0 +1,90 @@
+"""The search on NAS-Bench-201 as a user meets it, with a made-up table."""
+
+import itertools
+import json
+import os
+import pathlib
+import subprocess
+import sys
+import tempfile
+
+from absl.testing import absltest, parameterized
+
+ROOT = pathlib.Path(__file__).resolve().parent.parent
+FLAGS = (
+  *("--preset=smoke", "--dataset=digits", "--num_filters=2"),
+  *("--num_epochs=1", "--omega_steps=4", "--theta_steps=3", "--log_every=2"),
+  *("--eval_arcs=1", "--derive_arcs=2", "--controller_hidden_size=8"),
+)
+
+
+def run(*flags):
+  env = {**os.environ, "PYTHONPATH": str(ROOT)}
+  cache = f"--compilation_cache_dir={os.environ['JAX_COMPILATION_CACHE_DIR']}"
+  return subprocess.run(
+    [sys.executable, "-m", "experiments.nasbench201", *FLAGS, cache, *flags],
+    capture_output=True,
+    text=True,
+    cwd=ROOT,
+    env=env,
+  )
+
+
+def truth(ops):
+  """Made up, and another for each cell: base five, in [50, 65.625)."""
+  return 50 + int(ops, 5) / 1000
+
+
+class CommandLineTest(parameterized.TestCase):
+  def setUp(self):
+    super().setUp()
+    folder = tempfile.TemporaryDirectory()
+    self.addCleanup(folder.cleanup)
+    self.folder = pathlib.Path(folder.name)
+    self.table = self.folder / "table.csv"
+    cells = ["".join(ops) for ops in itertools.product("01234", repeat=6)]
+    lines = [f"{ops},{truth(ops)}" for ops in cells]
+    self.table.write_text("\n".join(["ops,cifar10_test_200", *lines]) + "\n")
+
+  def test_a_run_looks_up_the_truth(self):
+    workdir = self.folder / "run"
+    flags = [f"--workdir={workdir}", f"--benchmark_table={self.table}"]
+    found = run(*flags)
+    self.assertEqual(found.returncode, 0, found.stderr)
+    result = json.loads((workdir / "result.json").read_text())
+    ops = result["ops"]
+    self.assertEqual("".join(result["arc"]["tokens"].split()), ops)
+    self.assertEqual(result["arc_str"], result["arc"]["arc_str"])
+    self.assertAlmostEqual(result["true_accuracy"], truth(ops))
+    self.assertEqual(result["rank"], 15625 - int(ops, 5))
+    self.assertAlmostEqual(result["regret"], truth("444444") - truth(ops))
+    self.assertEqual(result["seed"], 0)
+    self.assertGreater(result["search_seconds"], 0)
+    self.assertIn(f"true accuracy {truth(ops):.2f}%, rank", found.stdout)
+    # The mean of 50, 50.001 and so on.
+    self.assertIn("by chance: 57.81% (best of 1)", found.stdout)
+    self.assertIn("true_accuracy", (workdir / "report.html").read_text())
+    again = run(f"--workdir={workdir}", "--resume", "--policy=controller")
+    self.assertEqual(again.returncode, 0, again.stderr)
+    self.assertIn("the run is finished", again.stdout)
+    self.assertIn("is not looked up", again.stdout)
+
+  @parameterized.parameters(
+    ("ops,cifar10_test_200\n000000,1\n", "has 1 of the 15,625 cells"),
+    ("ops,accuracy\n000000,1\n", "lacks the column 'cifar10_test_200'"),
+    ("ops,cifar10_test_200\n00,1\n", "line 2: a cell must be 6 digits"),
+    (None, "cannot be read: No such file"),
+  )
+  def test_a_bad_table_ends_the_run_before_it_starts(self, text, message):
+    self.table.unlink()
+    if text is not None:
+      self.table.write_text(text)
+    workdir = self.folder / "run"
+    found = run(f"--workdir={workdir}", f"--benchmark_table={self.table}")
+    self.assertEqual(found.returncode, 2, found.stderr)
+    self.assertRegex(found.stderr, f"^error: .*{message}.*\n$")
+    self.assertFalse(workdir.exists())
+
+
+if __name__ == "__main__":
+  absltest.main()

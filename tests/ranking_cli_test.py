@@ -1,0 +1,100 @@
+"""Ranking on text, with a truth of architectures that were trained alone."""
+
+import json
+import math
+import pathlib
+import tempfile
+
+import jax
+from absl.testing import absltest, parameterized
+
+from enas_jax import evaluate, search, types
+from enas_jax.spaces import macro
+from experiments import ranking
+from tests import tiny
+from tests.baselines_test import run_script
+
+
+class TruthOfTrainingTest(absltest.TestCase):
+  def test_a_search_on_text(self):
+    folder = pathlib.Path(tempfile.mkdtemp())
+    dataset = tiny.write_corpus(folder)
+    config = tiny.make_config(
+      run={"num_epochs": 1, "policy": "random"}, omega={"steps": 2}
+    )
+    task, splits = tiny.make_task(config, dataset)
+    workdir = folder / "run"
+    workdir.mkdir()
+    done = search.Search(config, task, splits, workdir)
+    done.run()
+    record = {
+      "experiment": "ptb_search",
+      "preset": "smoke",
+      "dataset": dataset,
+      "config": config.to_dict(),
+    }
+    (workdir / "config.json").write_text(json.dumps(record))
+    tokens = ("0 0 1 1 2", "1 0 2 0 3", "3 0 0 1 1")
+    names = ("perplexity", "perplexity", "valid_perplexity")
+    rows = [
+      {"arc": task.space.to_dict(task.space.from_tokens(text)), name: 50.0 + i}
+      for i, (text, name) in enumerate(zip(tokens, names, strict=True))
+    ]
+    lines = [json.dumps(row) + "\n" for row in rows[:2]]
+    (folder / "truth.jsonl").write_text("".join(lines))
+    (folder / "alone").mkdir()
+    (folder / "alone" / "result.json").write_text(json.dumps(rows[2]))
+    found = run_script(
+      "ranking",
+      f"--run={workdir}",
+      f"--truth={folder / 'truth.jsonl'},{folder / 'alone'}",
+      *("--num_images=0", "--bootstrap=0", "--json"),
+    )
+    self.assertEqual(found.returncode, 0, found.stderr)
+    answer = json.loads(found.stdout)
+    self.assertEqual(answer["num_arcs"], 3)
+    self.assertEqual(answer["kendall_tau_interval"], [None, None])
+    written = (workdir / "ranking_arcs.jsonl").read_text().splitlines()
+    scores = [json.loads(line) for line in written]
+    self.assertEqual([row["tokens"] for row in scores], list(tokens))
+    # A smaller perplexity is better.
+    self.assertEqual([row["truth"] for row in scores], [-50.0, -51.0, -52.0])
+    measure = evaluate.make_evaluate(task)
+    for text, row in zip(tokens, scores, strict=True):
+      arc = task.space.from_tokens(text)
+      perplexity = measure(done.state, arc, splits.valid)
+      self.assertAlmostEqual(row["score"], -math.log(perplexity), places=4)
+
+
+class RecordTest(parameterized.TestCase):
+  def _read(self, record):
+    space = macro.MacroSpace(2)
+    task = type("Task", (), {"space": space})
+    run = ranking._runs.Opened("macro", None, task, None, None)
+    arcs = space.sample_uniform(jax.random.key(0), 1)
+    arc = space.validate(jax.device_get(evaluate.nth(arcs, 0)))
+    return arc, ranking._read_record(
+      run, {"arc": space.to_dict(arc), **record}, "here"
+    )
+
+  def test_an_accuracy_is_as_it_is(self):
+    arc, found = self._read({"valid_accuracy": 0.75, "test_accuracy": 0.5})
+    self.assertEqual(found, (arc, 0.75))
+
+  @parameterized.parameters(
+    ({"accuracy": "high"}, "accuracy of here must be a number, got 'high'"),
+    ({"test_accuracy": 0.5}, "here has none of accuracy, valid_accuracy"),
+    ({"accuracy": 0.5, "candidates": 10}, "here is the result of a search"),
+    ({"arc": None, "accuracy": 0.5}, 'here has no "arc"'),
+  )
+  def test_refusals(self, record, message):
+    with self.assertRaisesRegex(types.InputError, message):
+      self._read(record)
+
+  def test_files_that_are_not_there(self):
+    with self.assertRaisesRegex(types.InputError, "--truth: .* cannot be read"):
+      ranking._records(pathlib.Path(tempfile.mkdtemp()))
+
+
+if __name__ == "__main__":
+  absltest.main()
