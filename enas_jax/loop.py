@@ -89,6 +89,7 @@ class Loop:
     self._checkpoints = checkpoint.Checkpoints(workdir / "checkpoints")
     self._window: list[phases.Metrics] = []
     self._seconds = 0.0
+    self._clock = time.monotonic()
 
   def _begin(self, fresh: Any) -> dict[str, Any]:
     """Goes on from the newest checkpoint; without one, from a fresh state.

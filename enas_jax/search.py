@@ -96,7 +96,7 @@ class Search(loop.Loop):
         self._run_phase(writer, "omega", self.omega_step, self._omega_steps)
         self._run_phase(writer, "theta", self.theta_step, self._theta_steps)
         self._end_epoch(writer)
-      return self._derive()
+      return self.keep_best()
     finally:
       writer.close()
 
@@ -148,8 +148,8 @@ class Search(loop.Loop):
       "valid/reward_uniform": uniform_mean,
     }
 
-  def _derive(self) -> Result:
-    """Section 2.2: keep the best of K samples; writes the run's results."""
+  def keep_best(self) -> Result:
+    """Section 2.2: keeps the best of K samples; writes the run's results."""
     state, task = self.state, self._task
     key = phases.step_key(state, phases.DERIVE_KEYS, state.epoch)
     count = self.config.run.derive_arcs

@@ -104,15 +104,25 @@ def define_run_flags(dataset: str, data_help: str) -> None:
   flags.DEFINE_enum(
     "preset", "paper", config_lib.PRESETS, "which numbers to start from"
   )
-  flags.DEFINE_string("dataset", dataset, data_help)
-  flags.DEFINE_string("data_dir", None, "where data sets lie")
-  flags.DEFINE_string(
-    "workdir", None, "the run's folder; by default a new one under ./runs"
-  )
+  define_data_flags(dataset, data_help)
+  define_folder_flags()
   flags.DEFINE_boolean(
     "resume",
     False,
     "continue the run in --workdir from its newest checkpoint",
+  )
+
+
+def define_data_flags(dataset: str | None, data_help: str) -> None:
+  """The flags that say which data, and where."""
+  flags.DEFINE_string("dataset", dataset, data_help)
+  flags.DEFINE_string("data_dir", None, "where data sets lie")
+
+
+def define_folder_flags() -> None:
+  """The flags that say where things are written."""
+  flags.DEFINE_string(
+    "workdir", None, "the run's folder; by default a new one under ./runs"
   )
   flags.DEFINE_string(
     "compilation_cache_dir",
@@ -193,7 +203,8 @@ def open_workdir(experiment: str) -> tuple[pathlib.Path, dict[str, Any] | None]:
     InputError: if the folder is in use and `--resume` is not given, or holds
       something else than a run of this experiment.
   """
-  resume, given = flags.FLAGS.resume, flags.FLAGS.workdir
+  values = flags.FLAGS
+  resume, given = "resume" in values and values.resume, values.workdir
   if resume and not given:
     raise types.InputError("--resume needs --workdir, the run's folder.")
   stamp = datetime.datetime.now().strftime("%Y%m%d-%H%M%S")
@@ -204,8 +215,9 @@ def open_workdir(experiment: str) -> tuple[pathlib.Path, dict[str, Any] | None]:
     raise _unusable(workdir, error) from None
   if used and not resume:
     raise types.InputError(
-      f"--workdir={workdir} is not empty; give --resume to continue the run in"
-      " it, or another folder."
+      f"--workdir={workdir} is not empty; give"
+      f"{' --resume to continue the run in it, or' * ('resume' in values)}"
+      " another folder."
     )
   path = workdir / "config.json"
   if not path.exists():
@@ -295,7 +307,7 @@ def write_config(
   packages = ("enas_jax", "jax", "jaxlib", "flax", "optax", "orbax-checkpoint")
   record = {
     "experiment": experiment,
-    "preset": saved["preset"] if saved else flags.FLAGS.preset,
+    "preset": saved["preset"] if saved else _preset(),
     "dataset": dataset,
     "config": config.to_dict(),
     "seed": config.run.seed,
@@ -313,6 +325,10 @@ def write_config(
     metrics.write_whole(workdir / "config.json", text)
   except OSError as error:
     raise _unusable(workdir, error) from None
+
+
+def _preset() -> str | None:
+  return flags.FLAGS.preset if "preset" in flags.FLAGS else None
 
 
 def _unusable(workdir: pathlib.Path, error: OSError) -> types.InputError:

@@ -36,6 +36,20 @@ def run(
     result = task_search.load_result()
   else:
     result = task_search.run()
+  show(space, title, config, task, result, workdir, progress)
+  return result
+
+
+def show(
+  space: str,
+  title: str,
+  config: config_lib.SearchConfig,
+  task: Any,
+  result: search.Result,
+  workdir: pathlib.Path,
+  progress: loop.Progress,
+) -> None:
+  """Shows what was found, and draws it into the run's folder."""
   drawing = _drawing.draw(space, config.child, result.arc, title)
   progress.line("\n" + drawing.text)
   progress.line(f"tokens: {result.record['arc']['tokens']}")
@@ -43,7 +57,6 @@ def run(
   metrics.write_whole(workdir / "arc.svg", drawing.svg)
   html.write_report(workdir)
   progress.line(f"arc.json, arc.svg and report.html are in {workdir}")
-  return result
 
 
 def _show(record: dict[str, Any], task: Any, progress: loop.Progress) -> None:

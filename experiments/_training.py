@@ -8,12 +8,13 @@ from typing import Any, NamedTuple
 
 from absl import flags
 
-from enas_jax import arcs, loop, metrics, train, types
+from enas_jax import arcs, export, loop, metrics, train, types
 from enas_jax import config as config_lib
 from enas_jax.report import html
 from enas_jax.spaces import records
 from experiments import _arcs, _cli, _drawing, _runs
 
+PREPROCESSING = "preprocessing.json"  # of a run's folder
 # Options that change no weight's shape: a training that starts from a search's
 # weights may have its own.
 _FREE = ("moving_statistics", "aux_frozen", "aux_weight", "weight_init")
@@ -187,13 +188,20 @@ def _as_searched(
 Build = Callable[[Any, config_lib.TrainConfig], tuple[Any, loop.Splits]]
 
 
-def run(job: Job, experiment: str, build: Build, progress: Any) -> None:
+def run(
+  job: Job,
+  experiment: str,
+  build: Build,
+  preprocessing: export.Preprocessing,
+  progress: Any,
+) -> None:
   """Trains what the job asks for, and shows what came out.
 
   Args:
     job: of `open_job`.
     experiment: name of the script.
     build: from an architecture and the configuration, its task and the data.
+    preprocessing: what a model that is exported later must know of the data.
     progress: where lines go.
   """
   space = job.config.child.space()
@@ -210,6 +218,8 @@ def run(job: Job, experiment: str, build: Build, progress: Any) -> None:
   _cli.write_config(
     job.workdir, experiment, job.config, job.dataset, job.saved, more
   )
+  text = json.dumps(export.to_preprocessing(preprocessing)) + "\n"
+  metrics.write_whole(job.workdir / PREPROCESSING, text)
   stop = _cli.SignalCatcher().stop
   several = more["retrain_top"] > 0
   found = []

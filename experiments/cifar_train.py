@@ -11,7 +11,7 @@ needs no download.
 
 from typing import Any
 
-from enas_jax import image_classifier, loop
+from enas_jax import export, image_classifier, loop
 from enas_jax.supergraph import networks
 from experiments import _cli, _images, _training
 
@@ -32,7 +32,13 @@ def main() -> None:
     task = image_classifier.ImageClassifier.of(config, network, data)
     return task, _images.splits(task, data)
 
-  _training.run(job, "cifar_train", build, progress)
+  preprocessing = export.ImagePreprocessing(
+    data.train_images.shape[1:],
+    tuple(data.mean.tolist()),
+    tuple(data.std.tolist()),
+    data.class_names,
+  )
+  _training.run(job, "cifar_train", build, preprocessing, progress)
 
 
 if __name__ == "__main__":

@@ -10,7 +10,7 @@ Presets: `paper` and `released` (a GPU; not yet run to the end), `small`
 
 from typing import Any
 
-from enas_jax import language_model, loop
+from enas_jax import export, language_model, loop
 from enas_jax.data import text
 from experiments import _cli, _texts, _training
 
@@ -26,7 +26,8 @@ def main() -> None:
     task = language_model.OneCell(config, len(corpus.vocabulary), arc)
     return task, _texts.splits(task, corpus)
 
-  _training.run(job, "ptb_train", build, progress)
+  preprocessing = export.TextPreprocessing(corpus.vocabulary)
+  _training.run(job, "ptb_train", build, preprocessing, progress)
 
 
 if __name__ == "__main__":

@@ -15,7 +15,10 @@ None of this imports the search, the controller or the training.
 from enas_jax.export.description import (
   ImagePreprocessing,
   Model,
+  Preprocessing,
   TextPreprocessing,
+  read_preprocessing,
+  to_preprocessing,
 )
 from enas_jax.export.folder import Exported, load, load_serving, save
 
@@ -23,8 +26,11 @@ __all__ = [
   "Exported",
   "ImagePreprocessing",
   "Model",
+  "Preprocessing",
   "TextPreprocessing",
   "load",
   "load_serving",
+  "read_preprocessing",
   "save",
+  "to_preprocessing",
 ]

@@ -1,0 +1,70 @@
+"""Derives an architecture from a search again (Section 2.2).
+
+  python -m experiments.derive --run=RUN --derive_arcs=1000 --data_dir=DIR
+
+Samples K architectures from the policy of a search, finished or stopped, scores
+each with the shared weights on one validation minibatch, and keeps the best,
+beside K uniform ones. `--seed` draws other candidates, `--dataset` scores on
+other data of the same kind. The run stays as it is: what is found goes to
+`--workdir`, laid out like a search's folder. Train the best of it alone with
+`ptb_train` or `cifar_train`, `--arc=WORKDIR/arcs.jsonl --retrain_top=K`.
+"""
+
+import pathlib
+
+import jax
+from absl import flags
+
+from enas_jax import config as config_lib
+from enas_jax import search, types
+from experiments import _cli, _runs, _search
+
+# The script's own name of a run in `config.json`.
+_EXPERIMENT = "derive"
+
+
+def main() -> None:
+  """Derives an architecture and shows it."""
+  values = flags.FLAGS
+  if values.run is None:
+    raise types.InputError("--run must be given: the folder of a search.")
+  workdir, _ = _cli.open_workdir(_EXPERIMENT)
+  run = _runs.open_run(values.run)
+  config = run.config
+  if values.derive_arcs is not None:
+    config = config_lib.override(config, "run", derive_arcs=values.derive_arcs)
+  run = run._replace(config=config)
+  dataset = values.dataset or run.dataset
+  _cli.enable_compilation_cache()
+  opened = _runs.open_search(run, dataset)
+  state = opened.state
+  if values.seed is not None:
+    state = state.replace(key=jax.random.key(values.seed))
+  source = str(pathlib.Path(values.run).expanduser())
+  _cli.write_config(
+    workdir, _EXPERIMENT, config, dataset, None, {"run": source}
+  )
+  progress = _cli.TerminalProgress()
+  again = search.Search(config, opened.task, opened.splits, workdir, progress)
+  again.state = state
+  result = again.keep_best()
+  _search.show(
+    run.space, "Architecture derived again", config, opened.task, result,
+    workdir, progress,
+  )  # fmt: skip
+
+
+def define_flags() -> None:
+  """The flags of this script."""
+  flags.DEFINE_string("run", None, "the folder of a search")
+  flags.DEFINE_integer("derive_arcs", None, "candidates, K; as the run", 1)
+  flags.DEFINE_integer(
+    "seed", None, "draws other candidates; by default those of the run", 0
+  )
+  _cli.define_data_flags(None, "other data of the same kind; as the run")
+  _cli.define_folder_flags()
+
+
+if __name__ == "__main__":
+  define_flags()
+  _cli.run(main)
