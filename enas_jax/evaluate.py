@@ -54,12 +54,11 @@ def _make_totals(
   return totals
 
 
-def make_score(
-  task: Any,
-) -> Callable[[Any, types.Arc, Any, types.PRNGKey], list[float]]:
+def make_score(task: Any) -> Callable[..., list[float]]:
   """Builds (state, arcs, validation data, key) -> the reward of each arc.
 
-  Every arc, leaves [S, ...], meets the same minibatch, drawn by `key`. Of the
+  Every arc, leaves [S, ...], meets the same minibatch, drawn by `key`, or with
+  `num_batches` the same so many, over which its reward is the mean. Of the
   search's state omega and the carry are read.
   """
   reward = jax.jit(
@@ -69,14 +68,22 @@ def make_score(
   )
 
   def score(
-    state: Any, arcs: types.Arc, valid: Any, key: types.PRNGKey
+    state: Any,
+    arcs: types.Arc,
+    valid: Any,
+    key: types.PRNGKey,
+    num_batches: int = 1,
   ) -> list[float]:
     count = jax.tree.leaves(arcs)[0].shape[0]
+    keys = [key] if num_batches == 1 else jax.random.split(key, num_batches)
     rewards = [
-      reward(state.omega, state.carry, nth(arcs, index), valid, key)
+      [
+        reward(state.omega, state.carry, nth(arcs, index), valid, k)
+        for k in keys
+      ]
       for index in range(count)
     ]
-    return [float(r) for r in rewards]
+    return [sum(map(float, each)) / num_batches for each in rewards]
 
   return score
 

@@ -270,6 +270,10 @@ def make_omega_step(
   ) -> tuple[SearchState, Metrics]:
     key = step_key(state, ARC_KEYS, state.omega_step)
     arcs = policy.propose(state.theta, key, config.omega.num_arcs)
+    if config.theta.warmup_epochs:
+      uniform = task.space.sample_uniform(key, config.omega.num_arcs)
+      early = state.epoch < config.theta.warmup_epochs
+      arcs = jax.tree.map(functools.partial(jnp.where, early), uniform, arcs)
     if config.omega.num_arcs == 1:
       arcs = jax.tree.map(lambda leaf: leaf[0], arcs)
     return step(state, train, arcs)

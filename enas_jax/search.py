@@ -1,5 +1,6 @@
 """The epoch loop of a search, for every task and space (Section 2.2)."""
 
+import functools
 import json
 import pathlib
 from collections.abc import Callable
@@ -94,7 +95,8 @@ class Search(loop.Loop):
       self._start_clock()
       while int(self.state.epoch) < self.config.run.num_epochs:
         self._run_phase(writer, "omega", self.omega_step, self._omega_steps)
-        self._run_phase(writer, "theta", self.theta_step, self._theta_steps)
+        if int(self.state.epoch) >= self.config.theta.warmup_epochs:
+          self._run_phase(writer, "theta", self.theta_step, self._theta_steps)
         self._end_epoch(writer)
       return self.keep_best()
     finally:
@@ -106,7 +108,8 @@ class Search(loop.Loop):
   def _position(self) -> int:
     """Steps of both phases done in all."""
     state = self.state
-    theta = int(state.epoch) * self._theta_steps + int(state.theta_step)
+    epochs = max(int(state.epoch) - self.config.theta.warmup_epochs, 0)
+    theta = epochs * self._theta_steps + int(state.theta_step)
     return int(state.total_steps) + theta
 
   def _end_epoch(self, writer: metrics.MetricWriter) -> None:
@@ -155,11 +158,12 @@ class Search(loop.Loop):
     count = self.config.run.derive_arcs
     self._progress.line(f"deriving: scoring {count} sampled architectures")
     key_policy, key_uniform, key_batch = jax.random.split(key, 3)
+    batches = self.config.run.derive_batches
     found = derive.derive(
       self._propose,
       self._propose_uniform,
       task.space.validate,
-      self._score,
+      functools.partial(self._score, num_batches=batches),
       state,
       self._data.valid,
       (key_policy, key_uniform, key_batch),

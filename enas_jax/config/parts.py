@@ -149,6 +149,10 @@ class ThetaConfig:
   """The phase that trains the controller (REINFORCE with Adam)."""
 
   steps: int = fields.field("steps an epoch")
+  warmup_epochs: int = fields.field(
+    "epochs at the start in which omega learns from uniform architectures and"
+    " theta rests"
+  )
   num_arcs: int = fields.field(
     "sampled architectures a step, their gradients averaged"
   )
@@ -182,7 +186,9 @@ class ThetaConfig:
 
   def __post_init__(self) -> None:
     fields.check_not_negative(
-      self, "theta_", "steps", "entropy_weight", "skip_weight"
+      self,
+      "theta_",
+      *("steps", "warmup_epochs", "entropy_weight", "skip_weight"),
     )
     fields.check_positive(
       self,
@@ -216,10 +222,16 @@ class RunConfig:
   derive_arcs: int = fields.field(
     "candidates of the derive step, K (Section 2.2)"
   )
+  derive_batches: int = fields.field(
+    "validation minibatches that the derive step scores each candidate on"
+  )
 
   def __post_init__(self) -> None:
     fields.check_positive(
-      self, "", "num_epochs", "log_every", "eval_arcs", "derive_arcs"
+      self,
+      "",
+      *("num_epochs", "log_every", "eval_arcs", "derive_arcs"),
+      "derive_batches",
     )
     fields.check_choice(self, "", policy=("controller", "random", "evolution"))
     fields.check(0 <= self.seed < 2**32, "seed", "in [0, 2^32)", self.seed)

@@ -154,6 +154,7 @@ def _paper() -> Search:
     ),
     theta=parts.ThetaConfig(
       steps=2000,  # Section 2.2
+      warmup_epochs=0,
       num_arcs=1,
       learning_rate=0.00035,  # Section 3.1
       adam_beta1=0.9,
@@ -174,6 +175,7 @@ def _paper() -> Search:
       log_every=50,
       eval_arcs=10,
       derive_arcs=100,  # open
+      derive_batches=1,  # Section 2.2: "a single minibatch"
     ),
   )
 
