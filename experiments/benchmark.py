@@ -1,6 +1,9 @@
 """Times one search step, traced and compiled for one architecture alone.
 
   python -m experiments.benchmark --space=recurrent --json
+  python -m experiments.benchmark --arc=enas_micro --preset=paper --steps=1
+
+With `--arc` it is a step of the training of that architecture alone.
 
 Times are medians of repetitions that take turns over several architectures,
 after compilation, with random data. `traced_over_static` compares the step
@@ -30,11 +33,12 @@ from enas_jax import (
   optimizers,
   phases,
   policies,
+  train,
   types,
 )
 from enas_jax.spaces import decisions
 from enas_jax.supergraph import networks
-from experiments import _cli
+from experiments import _arcs, _cli
 
 _COMPILED = "/jax/core/compile/backend_compile_duration"
 # What a run without --preset changes of the paper's sizes.
@@ -66,21 +70,26 @@ class _ChildAlone:
     return jax.tree.map(lambda w, u: w + u, omega, update)
 
 
-def _make_task(config: config_lib.SearchConfig, space: str) -> tuple[Any, Any]:
-  """A task, and random data prepared for it."""
+def _make_task(config: Any, space: str, arc: Any = None) -> tuple[Any, Any]:
+  """A task, of one architecture if it is given, and random data for it."""
   rng, data = np.random.default_rng(0), config.data
   if space == "recurrent":
     size = flags.FLAGS.vocabulary_size
     text_task = language_model.LanguageModel(config, size)
+    if arc is not None:
+      text_task = language_model.OneCell(config, size, arc)
     count = data.batch_size * (_BATCHES * data.bptt_length + 1)
     tokens = rng.integers(size, size=count, dtype=np.int32)
     return text_task, text_task.prepare(tokens, "train")
   count = max(_BATCHES * data.batch_size, data.reward_batch_size)
   side = data.image_size or _IMAGE_SHAPE[0]
   shape = (side, side, _IMAGE_SHAPE[2])
+  network = networks.SHARED[space]
+  if arc is not None:
+    network = networks.of_arc(space, config.child, arc)
   task = image_classifier.ImageClassifier(
     config,
-    networks.SHARED[space],
+    network,
     _CLASSES,
     shape,
     count,
@@ -108,6 +117,9 @@ class _Compilations:
 def main() -> None:
   """Runs the benchmark that the flags ask for and prints it."""
   values = flags.FLAGS
+  if values.arc is not None:
+    _show(_training_record())
+    return
   config = _cli.resolve_config(values.space)
   if not values["preset"].present:
     part, sizes = _SIZES[values.space]
@@ -128,7 +140,11 @@ def main() -> None:
     "peak_rss_mb": _peak_rss_mb(),
     "device": _cli.device_name(),
   }
-  if values.json:
+  _show(record)
+
+
+def _show(record: dict[str, Any]) -> None:
+  if flags.FLAGS.json:
     print(json.dumps(record))
     return
   record.pop("config")
@@ -138,6 +154,33 @@ def main() -> None:
       if isinstance(value, float)
       else f"{name:20} {value}"
     )
+
+
+def _training_record() -> dict[str, Any]:
+  """Seconds of a training step of `--arc`, and its memory."""
+  values = flags.FLAGS
+  loaded, config = _arcs.resolve(
+    values.space if values["space"].present else None, config_lib.train_preset
+  )
+  task, data = _make_task(config, loaded.name, loaded.arc)
+  state = phases.init_training(config, task, _BATCHES)
+  params = train.count_params(state.omega)
+  timed = _Timed(phases.make_train_step(config, task, _BATCHES), state)
+  compiled = _Compilations()
+  first = timed(data)
+  seconds = [timed(data) for _ in range(values.steps)]
+  return {
+    "space": loaded.name,
+    "preset": values.preset,
+    "arc": values.arc,
+    "config": config.to_dict(),
+    "params": params,
+    "train_seconds": float(np.median(seconds)),
+    "compile_seconds": compiled.seconds,
+    "first_call_seconds": first,
+    "peak_rss_mb": _peak_rss_mb(),
+    "device": _cli.device_name(),
+  }
 
 
 class _Bench:
@@ -261,9 +304,7 @@ class _Bench:
 class _Timed:
   """A step that keeps its own state; a call returns its seconds."""
 
-  def __init__(
-    self, step: Callable[..., Any], state: phases.SearchState
-  ) -> None:
+  def __init__(self, step: Callable[..., Any], state: Any) -> None:
     self._step, self._state = step, state
 
   def __call__(self, *args: Any) -> float:
@@ -290,5 +331,9 @@ if __name__ == "__main__":
   )
   flags.DEFINE_integer("vocabulary_size", 10000, "words, V", 2)
   flags.DEFINE_boolean("json", False, "print one JSON object")
+  _arcs.define_arc_flag()
   _cli.define_config_flags(*config_lib.SPACES)
+  _cli.define_config_flags(
+    *config_lib.TRAINABLE, preset=config_lib.train_preset
+  )
   _cli.run(main)
