@@ -38,7 +38,7 @@ from enas_jax import (
 )
 from enas_jax.spaces import decisions
 from enas_jax.supergraph import networks
-from experiments import _arcs, _cli
+from experiments import _arcs, _cli, _depthwise
 
 _COMPILED = "/jax/core/compile/backend_compile_duration"
 # What a run without --preset changes of the paper's sizes.
@@ -137,10 +137,24 @@ def main() -> None:
     **bench.compilations(values.compilation_arcs),
     **bench.omega(count, steps),
     **bench.theta(steps),
+    **_convolutions(config, values.space),
     "peak_rss_mb": _peak_rss_mb(),
     "device": _cli.device_name(),
   }
   _show(record)
+
+
+def _convolutions(config: Any, space: str) -> dict[str, Any]:
+  """How much our depthwise convolutions gain, where a space has them."""
+  if space not in ("macro", "micro") or jax.default_backend() != "cpu":
+    return {}
+  ratios = _depthwise.ratios(
+    config.data.batch_size,
+    config.data.image_size or _IMAGE_SHAPE[0],
+    config.child.num_filters,
+    flags.FLAGS.steps,
+  )
+  return {"grouped_over_depthwise": ratios}
 
 
 def _show(record: dict[str, Any]) -> None:
@@ -148,6 +162,7 @@ def _show(record: dict[str, Any]) -> None:
     print(json.dumps(record))
     return
   record.pop("config")
+  record |= record.pop("grouped_over_depthwise", {})
   for name, value in record.items():
     print(
       f"{name:20} {value:.4g}"

@@ -23,7 +23,12 @@ _TITLES = {
   "ptb_search": "Search of a recurrent cell",
   "cifar_macro": "Search of a convolutional network",
   "cifar_micro": "Search of convolutional cells",
+  "nasbench201": "Search of a cell of NAS-Bench-201",
+  "derive": "Architectures derived again",
+  "ptb_train": "Training of a recurrent cell",
+  "cifar_train": "Training of a convolutional network",
 }
+_TRAININGS = ("ptb_train", "cifar_train")
 
 _STYLE = """
 body{font:15px/1.5 system-ui,-apple-system,'Segoe UI',Helvetica,sans-serif;
@@ -133,7 +138,12 @@ def write_report(workdir: pathlib.Path) -> pathlib.Path:
     *_config_part(workdir / "config.json"),
     *_charts_part(workdir / "metrics.jsonl"),
     *_arc_part(workdir),
-    *_arcs_part(workdir / "arcs.jsonl"),
+    # A training samples none.
+    *(
+      _arcs_part(workdir / "arcs.jsonl")
+      if _experiment(workdir) not in _TRAININGS
+      else ()
+    ),
   ]
   page = "\n".join(
     [
@@ -150,11 +160,16 @@ def write_report(workdir: pathlib.Path) -> pathlib.Path:
   return path
 
 
-def _title(workdir: pathlib.Path) -> str:
-  """What was searched, if `config.json` says so, and the folder's name."""
+def _experiment(workdir: pathlib.Path) -> str | None:
+  """The script that was run, if `config.json` says so."""
   config, _ = _read_json(workdir / "config.json")
   experiment = config.get("experiment") if isinstance(config, dict) else None
-  known = _TITLES.get(experiment) if isinstance(experiment, str) else None
+  return experiment if isinstance(experiment, str) else None
+
+
+def _title(workdir: pathlib.Path) -> str:
+  """What was run, if `config.json` says so, and the folder's name."""
+  known = _TITLES.get(_experiment(workdir) or "")
   name = workdir.resolve().name
   return f"{known}: {name}" if known else name
 
@@ -321,7 +336,7 @@ def _caption(key: str, x_key: str, points: chart_lib.Points) -> str:
 
 
 def _arc_part(workdir: pathlib.Path) -> Iterator[str]:
-  yield "<h2>Architecture found</h2>"
+  yield "<h2>Architecture</h2>"
   yield _picture(workdir / "arc.svg")
   result, problem = _read_json(workdir / "result.json")
   if not problem and not isinstance(result, dict):
