@@ -199,6 +199,45 @@ class SearchTest(parameterized.TestCase):
     row = json.loads((workdir / "metrics.jsonl").read_text().splitlines()[0])
     self.assertIsNone(row["omega/grad_norm"])  # JSON has no NaN
 
+  def test_warm_up_leaves_theta_alone_and_resumes(self):
+    changes = {"theta": {"steps": 5, "warmup_epochs": 1}}
+    whole, workdir = self._search("warm", **changes)
+    theta = jax.tree.map(np.asarray, whole.state.theta)
+    whole.run()
+    rows, _, _ = final_files(workdir)
+    self.assertEqual(
+      [
+        (r["phase"], r["epoch"], r["theta_step"])
+        for r in rows
+        if r["step"] == 6
+      ],
+      [("omega", 1, 0), ("epoch", 1, 0)],
+    )
+    self.assertEqual(rows[-1]["theta_step"], 5)
+    cut, _ = self._search("cut_warm", stop=stop_after(8), **changes)
+    with self.assertRaises(loop.Interrupted):
+      cut.run()
+    self.assertEqual(int(cut.state.epoch), 1)
+    for a, b in zip(
+      jax.tree.leaves(theta), jax.tree.leaves(cut.state.theta), strict=True
+    ):
+      np.testing.assert_array_equal(a, b)
+    again, workdir_cut = self._search("cut_warm", **changes)
+    again.run()
+    self.assertEqual(final_files(workdir), final_files(workdir_cut))
+
+  def test_candidates_are_scored_on_the_mean_of_several_minibatches(self):
+    run, _ = self._search("batches")
+    arcs = run._propose(run.state.theta, jax.random.key(0), 2)
+    score = lambda key, **how: run._score(
+      run.state, arcs, run._data.valid, key, **how
+    )
+    key = jax.random.key(1)
+    each = [score(k) for k in jax.random.split(key, 3)]
+    np.testing.assert_allclose(
+      score(key, num_batches=3), np.mean(each, axis=0), rtol=1e-6
+    )
+
 
 if __name__ == "__main__":
   absltest.main()

@@ -22,4 +22,9 @@ def of_arc(space: str, config: Any, arc: Any) -> Network:
   """
   if space == "micro" and config.cell_output == "concat":
     return micro_final.network(arc)
-  return fixed.fix(SHARED[space], arc)
+  shared = SHARED[space]
+  alone = fixed.fix(shared, arc)
+  if space == "nasbench201":
+    # Every operation of the shared network has statistics, and no scale.
+    return alone._replace(init_statistics=shared.init_statistics)
+  return alone
