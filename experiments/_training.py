@@ -26,7 +26,6 @@ class Job(NamedTuple):
   Attributes:
     space: of `config_lib.TRAINABLE`.
     arcs: architectures of Python ints; several with `--retrain_top`.
-    loaded: the first of them as it was read.
     config: of `config_lib.TrainConfig`.
     dataset: its name.
     workdir: the run's folder.
@@ -89,11 +88,18 @@ def open_job(experiment: str, spaces: tuple[str, ...]) -> Job:
   config = _cli.resolve_config(
     first.name, saved and saved["config"], config_lib.train_preset
   )
+  init = saved["init"] if saved else values.init
+  if init != "scratch":
+    # Also of a run that is resumed: it may have saved no weights yet.
+    source = _source(init, first.name)
   if not saved:
     config = _arcs.fit(first, config)
-    if values.init != "scratch":
-      source = _source(values.init, first.name)
+    if source:
       config = _as_searched(config, source.config)
+  if len(loaded) > 1 and not getattr(config.data, "num_valid", True):
+    raise types.InputError(
+      "--retrain_top chooses on validation images, but --num_valid is 0."
+    )
   dataset = _cli.resolve_dataset(saved)
   return Job(
     first.name,
@@ -214,7 +220,7 @@ def run(
       for name in ("arc", "init", "retrain_top")
     },
   }
-  omegas = _initial(job, more["init"])
+  omegas = _initial(job)
   _cli.write_config(
     job.workdir, experiment, job.config, job.dataset, job.saved, more
   )
@@ -237,9 +243,8 @@ def run(
   progress.line(f"result.json and report.html are in {job.workdir}")
 
 
-def _initial(job: Job, init: str) -> list[Any]:
+def _initial(job: Job) -> list[Any]:
   """The weights that each architecture starts from; None for fresh ones."""
-  # A resumed run has weights of its own.
   if job.source is None:
     return [None] * len(job.arcs)
   return [job.source.child_params(arc) for arc in job.arcs]

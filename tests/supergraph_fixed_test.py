@@ -6,7 +6,7 @@ import numpy as np
 from absl.testing import parameterized
 
 from enas_jax.spaces import decisions
-from enas_jax.supergraph import fixed, networks
+from enas_jax.supergraph import batch_norm, networks
 from tests import tiny
 from tests.image_classifier_test import PlainTestCase
 
@@ -94,7 +94,7 @@ class FixedTest(PlainTestCase, parameterized.TestCase):
 
   def test_statistics_start_at_the_identity(self):
     weights = {"a": {"scale": np.zeros(3)}, "b": {"w": np.zeros(2)}}
-    found = fixed.fresh_statistics(weights)
+    found = batch_norm.fresh(weights)
     self.assertEqual(set(found), {"steps", "a"})
     np.testing.assert_array_equal(found["a"]["mean"], np.zeros(3))
     np.testing.assert_array_equal(found["a"]["variance"], np.ones(3))

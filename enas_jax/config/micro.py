@@ -200,7 +200,7 @@ def _train_small() -> Training:
   child = dataclasses.replace(
     _train_paper().child,
     num_layers=3,
-    num_filters=16,
+    num_filters=12,
     drop_path=0.0,
     drop_features=0.1,
     aux_head=False,

@@ -31,6 +31,32 @@ def normalise(
   return y, {"mean": mean, "variance": unbiased}
 
 
+def fresh(tree: Any, without: tuple[str, ...] = ()) -> Statistics:
+  """Statistics before the first step.
+
+  Args:
+    tree: weights, or what has their shapes, in nested dicts.
+    without: names of parts whose batch norms shall have none.
+
+  Returns:
+    "steps", int32, the training steps that they have seen; and mean and
+    variance in the place of each scale.
+  """
+  return {"steps": jnp.zeros((), jnp.int32), **_fresh(tree, without)}
+
+
+def _fresh(tree: Any, without: tuple[str, ...]) -> Any:
+  if "scale" in tree:
+    shape = tree["scale"].shape
+    return {"mean": jnp.zeros(shape), "variance": jnp.ones(shape)}
+  own = {
+    name: _fresh(part, without)
+    for name, part in tree.items()
+    if isinstance(part, dict) and name not in without
+  }
+  return {name: part for name, part in own.items() if part}
+
+
 def with_statistics(weights: Any, statistics: Any) -> Any:
   """The weights, with each batch norm's statistics beside its scale."""
   if "mean" in statistics:

@@ -10,9 +10,9 @@ import functools
 from typing import Any
 
 import jax
-import jax.numpy as jnp
 
 from enas_jax import types
+from enas_jax.supergraph import batch_norm
 from enas_jax.supergraph.network import Network, Statistics
 
 # No batch norm's size depends on the images or on the classes.
@@ -47,7 +47,7 @@ def fix(network: Network, arc: Any) -> Network:
     draw = functools.partial(
       init, config=config, num_classes=_ANY_CLASSES, shape=_ANY_SHAPE
     )
-    return fresh_statistics(jax.eval_shape(draw, jax.random.key(0)))
+    return batch_norm.fresh(jax.eval_shape(draw, jax.random.key(0)))
 
   def apply_child(
     child: types.Omega, statistics: Statistics, _: Any, images: Any, **how: Any
@@ -61,20 +61,3 @@ def fix(network: Network, arc: Any) -> Network:
     apply_child=apply_child,
     penalised=network.penalised,
   )
-
-
-def fresh_statistics(weights: Any) -> Statistics:
-  """Statistics before the first step, of every batch norm among `weights`."""
-  return {"steps": jnp.zeros((), jnp.int32), **_fresh(weights)}
-
-
-def _fresh(weights: Any) -> Any:
-  if "scale" in weights:
-    shape = weights["scale"].shape
-    return {"mean": jnp.zeros(shape), "variance": jnp.ones(shape)}
-  own = {
-    name: _fresh(part)
-    for name, part in weights.items()
-    if isinstance(part, dict)
-  }
-  return {name: part for name, part in own.items() if part}

@@ -94,16 +94,7 @@ def init_statistics(config: MacroConfig) -> Statistics:
   """
   if not config.moving_statistics:
     return {}
-
-  def fresh(tree: Any) -> Any:
-    if "scale" in tree:
-      shape = tree["scale"].shape
-      return {"mean": jnp.zeros(shape), "variance": jnp.ones(shape)}
-    return {name: fresh(part) for name, part in tree.items()}
-
-  tree = _leaves(config, num_classes=1, channels=1)
-  del tree["classifier"]
-  return {"steps": jnp.zeros((), jnp.int32), **fresh(tree)}
+  return batch_norm.fresh(_leaves(config, num_classes=1, channels=1))
 
 
 def child_params(

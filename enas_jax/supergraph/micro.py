@@ -206,21 +206,7 @@ def init_statistics(config: MicroConfig) -> Statistics:
   if not config.moving_statistics:
     return {}
   specs = _specs(config, 1, 1, least_image_size())
-  fresh = fresh_statistics(specs, without=micro_cell.OPERATIONS)
-  return {"steps": jnp.zeros((), jnp.int32), **fresh}
-
-
-def fresh_statistics(specs: Any, without: tuple[str, ...] = ()) -> Statistics:
-  """Mean and variance of the batch norms of all parts but those so named."""
-  if "scale" in specs:
-    shape = specs["scale"].shape
-    return {"mean": jnp.zeros(shape), "variance": jnp.ones(shape)}
-  own = {
-    name: fresh_statistics(part, without)
-    for name, part in specs.items()
-    if isinstance(part, dict) and name not in without
-  }
-  return {name: part for name, part in own.items() if part}
+  return batch_norm.fresh(specs, without=micro_cell.OPERATIONS)
 
 
 def apply(

@@ -222,8 +222,7 @@ def _init_statistics(
   if not config.moving_statistics:
     return {}
   specs = _specs(arc, config, 1, 1, micro.least_image_size())
-  fresh = micro.fresh_statistics(specs)
-  return {"steps": jnp.zeros((), jnp.int32), **fresh}
+  return batch_norm.fresh(specs)
 
 
 def _apply_child(
