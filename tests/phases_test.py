@@ -152,9 +152,11 @@ class PhasesTest(parameterized.TestCase):
       jnp.zeros((4, 8)),
       config=config.child,
     )[-1]
-    np.testing.assert_allclose(first.carry, expected, atol=1e-5)
+    np.testing.assert_allclose(first.carry.state, expected, atol=1e-5)
+    self.assertEqual(int(first.carry.position), 5)
     again = phases.next_epoch(first, task)
-    np.testing.assert_array_equal(again.carry, 0.0)
+    np.testing.assert_array_equal(again.carry.state, 0.0)
+    self.assertEqual(int(again.carry.position), 0)
     self.assertEqual(int(again.epoch), 1)
     self.assertEqual(int(again.omega_step), 0)
     self.assertEqual(int(again.total_steps), 1)

@@ -300,7 +300,7 @@ def _forward(
 ) -> tuple[Logits, Statistics]:
   """The logits, and what the batch norms saw."""
   seen: Statistics = {}
-  masks, key = path_masks(config, train, key, len(images), progress)
+  masks, key = path_masks(config, train, key, images.shape[0], progress)
   own = _of_stages(masks, config)
   stem, seen["stem"] = batch_norm.normalise(
     image_ops.conv(images, omega["stem"]["kernel"]), omega["stem"]

@@ -240,7 +240,7 @@ def _apply_child(
   moving = config.moving_statistics
   if moving and not train:
     child = batch_norm.with_statistics(child, statistics)
-  masks, key = micro.path_masks(config, train, key, len(images), progress)
+  masks, key = micro.path_masks(config, train, key, images.shape[0], progress)
   x, stem = batch_norm.normalise(
     image_ops.conv(images, child["stem"]["kernel"]), child["stem"]
   )

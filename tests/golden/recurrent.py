@@ -218,7 +218,7 @@ class _Run:
   task: language_model.LanguageModel
   graph: _Graph
   batch: types.TextBatch
-  carry: types.Array
+  carry: language_model.Carry
 
   def forward(
     self, weights: types.Omega, arc: space_lib.RecurrentArc
@@ -231,18 +231,23 @@ class _Run:
     masks = supergraph.sample_masks(
       jax.random.key(0),
       config.child,
-      self.carry.shape[0],
+      self.carry.state.shape[0],
       task.vocabulary_size,
     )
     train_states = supergraph.apply_child(
-      child, arc, batch.inputs, self.carry, config=config.child, masks=masks
+      child,
+      arc,
+      batch.inputs,
+      self.carry.state,
+      config=config.child,
+      masks=masks,
     )
     gap = jnp.abs(supergraph.logits(child, train_states) - logits)
     return {
       "logits": logits,
       "loss": nats,
       "all_s": states,
-      "final_state": carry,
+      "final_state": carry.state,
       "train_loss": found["nats"],
       "l2_reg_loss": losses.l2_penalty(child, config.omega.l2_form),
       "train_minus_eval": jnp.max(gap),
@@ -272,7 +277,11 @@ class _Run:
 
   def _evaluate(self, child: types.Omega, arc: Any) -> tuple[Any, types.Array]:
     states = supergraph.apply_child(
-      child, arc, self.batch.inputs, self.carry, config=self.task.config.child
+      child,
+      arc,
+      self.batch.inputs,
+      self.carry.state,
+      config=self.task.config.child,
     )
     nats = supergraph.softmax_loss(child, states, self.batch.targets)
     return states, jnp.mean(nats)
@@ -324,7 +333,7 @@ def _task(
 
 def _window(
   vectors: vectors_lib.Vectors, task: language_model.LanguageModel
-) -> tuple[types.TextBatch, types.Array]:
+) -> tuple[types.TextBatch, language_model.Carry]:
   """The case's window of text, time-major, and h_0."""
   tokens = []
   for name in ("x", "y"):
@@ -343,8 +352,10 @@ def _window(
       )
     tokens.append(jnp.asarray(array.T, jnp.int32))
   carry = vectors.main.take("init_state")
-  _expect(vectors, "init_state", carry, task.init_carry().shape)
-  return types.TextBatch(*tokens), jnp.asarray(carry, jnp.float32)
+  fresh = task.init_carry()
+  _expect(vectors, "init_state", carry, fresh.state.shape)
+  start = fresh._replace(state=jnp.asarray(carry, jnp.float32))
+  return types.TextBatch(*tokens), start
 
 
 def _arcs(
