@@ -63,7 +63,8 @@ class CommandLineTest(parameterized.TestCase):
     self.assertIn(f"true accuracy {truth(ops):.2f}%, rank", found.stdout)
     # The mean of 50, 50.001 and so on.
     self.assertIn("by chance: 57.81% (best of 1)", found.stdout)
-    self.assertIn("true_accuracy", (workdir / "report.html").read_text())
+    shown = f'true accuracy</th><td class="number">{truth(ops):.6g}<'
+    self.assertTrue(shown in (workdir / "report.html").read_text())
     again = run(f"--workdir={workdir}", "--resume", "--policy=controller")
     self.assertEqual(again.returncode, 0, again.stderr)
     self.assertIn("the run is finished", again.stdout)

@@ -317,7 +317,8 @@ def _series(rows: Iterable[Row], x_key: str, key: str) -> chart_lib.Points:
 
 def _is_accuracy(key: str) -> bool:
   """Whether the values of a key are fractions to be shown as percent."""
-  return key.endswith("accuracy")
+  # That of a benchmark's table is in per cent already.
+  return key.endswith("accuracy") and key != "true_accuracy"
 
 
 def _caption(key: str, x_key: str, points: chart_lib.Points) -> str:
