@@ -127,7 +127,7 @@ class NetworkTest(parameterized.TestCase):
     # Node 2 is maximum of node 0 plus node 1 itself.
     arc = micro.CellArc(((0, 1),), ((3, IDENTITY),))
     masks = jnp.array([[[0.0, 2.0], [0.0, 0.0]]])
-    found = micro_cell._fixed_nodes({}, arc, inputs, False, masks)[2]
+    found = micro_cell._fixed_nodes({}, arc, inputs, False, masks)[0][2]
     np.testing.assert_array_equal(found[0], inputs[1][0])
     pooled = image_ops.max_pool(inputs[0])
     np.testing.assert_allclose(
