@@ -147,6 +147,8 @@ class FigureFiveTest(absltest.TestCase):
         include_inputs=False,
       )
       out, seen = run(cell)
+      seen = seen["run_0" if form is arc else "output"]
+      seen = seen["output"] if form is arc else seen
       np.testing.assert_allclose(out.ravel(), (-1.0, 1.0), atol=1e-4)
       # Of 0 and 8, the variance without bias.
       np.testing.assert_allclose(seen["mean"].ravel(), [4.0], atol=1e-4)
@@ -439,7 +441,11 @@ class InitTest(parameterized.TestCase):
   def test_deviations(self):
     for init, rows in (("he", None), ("released", (2, 3, 4, 5, 6))):
       config = tiny.child_config(
-        "micro", "paper", init=init, num_layers=3, reduction="factorized"
+        "micro",
+        "paper",
+        weight_init=init,
+        num_layers=3,
+        reduction="factorized",
       )
       omega = supergraph.init(jax.random.key(0), config, 10, 3)
       sep = omega["stage_2"]["cells"]["sep_conv_3x3"]["pointwise"]
