@@ -273,7 +273,7 @@ def _micro_shape(
     depths = [0] * micro_space.NUM_INPUTS
     for sources in cell.inputs:
       depths.append(1 + max(depths[node] for node in sources))
-    loose = config.space().loose_ends(cell, config.include_inputs)
+    loose = config.loose_ends(cell)
     ends = [node + 1 for node in loose]
     detail[name] = {"depth": max(depths), "loose_ends": ends}
   return Shape(

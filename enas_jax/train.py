@@ -67,10 +67,6 @@ class Training(loop.Loop):
     """What a finished run wrote to `result.json`."""
     return json.loads((self._workdir / "result.json").read_text())
 
-  def weights(self) -> types.Omega:
-    """The weights to use: the average, once there is one."""
-    return self._shown().omega
-
   def run(self, facts: dict[str, Any]) -> dict[str, Any]:
     """Trains what is left to train, and evaluates.
 

@@ -153,7 +153,7 @@ def resolve_config(
     config = saved_config(config, saved)
   changes: dict[str, dict[str, Any]] = {part: {} for part in _parts(config)}
   known = _config_fields(config, space)
-  _check_no_others(space, known, preset)
+  _check_no_others(space, known)
   for name, (part, field) in known.items():
     value = values[name].value
     if value is None:
@@ -170,18 +170,22 @@ def resolve_config(
   return config
 
 
-def _check_no_others(
-  space: str, known: Collection[str], preset: Preset
-) -> None:
-  """Refuses options of other spaces, which would do nothing."""
-  training = preset is config_lib.train_preset
-  for other in config_lib.TRAINABLE if training else config_lib.SPACES:
+def _check_no_others(space: str, known: Collection[str]) -> None:
+  """Refuses options of other configurations, which would do nothing."""
+  others: list[tuple[str, Preset]] = [
+    *((other, config_lib.preset) for other in config_lib.SPACES),
+    *((other, config_lib.train_preset) for other in config_lib.TRAINABLE),
+  ]
+  for other, preset in others:
     config = preset("paper", other)
     for name in _config_fields(config, other).keys() - set(known):
       if name in flags.FLAGS and flags.FLAGS[name].value is not None:
+        where = f"in the {space} space"
+        if other == space:
+          where = "here: it is of a search or of a training alone"
         raise types.InputError(
-          f"--{name} is an option of the {other} space and does nothing in the"
-          f" {space} space; leave it out."
+          f"--{name} is an option of the {other} space and does nothing"
+          f" {where}; leave it out."
         )
 
 

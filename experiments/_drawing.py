@@ -60,12 +60,11 @@ def _macro(config: Any, arc: macro.MacroArc, title: str) -> Drawing:
 
 
 def _micro(config: Any, arc: micro.MicroArc, title: str) -> Drawing:
-  space = config.space()
   cells = {
     name: conv_cell.Cell(
       one.inputs,
       [[micro.OPS[op] for op in pair] for pair in one.ops],
-      space.loose_ends(one, config.include_inputs),
+      config.loose_ends(one),
     )
     for name, one in zip(("Normal cell", "Reduction cell"), arc, strict=True)
   }

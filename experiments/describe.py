@@ -38,11 +38,7 @@ def main() -> None:
     name, arc, config = values.space, None, _cli.resolve_config(values.space)
     head: dict[str, Any] = {}
   else:
-    presets: dict[str, _cli.Preset] = {
-      "trained": config_lib.train_preset,
-      "searched": config_lib.preset,
-    }
-    loaded, config = _arcs.resolve(values.space, presets[values.network])
+    loaded, config = _arcs.resolve(values.space, _preset)
     name, arc = loaded.name, loaded.arc
     head = {"arc": loaded.space.to_dict(arc)}
   record = describe.describe(name, config.child, arc, _data(name, config))
@@ -62,6 +58,13 @@ def main() -> None:
   if drawing is not None:
     print(drawing.text + "\n")
   print("\n".join(_table(record)))
+
+
+def _preset(name: str, space: str) -> _cli.Config:
+  """What `--network` asks for; a space without trainings has searches alone."""
+  if flags.FLAGS.network == "trained" and space in config_lib.TRAINABLE:
+    return config_lib.train_preset(name, space)
+  return config_lib.preset(name, space)
 
 
 def _draw_suffix() -> str:

@@ -90,6 +90,7 @@ class CommandLineTest(parameterized.TestCase):
   @parameterized.parameters(
     (["--num_nods=3"], "Unknown command line flag 'num_nods'"),
     (["--controller_skip_target=0.3"], "Unknown command line flag"),
+    (["--average_after=3"], "Unknown command line flag"),
     (["--num_nodes=three"], "num_nodes.*three"),
     (["--preset=huge"], "preset.*huge"),
     (["--drop_x=1.5"], r"drop_x must be in \[0, 1\), got 1\.5"),

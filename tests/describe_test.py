@@ -208,6 +208,19 @@ class ScriptTest(parameterized.TestCase):
     self.assertEqual(found["params"], params)
     self.assertEqual(found["params_aux_head"], aux)
 
+  def test_a_cell_of_the_benchmark_has_no_training_of_its_own(self):
+    found = json.loads(self.run_script("--arc=333333", "--json"))
+    self.assertEqual(found["space"], "nasbench201")
+    self.assertEqual(found["arc"]["ops"], ["nor_conv_3x3"] * 6)
+
+  def test_a_found_cell_with_inputs_left_over(self):
+    """Released: an input that no node takes is a loose end of its cell."""
+    text = self.run_script("--arc=enas_micro", "--preset=released", "--json")
+    ends = json.loads(text)["shape"]["reduction"]["loose_ends"]
+    arc = arcs.load_arc("enas_micro").arc.reduction
+    taken = {node for row in arc.inputs for node in row}
+    self.assertEqual(ends, [n + 1 for n in range(7) if n not in taken])
+
   def test_table(self):
     text = self.run_script("--arc=0 0 1 0 2", "--hidden_size=8")
     self.assertIn("h1 = tanh(x_t, h_(t-1))", text)

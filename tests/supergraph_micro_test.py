@@ -438,6 +438,11 @@ class InitTest(parameterized.TestCase):
     count = sum(leaf.size for leaf in jax.tree.leaves(shapes))
     self.assertEqual(count, expected)
 
+  def test_concatenated_cells_share_nothing(self):
+    config = tiny.child_config("micro", cell_output="concat")
+    with self.assertRaisesRegex(types.InputError, "must be 'projected' in"):
+      supergraph.init(jax.random.key(0), config, 10, 3)
+
   def test_deviations(self):
     for init, rows in (("he", None), ("released", (2, 3, 4, 5, 6))):
       config = tiny.child_config(

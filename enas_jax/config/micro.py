@@ -82,6 +82,12 @@ class MicroConfig:
     """The space these options describe."""
     return space_lib.MicroSpace(self.num_nodes)
 
+  def loose_ends(self, cell: space_lib.CellArc) -> tuple[int, ...]:
+    """The nodes of a fixed cell that form its output, as `MicroSpace` does."""
+    # The authors' final network never leaves an input out.
+    inputs = self.include_inputs or self.cell_output == "concat"
+    return self.space().loose_ends(cell, inputs)
+
   def normal_cells(self) -> tuple[int, int, int]:
     """How many cells each stage has, its reduction cell not counted."""
     third = self.num_layers // NUM_STAGES

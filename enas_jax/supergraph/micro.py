@@ -56,8 +56,14 @@ def init(
     "reduction", "reduction_0" and "reduction_1" beside them.
 
   Raises:
-    InputError: if images are too small for the auxiliary head.
+    InputError: if images are too small for the auxiliary head, or the cells'
+      output is concatenated alone: their weights cannot be shared then.
   """
+  if config.cell_output != "projected":
+    raise types.InputError(
+      "cell_output must be 'projected' in a shared network, got"
+      f" {config.cell_output!r}; it is for training one architecture."
+    )
   return draw(key, _specs(config, num_classes, channels, image_size))
 
 
