@@ -55,10 +55,13 @@ def row_position(row: dict[str, Any]) -> int:
   return row["step"] + row["theta_step"]
 
 
-def write_whole(path: pathlib.Path, text: str) -> None:
+def write_whole(path: pathlib.Path, content: str | bytes) -> None:
   """Writes a file whole or not at all: a temporary name, then a rename."""
   temporary = path.with_name(path.name + ".tmp")
-  temporary.write_text(text)
+  if isinstance(content, str):
+    temporary.write_text(content)
+  else:
+    temporary.write_bytes(content)
   os.replace(temporary, path)
 
 

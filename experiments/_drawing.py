@@ -4,6 +4,7 @@ from collections.abc import Callable
 from typing import Any, NamedTuple
 
 from enas_jax.report import cell, conv_cell, edge_cell, network
+from enas_jax.report import svg as svg_lib
 from enas_jax.spaces import macro, micro, nasbench201, recurrent
 
 
@@ -13,6 +14,11 @@ class Drawing(NamedTuple):
   text: str
   svg: str
   dot: str
+
+  @property
+  def png(self) -> bytes:
+    """The SVG as a picture of twice its size in px."""
+    return svg_lib.to_png(self.svg, zoom=2.0)
 
 
 def draw(space: str, config: Any, arc: Any, title: str) -> Drawing:

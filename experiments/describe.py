@@ -73,19 +73,19 @@ def _draw_suffix() -> str:
   if path is None:
     return ""
   suffix = pathlib.Path(path).suffix.removeprefix(".")
-  if suffix not in ("svg", "dot"):
+  if suffix not in ("svg", "png", "dot"):
     raise types.InputError(
-      f"--draw must end in .svg or .dot (Graphviz), got {path!r}."
+      f"--draw must end in .svg, .png or .dot (Graphviz), got {path!r}."
     )
   if flags.FLAGS.arc is None:
     raise types.InputError("--draw needs --arc, the architecture to draw.")
   return suffix
 
 
-def _write(text: str) -> None:
+def _write(content: str | bytes) -> None:
   path = flags.FLAGS.draw
   try:
-    metrics.write_whole(pathlib.Path(path).expanduser(), text)
+    metrics.write_whole(pathlib.Path(path).expanduser(), content)
   except OSError as error:
     raise types.InputError(
       f"--draw={path} cannot be written: {error.strerror}."
@@ -148,7 +148,7 @@ def define_flags() -> None:
   flags.DEFINE_integer("vocabulary_size", 10000, "words, V", 2)
   flags.DEFINE_integer("num_classes", 10, "classes of the images", 2)
   flags.DEFINE_integer("channels", 3, "channels of the images", 1)
-  flags.DEFINE_string("draw", None, "also draw it: a file .svg or .dot")
+  flags.DEFINE_string("draw", None, "also draw it: a file .svg, .png or .dot")
   flags.DEFINE_boolean("json", False, "print one JSON object")
   _arcs.define_arc_flag()
   _cli.define_config_flags(*config_lib.SPACES)

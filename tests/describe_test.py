@@ -11,8 +11,10 @@ import pathlib
 import tempfile
 from xml.etree import ElementTree
 
+import numpy as np
 from absl import flags
 from absl.testing import absltest, flagsaver, parameterized
+from PIL import Image
 
 from enas_jax import arcs, describe, types
 from experiments import _drawing
@@ -233,12 +235,24 @@ class ScriptTest(parameterized.TestCase):
     )
     self.assertLen(json.loads(text)["arc"]["ops"], 5)
 
+  def check_png(self, path, drawing):
+    """Of twice the drawing's size, white at a corner, with text and boxes."""
+    with Image.open(path) as found:
+      pixels = np.asarray(found.convert("RGB"))
+    size = [2 * float(drawing.get(name)) for name in ("height", "width")]
+    self.assertEqual(list(pixels.shape[:2]), size)
+    self.assertEqual(pixels[0, 0].tolist(), [255, 255, 255])
+    # The title alone has hundreds of dark pixels: a font was found.
+    title = pixels[: 2 * 40].max(axis=-1)
+    self.assertGreater(np.sum(title < 100), 300)
+
   def test_draw(self):
     folder = pathlib.Path(tempfile.mkdtemp())
-    for suffix in ("svg", "dot"):
+    for suffix in ("svg", "png", "dot"):
       self.run_script("--arc=enas_rnn", f"--draw={folder}/cell.{suffix}")
     found = ElementTree.parse(folder / "cell.svg").getroot()
     self.assertIn("The cell of Figure 6, 12 nodes", "".join(found.itertext()))
+    self.check_png(folder / "cell.png", found)
     source = (folder / "cell.dot").read_text()
     self.assertStartsWith(source, "digraph")
     self.assertIn("  h3 -> h4;\n", source)
@@ -261,7 +275,7 @@ class ScriptTest(parameterized.TestCase):
     (["--arc=enas_macro", "--num_layers=12"], "--num_layers is 12, but"),
     (["--arc=enas_micro", "--hidden_size=9"], "--hidden_size is an option of"),
     (["--arc=random:1"], "random:SEED needs a space"),
-    (["--arc=enas_rnn", "--draw=cell.png"], r"must end in \.svg or \.dot"),
+    (["--arc=enas_rnn", "--draw=cell.pdf"], r"must end in \.svg, \.png or"),
     (["--space=macro", "--draw=cell.svg"], "--draw needs --arc"),
     (["--arc=enas_rnn", "--draw=/no/such/cell.svg"], "cannot be written: No"),
     (

@@ -3,7 +3,11 @@
 Coordinates are px and y grows downwards. Words are markup: callers escape.
 """
 
+import pathlib
 from collections.abc import Iterable, Mapping
+
+import matplotlib
+import resvg_py
 
 Color = tuple[str, str]  # fill and outline of a box
 
@@ -152,3 +156,26 @@ def quoted(words: str) -> str:
   """A string of the Graphviz language."""
   escaped = words.replace("\\", "\\\\").replace('"', '\\"')
   return f'"{escaped}"'
+
+
+def to_png(markup: str, zoom: float = 1.0) -> bytes:
+  """Renders a drawing, the same on every machine: with matplotlib's font.
+
+  Args:
+    markup: a whole SVG document.
+    zoom: pixels of the picture for each px of the drawing.
+  """
+  fonts = pathlib.Path(matplotlib.get_data_path()) / "fonts" / "ttf"
+  family = "DejaVu Sans"
+  return bytes(
+    resvg_py.svg_to_bytes(
+      svg_string=markup,
+      zoom=zoom,
+      skip_system_fonts=True,
+      font_files=[
+        str(fonts / f"DejaVuSans{weight}.ttf") for weight in ("", "-Bold")
+      ],
+      font_family=family,
+      sans_serif_family=family,
+    )
+  )
