@@ -221,12 +221,20 @@ class ImageClassifier:
     batch: types.ImageBatch,
     carry: Carry,
   ) -> types.Array:
-    """R(m, omega): the accuracy on a validation minibatch."""
-    return _accuracy(self._logits(omega, arc, batch, carry), batch.labels)
+    """R(m, omega): the accuracy on a validation minibatch, or the likelihood.
 
-  def reward_to_metric(self, reward: float) -> float:
-    """The reward is the accuracy."""
-    return reward
+    The likelihood is the geometric mean over images of what the network gives
+    to the right class, times c: the c / perplexity of text.
+    """
+    logits = self._logits(omega, arc, batch, carry)
+    if self.config.theta.reward == "accuracy":
+      return _accuracy(logits, batch.labels)
+    nats = _cross_entropy(logits, batch.labels)
+    return self.config.theta.reward_scale * jnp.exp(-nats)
+
+  def reward_to_metric(self, reward: float) -> float | None:
+    """The accuracy, where that is the reward; a likelihood does not tell it."""
+    return reward if self.config.theta.reward == "accuracy" else None
 
   def format_metric(self, accuracy: float) -> str:
     """An accuracy as people read it."""

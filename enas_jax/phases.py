@@ -19,6 +19,7 @@ from enas_jax import config as config_lib
 from enas_jax import controller as controller_lib
 from enas_jax import evolution, losses, optimizers, policies, types
 from enas_jax import reward as reward_lib
+from enas_jax.spaces import decisions
 
 Metrics = dict[str, types.Array]
 
@@ -264,17 +265,24 @@ def make_omega_step(
   and what else the task reports, "grad_norm" before clipping, "learning_rate".
   """
   step = make_arcs_step(config, task, steps_per_epoch)
+  num_arcs = config.omega.num_arcs
 
   def sample_and_step(
     state: SearchState, train: Any
   ) -> tuple[SearchState, Metrics]:
     key = step_key(state, ARC_KEYS, state.omega_step)
-    arcs = policy.propose(state.theta, key, config.omega.num_arcs)
-    if config.theta.warmup_epochs:
-      uniform = task.space.sample_uniform(key, config.omega.num_arcs)
+    uniform = task.space.sample_uniform(key, num_arcs)
+    if config.omega.fair_ops:
+      # Numbered through all epochs: a group may lie across two of them.
+      first = state.total_steps * num_arcs
+      key_run = jax.random.fold_in(state.key, ARC_KEYS)
+      uniform = decisions.balance_ops(task.space, uniform, key_run, first)
+    arcs = uniform
+    if policy.learns:
+      arcs = policy.propose(state.theta, key, num_arcs)
       early = state.epoch < config.theta.warmup_epochs
       arcs = jax.tree.map(functools.partial(jnp.where, early), uniform, arcs)
-    if config.omega.num_arcs == 1:
+    if num_arcs == 1:
       arcs = jax.tree.map(lambda leaf: leaf[0], arcs)
     return step(state, train, arcs)
 

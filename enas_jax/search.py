@@ -196,17 +196,13 @@ class Search(loop.Loop):
 
   def _write(self, found: derive.Derived, record: dict[str, Any]) -> None:
     task = self._task
-    rows = [
-      json.dumps(
-        {
-          "rank": rank,
-          "reward": candidate.reward,
-          task.metric: task.reward_to_metric(candidate.reward),
-          "arc": task.space.to_dict(candidate.arc),
-        }
-      )
-      for rank, candidate in enumerate(found.candidates, start=1)
-    ]
+    rows = []
+    for rank, candidate in enumerate(found.candidates, start=1):
+      row: dict[str, Any] = {"rank": rank, "reward": candidate.reward}
+      metric = task.reward_to_metric(candidate.reward)
+      if metric is not None:
+        row[task.metric] = metric
+      rows.append(json.dumps(row | {"arc": task.space.to_dict(candidate.arc)}))
     files = {
       "arcs.jsonl": "\n".join(rows) + "\n",
       "arc.json": records.dumps(record["arc"]),

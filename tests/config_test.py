@@ -91,6 +91,16 @@ class RefusalTest(parameterized.TestCase):
       "theta_tournament_size must be positive, got 0",
     ),
     ("run", {"seed": -1}, "seed must be in"),
+    (
+      "theta",
+      {"reward": "accuracy"},
+      "theta_reward must be one of likelihood, got 'accuracy'",
+    ),
+    (
+      "omega",
+      {"fair_ops": True},
+      "omega_fair_ops must be false unless architectures are uniform",
+    ),
   )
   def test_values_are_checked(self, part, change, message):
     with self.assertRaisesRegex(types.InputError, message):

@@ -118,6 +118,23 @@ class TaskTest(PlainTestCase):
     right = logits(arc, shown).argmax(-1) == np.asarray(batch.labels)
     reward = jax.jit(task.reward)(state.omega, arc, batch, state.carry)
     self.assertAlmostEqual(float(reward), np.mean(right), places=6)
+    self.assertEqual(task.reward_to_metric(0.3), 0.3)
+
+  def test_likelihood_is_the_geometric_mean_of_what_the_labels_get(self):
+    theta = {"reward": "likelihood", "reward_scale": 3.0}
+    config, task, splits, _, state = make("macro", theta=theta)
+    logits = make_logits(config, "macro", state)
+    arc = evaluate.nth(task.space.sample_uniform(jax.random.key(3), 1), 0)
+    batch = task.reward_batch(splits.valid, jax.random.key(4))
+    data = tiny.make_images()
+    shown = (np.asarray(batch.images) * data.std + data.mean) * 255.0
+    odds = np.exp(logits(arc, shown).astype(np.float64))
+    chances = odds / odds.sum(-1, keepdims=True)
+    right = chances[np.arange(len(odds)), np.asarray(batch.labels)]
+    reward = jax.jit(task.reward)(state.omega, arc, batch, state.carry)
+    expected = 3.0 * np.prod(right) ** (1 / len(right))
+    self.assertAlmostEqual(float(reward), expected, places=5)
+    self.assertIsNone(task.reward_to_metric(float(reward)))
 
   def test_too_few_images_are_refused(self):
     config = tiny.make_image_config("macro", data={"batch_size": 64})
@@ -128,6 +145,34 @@ class TaskTest(PlainTestCase):
 
 
 class OmegaPhaseTest(PlainTestCase):
+  @parameterized.parameters(1, 3)
+  def test_fair_operations_learn_equally_often(self, num_arcs):
+    """Over any six successive arcs, across epochs: four steps make one."""
+    config, task, splits, controller, state = make(
+      "macro",
+      omega={
+        "fair_ops": True, "num_arcs": num_arcs, "momentum": 0.0,
+        "l2_weight": 0.0, "steps": 4,
+      },
+      run={"policy": "random"},
+    )  # fmt: skip
+    policy = policies.make_policy(config, controller)
+    step = phases.make_omega_step(config, task, policy, 4)
+    for _ in range(3):
+      before, counts = host(state.omega), np.zeros(6, int)
+      for _ in range(6 // num_arcs):
+        state, _ = step(state, splits.train)
+        after = host(state.omega)
+        # The last layer: the output is all that certainly has a gradient.
+        counts += [
+          bool(np.any(new["in"]["w"] != before["layer_1"][op]["in"]["w"]))
+          for op, new in after["layer_1"].items()
+        ]
+        before = after
+        if int(state.omega_step) == 4:
+          state = phases.next_epoch(state, task)
+      np.testing.assert_array_equal(counts, 1)
+
   @parameterized.parameters(("macro", 2), ("micro", 1))
   def test_nesterov_by_hand(self, space, num_arcs):
     """Two steps, against w -= lr (g + 0.9 a) with a = 0.9 a + g."""

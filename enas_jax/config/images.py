@@ -1,7 +1,7 @@
 """Minibatches of images, and what both convolutional searches share."""
 
 import dataclasses
-from typing import Any
+from typing import Any, ClassVar
 
 from enas_jax.config import fields, parts, recurrent
 
@@ -9,6 +9,8 @@ from enas_jax.config import fields, parts, recurrent
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class ImagesConfig:
   """Minibatches of images."""
+
+  rewards: ClassVar[tuple[str, ...]] = ("accuracy", "likelihood")
 
   batch_size: int = fields.field("images of a training step, B")
   reward_batch_size: int = fields.field(
@@ -70,6 +72,8 @@ def paper_parts() -> dict[str, Any]:
     ),
     "theta": dataclasses.replace(
       text.theta,
+      reward="accuracy",  # Section 2.2
+      reward_scale=1.0,  # of the likelihood, should that be the reward
       entropy_weight=0.1,  # Section 3.2
       skip_weight=0.8,  # Section 3.2
       baseline_decay=0.99,  # open; the authors' code

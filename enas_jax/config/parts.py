@@ -1,7 +1,7 @@
 """The parts of a search that every space shares, and the whole."""
 
 import dataclasses
-from typing import Any, Generic, TypeVar
+from typing import Any, ClassVar, Generic, Protocol, TypeVar
 
 from enas_jax.config import fields
 
@@ -90,6 +90,11 @@ class OmegaConfig:
     "steps an epoch; 0 is a whole pass over the training data (paper)"
   )
   num_arcs: int = fields.field("architectures a step, M in Eqn 1")
+  fair_ops: bool = fields.field(
+    "where architectures are uniform, draw their operations so that of every n"
+    " successive ones, n the number of operations, each uses another operation"
+    " at the same place (FairNAS; within a step if num_arcs is a multiple of n)"
+  )
   learning_rate: float = fields.field("of SGD, at the start")
   momentum: float = fields.field("Nesterov momentum; 0: none")
   schedule: str = fields.field(
@@ -166,7 +171,12 @@ class ThetaConfig:
   entropy_weight: float = fields.field(
     "weight of the entropy added to the reward"
   )
-  reward_scale: float = fields.field("c in the reward c / perplexity")
+  reward: str = fields.field(
+    "'accuracy' on a validation minibatch of images; or 'likelihood', c *"
+    " exp(-cross-entropy), in text c / perplexity: it also tells networks apart"
+    " that classify the same images rightly"
+  )
+  reward_scale: float = fields.field("c in the reward 'likelihood'")
   skip_weight: float = fields.field(
     "weight in the loss of the skips' divergence from controller_skip_target"
   )
@@ -256,8 +266,12 @@ class TrainRunConfig:
     fields.check(0 <= self.seed < 2**32, "seed", "in [0, 2^32)", self.seed)
 
 
+class _Rewarding(Protocol):
+  rewards: ClassVar[tuple[str, ...]]
+
+
 Child = TypeVar("Child")
-Data = TypeVar("Data")
+Data = TypeVar("Data", bound=_Rewarding)
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -266,7 +280,7 @@ class SearchConfig(Generic[Child, Data]):
 
   Attributes:
     child: the space and its shared network; has a method `space()`.
-    data: minibatches.
+    data: minibatches; has the `rewards` that they can give.
     controller: the policy.
     omega: the phase that trains the shared weights.
     theta: the phase that trains the controller.
@@ -279,6 +293,18 @@ class SearchConfig(Generic[Child, Data]):
   omega: OmegaConfig
   theta: ThetaConfig
   run: RunConfig
+
+  def __post_init__(self) -> None:
+    fields.check_one_of("theta_reward", self.theta.reward, self.data.rewards)
+    fields.check(
+      not self.omega.fair_ops
+      or self.run.policy == "random"
+      or self.theta.warmup_epochs > 0,
+      "omega_fair_ops",
+      "false unless architectures are uniform (--policy=random or"
+      " --theta_warmup_epochs)",
+      True,
+    )
 
   def to_dict(self) -> dict[str, dict[str, Any]]:
     """Nested dict, ready for JSON."""
@@ -304,6 +330,8 @@ class TrainConfig(Generic[Child, Data]):
   def __post_init__(self) -> None:
     one = self.omega.num_arcs == 1
     fields.check(one, "omega_num_arcs", "1 in training", self.omega.num_arcs)
+    fair = self.omega.fair_ops
+    fields.check(not fair, "omega_fair_ops", "false in training", fair)
 
   def to_dict(self) -> dict[str, dict[str, Any]]:
     """Nested dict, ready for JSON."""

@@ -6,6 +6,7 @@ differences.
 """
 
 import dataclasses
+from typing import ClassVar
 
 from enas_jax.config import fields, parts
 from enas_jax.spaces import recurrent as space_lib
@@ -79,6 +80,8 @@ class RecurrentConfig:
 class TextConfig:
   """Minibatches of text."""
 
+  rewards: ClassVar[tuple[str, ...]] = ("likelihood",)
+
   batch_size: int = fields.field("streams of text side by side, B")
   bptt_length: int = fields.field("time steps of back-propagation, T")
   length_std: float = fields.field(
@@ -137,6 +140,7 @@ def _paper() -> Search:
     omega=parts.OmegaConfig(
       steps=0,  # Section 2.2: a whole pass
       num_arcs=1,  # Section 2.2
+      fair_ops=False,
       learning_rate=20.0,  # Section 3.1
       momentum=0.0,
       schedule="exponential",
@@ -160,6 +164,7 @@ def _paper() -> Search:
       adam_beta1=0.9,
       adam_epsilon=1e-8,
       entropy_weight=0.0001,  # Section 3.1
+      reward="likelihood",  # Section 2.2
       reward_scale=80.0,  # open; enas_lm's
       skip_weight=0.8,  # Section 3.2
       baseline_decay=0.999,  # open; enas_lm's

@@ -2,7 +2,10 @@
 
 from typing import Any, NamedTuple
 
+import jax
 import jax.numpy as jnp
+
+from enas_jax import types
 
 
 class Decision(NamedTuple):
@@ -32,6 +35,47 @@ class Decision(NamedTuple):
   def width(self) -> int:
     """How many entries of the flat choices vector this decision takes."""
     return self.num_choices if self.kind == "skips" else 1
+
+
+def balance_ops(
+  space: Any, arcs: Any, key: types.PRNGKey, first: types.Array
+) -> Any:
+  """Exchanges the operations of arcs so that each occurs equally often.
+
+  Arcs are numbered through a whole run. Of those numbered n * i to n * i + n -
+  1, where n is how many operations there are, each takes a different one at
+  every decision: a permutation for each i and decision (strict fairness, Chu et
+  al., FairNAS, 2021). Each arc alone keeps its distribution.
+
+  Args:
+    space: of the arcs.
+    arcs: leaves [S, ...], of `space.sample_uniform`.
+    key: the same for the whole run.
+    first: [] int32, the number of the first arc.
+
+  Returns:
+    The arcs, with indices and skips as they were.
+  """
+  choices = space.to_choices(arcs)
+  numbers = first + jnp.arange(choices.shape[0], dtype=jnp.int32)
+  columns: dict[int, list[int]] = {}
+  place = 0
+  for decision in space.decisions():
+    if decision.kind == "op":
+      columns.setdefault(decision.num_choices, []).append(place)
+    place += decision.width
+  for size, places in columns.items():
+
+    def op_of(number: Any, place: Any, size: int = size) -> types.Array:
+      key_group = jax.random.fold_in(key, number // size)
+      order = jax.random.permutation(jax.random.fold_in(key_group, place), size)
+      return order[number % size]
+
+    each_place = jax.vmap(op_of, in_axes=(None, 0))
+    where = jnp.array(places, jnp.int32)
+    ops = jax.vmap(each_place, in_axes=(0, None))(numbers, where)
+    choices = choices.at[:, where].set(ops.astype(choices.dtype))
+  return space.from_choices(choices)
 
 
 def as_arrays(arc: Any) -> Any:
