@@ -1,12 +1,11 @@
 """Data sets of images, and the searches on them."""
 
-import pathlib
 from typing import Any
 
 from absl import flags
 
 from enas_jax import config as config_lib
-from enas_jax import image_classifier, loop, search, types
+from enas_jax import image_classifier, loop, types
 from enas_jax.data import images
 from enas_jax.supergraph import networks
 from experiments import _cli, _search
@@ -67,10 +66,8 @@ def splits(
   )
 
 
-def run_search(
-  experiment: str, space: str, title: str
-) -> tuple[pathlib.Path, search.Result]:
-  """Runs or resumes one search; returns its folder and what it found.
+def run_search(experiment: str, space: str, title: str) -> _search.Finished:
+  """Runs or resumes one search.
 
   Args:
     experiment: name of the script.
@@ -98,9 +95,7 @@ def run_search(
     f"{task.space.size():.3g} architectures (the paper's formula gives"
     f" {task.space.printed_size():.3g}); run in {workdir}"
   )
-  return workdir, _search.run(
-    space, title, config, task, on_device, workdir, progress
-  )
+  return _search.run(space, title, config, task, on_device, workdir, progress)
 
 
 def describe(data: images.ImageData) -> str:

@@ -1,12 +1,30 @@
 """Running a search and showing what it found, in every space."""
 
 import pathlib
-from typing import Any
+from typing import Any, NamedTuple
 
 from enas_jax import config as config_lib
-from enas_jax import loop, metrics, search
+from enas_jax import loop, metrics, phases, search
 from enas_jax.report import html
 from experiments import _cli, _drawing
+
+
+class Finished(NamedTuple):
+  """A search that has ended, with what is needed to ask its weights again.
+
+  Attributes:
+    workdir: the run's folder.
+    result: what it found.
+    state: at its end.
+    task: of `phases.Task`.
+    splits: the data.
+  """
+
+  workdir: pathlib.Path
+  result: search.Result
+  state: phases.SearchState
+  task: Any
+  splits: loop.Splits
 
 
 def run(
@@ -17,7 +35,7 @@ def run(
   splits: loop.Splits,
   workdir: pathlib.Path,
   progress: loop.Progress,
-) -> search.Result:
+) -> Finished:
   """Runs or resumes a search and shows the architecture that it found.
 
   Args:
@@ -37,7 +55,7 @@ def run(
   else:
     result = task_search.run()
   show(space, title, config, task, result, workdir, progress)
-  return result
+  return Finished(workdir, result, task_search.state, task, splits)
 
 
 def show(

@@ -18,7 +18,8 @@ table of NAS-Bench-201, where each cell's accuracy after training alone stands:
 The first three have the same omega steps, preset and K = `--derive_arcs`; only
 `random` saves the theta steps. Beside them stands pure chance, exactly: the
 mean over all cells, and the expected best of K by their truth. The first policy
-is compared with each other one, seed by seed.
+is compared with each other one, seed by seed. `tau` is Kendall's, between the
+shared weights' order of `--ranking_arcs` uniform cells and the true one.
 
 A search has a folder of its own in `--workdir`, POLICY-SEED, as written by
 `experiments.nasbench201`; with `--resume` finished ones are not repeated, and
@@ -42,7 +43,7 @@ from enas_jax.analysis import benchmark_table, paired, table_reinforce
 from enas_jax.data import images
 from enas_jax.spaces import nasbench201
 from enas_jax.supergraph import networks
-from experiments import _cli, _images, _search
+from experiments import _cli, _images, _ranking, _search
 
 SEARCHES = ("controller", "random", "evolution")
 POLICIES = (*SEARCHES, "table_reinforce", "table_random")
@@ -131,7 +132,7 @@ class _Runner:
       found = table_reinforce.random_search(table, key, queries)
     if stop():
       raise loop.Interrupted(stop())
-    return self._row(config, found.arc, None)
+    return self._row(config, found.arc)
 
   def _search(self, config: config_lib.SearchConfig) -> dict[str, Any]:
     """One search in a folder of its own, unless it is finished."""
@@ -142,14 +143,17 @@ class _Runner:
     task = image_classifier.ImageClassifier.of(config, network, self._data)
     splits = _images.splits(task, self._data)
     _cli.write_config(folder, "nasbench201", config, self._dataset, self._saved)
-    result = _search.run(
+    found = _search.run(
       "nasbench201", _TITLE, config, task, splits, folder, self._progress
     )
-    return self._row(config, result.arc, result.record["search_seconds"])
+    row = self._row(config, found.result.arc)
+    row["search_seconds"] = found.result.record["search_seconds"]
+    if flags.FLAGS.ranking_arcs:
+      tau = _ranking.of_table(found, self._table, flags.FLAGS.ranking_arcs)
+      row["kendall_tau"] = tau.kendall_tau.value
+    return row
 
-  def _row(
-    self, config: config_lib.SearchConfig, arc: Any, seconds: float | None
-  ) -> dict[str, Any]:
+  def _row(self, config: config_lib.SearchConfig, arc: Any) -> dict[str, Any]:
     space, table = config.child.space(), self._table
     return {
       "seed": config.run.seed,
@@ -158,7 +162,9 @@ class _Runner:
       "true_accuracy": float(table.accuracy(arc.ops)),
       "rank": int(table.rank(arc.ops)),
       "regret": float(table.regret(arc.ops)),
-      "search_seconds": seconds,
+      # Of searches with shared weights alone.
+      "search_seconds": None,
+      "kendall_tau": None,
     }
 
 
@@ -198,7 +204,10 @@ def summarise(rows: Rows, table: Any, derive_arcs: int) -> dict[str, Any]:
 
 def _mean_row(found: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
   record: dict[str, Any] = {"num_seeds": len(found)}
-  for name in ("true_accuracy", "rank", "regret", "search_seconds"):
+  for name in (
+    *("true_accuracy", "rank", "regret"),
+    *("search_seconds", "kendall_tau"),
+  ):
     values = [row[name] for row in found if row[name] is not None]
     if values:
       mean, error = derive.mean_and_error(values)
@@ -212,7 +221,7 @@ def format_table(record: Mapping[str, Any]) -> list[str]:
   """The comparison for people."""
   first = record["compared"]
   lines = [
-    f"{'policy':20} {'accuracy':>16} {'rank':>8} {'regret':>7}"
+    f"{'policy':20} {'accuracy':>16} {'rank':>8} {'regret':>7} {'tau':>5}"
     f" {f'{first} minus it':>20} {'p (t)':>7} {'p (W)':>7}  of each seed"
   ]
   for policy, row in record["summary"].items():
@@ -220,16 +229,21 @@ def format_table(record: Mapping[str, Any]) -> list[str]:
     spread = row["true_accuracy_standard_error"]
     lines.append(
       f"{policy:20} {_spread(row['true_accuracy'], spread):>16}"
-      f" {row['rank']:8.0f} {row['regret']:7.2f}"
+      f" {row['rank']:8.0f} {row['regret']:7.2f} {_tau(row):>5}"
       f"{_compared(record, policy)}  {' '.join(each)}"
     )
   for name, value in record["chance"].items():
     policy = f"chance_{name}"
     lines.append(
       f"{policy:20} {value:16.2f} {'':8} {record['optimum'] - value:7.2f}"
+      f" {'':5}"
       f"{_compared(record, policy)}"
     )
   return lines
+
+
+def _tau(row: Mapping[str, Any]) -> str:
+  return f"{row['kendall_tau']:.2f}" if "kendall_tau" in row else "-"
 
 
 def _compared(record: Mapping[str, Any], policy: str) -> str:
@@ -295,6 +309,7 @@ def define_flags() -> None:
   flags.DEFINE_integer(
     "num_queries", 100, "accuracies that a method on the table sees", 1
   )
+  _ranking.define_flag()
   flags.DEFINE_boolean("json", False, "print one JSON object")
 
 

@@ -19,7 +19,7 @@ from absl import flags
 from enas_jax import metrics
 from enas_jax.analysis import benchmark_table
 from enas_jax.report import html
-from experiments import _cli, _images
+from experiments import _cli, _images, _ranking, _search
 
 _DRAWS = (1, 10, 100)
 
@@ -31,24 +31,26 @@ def main() -> None:
     # Before the search: what is wrong with the table must not cost its time.
     table = benchmark_table.BenchmarkTable.load(path)
     table.check_complete()
-  workdir, result = _images.run_search(
+  finished = _images.run_search(
     "nasbench201", "nasbench201", "Cell found by ENAS"
   )
-  found = result.record["arc"]
+  result = finished.result
   record = {
     **result.record,
     "ops": "".join(map(str, result.arc.ops)),
-    "arc_str": found["arc_str"],
+    "arc_str": result.record["arc"]["arc_str"],
   }
   print(f"cell: {record['ops']}, {record['arc_str']}", flush=True)
   if table is None:
     print("its true accuracy is not looked up: no --benchmark_table")
   else:
     record |= look_up(table, result.arc.ops)
+    if flags.FLAGS.ranking_arcs:
+      record |= rank(table, finished)
   metrics.write_whole(
-    workdir / "result.json", json.dumps(record, indent=2) + "\n"
+    finished.workdir / "result.json", json.dumps(record, indent=2) + "\n"
   )
-  html.write_report(workdir)
+  html.write_report(finished.workdir)
 
 
 def look_up(
@@ -73,6 +75,25 @@ def look_up(
   return truth
 
 
+def rank(
+  table: benchmark_table.BenchmarkTable, finished: _search.Finished
+) -> dict[str, Any]:
+  """Prints and returns how well the shared weights rank uniform cells."""
+  found = _ranking.of_table(finished, table, flags.FLAGS.ranking_arcs)
+  tau, rho = found.kendall_tau, found.spearman
+  print(
+    f"{found.num_arcs} uniform cells by shared weights and by the truth:"
+    f" Kendall tau {tau.value:.3f} [{tau.low:.3f}, {tau.high:.3f}], Spearman"
+    f" rho {rho.value:.3f} [{rho.low:.3f}, {rho.high:.3f}]",
+    flush=True,
+  )
+  record = found.to_dict()
+  return {
+    name: record[name]
+    for name in ("kendall_tau", "kendall_tau_interval", "spearman")
+  }
+
+
 if __name__ == "__main__":
   _cli.define_run_flags("cifar10", _images.DATA_HELP)
   _cli.define_config_flags("nasbench201")
@@ -82,4 +103,5 @@ if __name__ == "__main__":
     "a CSV file, perhaps .gz, with the true accuracy of every cell: columns"
     " ops and cifar10_test_200",
   )
+  _ranking.define_flag()
   _cli.run(main)

@@ -30,7 +30,7 @@ from absl import flags
 from enas_jax import config as config_lib
 from enas_jax import evaluate, metrics, types
 from enas_jax.analysis import benchmark_table, ranking
-from enas_jax.spaces import decisions, nasbench201
+from enas_jax.spaces import decisions
 from experiments import _cli, _runs
 
 # By field of a record of stand-alone training: 1 where larger is better.
@@ -95,14 +95,7 @@ def _of_table(run: _runs.Opened) -> Truth:
       f" search of the {run.space} space; give --truth."
     )
   table = benchmark_table.BenchmarkTable.load(values.benchmark_table)
-  count = len(table.accuracies)
-  rng = np.random.default_rng(values.seed)
-  chosen = rng.permutation(count)[: values.num_arcs or count]
-  ops = np.asarray(table.arcs)[chosen]
-  return Truth(
-    nasbench201.NasBench201Arc(ops),
-    np.asarray(table.accuracies, np.float64)[chosen],
-  )
+  return Truth(*table.sample(values.num_arcs, values.seed))
 
 
 def _of_records(run: _runs.Opened) -> Truth:
@@ -207,12 +200,7 @@ def _score(run: _runs.Opened, task: Any, truth: Truth) -> np.ndarray:
       score="nll" if values.score == "nll" else "metric",
       advance=bar.update,
     )
-  known = np.isfinite(scores)
-  if not known.any():
-    raise types.InputError(
-      "no score is a finite number: the weights have diverged."
-    )
-  return np.where(known, scores, scores[known].min() - 1.0)
+  return ranking.finite(scores)
 
 
 def _least(run: _runs.Opened) -> int:

@@ -54,13 +54,14 @@ def run_script(name, *flags):
   )
 
 
-def row(seed, accuracy, seconds=None):
+def row(seed, accuracy, seconds=None, tau=None):
   return {
     "seed": seed,
     "true_accuracy": accuracy,
     "rank": 1,
     "regret": 94.0 - accuracy,
     "search_seconds": seconds,
+    "kendall_tau": tau,
   }
 
 
@@ -70,7 +71,7 @@ class SummaryTest(absltest.TestCase):
       accuracies=np.array([80.0, 90.0, 94.0]), expected_best_of=lambda k: 91.5
     )
     rows = {
-      "controller": [row(0, 92.0, 10.0), row(1, 94.0, 30.0)],
+      "controller": [row(0, 92.0, 10.0, 0.25), row(1, 94.0, 30.0, 0.75)],
       "table_random": [row(0, 91.0), row(1, 91.0)],
     }
     record = baselines.summarise(rows, table, 5)
@@ -97,6 +98,8 @@ class SummaryTest(absltest.TestCase):
     self.assertLen(lines, 5)
     self.assertIn("93.00 +- 1.00", lines[1])
     self.assertIn("92.00 94.00", lines[1])
+    self.assertRegex(lines[1], r" 1\.00  0\.50 ")
+    self.assertRegex(lines[2], r"table_random +.* 3\.00     - ")
     self.assertRegex(lines[4], r"chance_best_of_5 +91\.50 +2\.50 +1\.50 \+- 1")
 
 
@@ -116,7 +119,7 @@ class CommandLineTest(absltest.TestCase):
       *("--num_valid=12", "--num_filters=4", "--num_epochs=1"),
       *("--omega_steps=2", "--theta_steps=3", "--derive_arcs=3"),
       *("--eval_arcs=1", "--controller_hidden_size=8"),
-      *("--theta_population_size=2", "--num_queries=6"),
+      *("--theta_population_size=2", "--num_queries=6", "--ranking_arcs=9"),
     ]
 
   def test_all_searches_and_the_ranking_of_one(self):
@@ -155,6 +158,10 @@ class CommandLineTest(absltest.TestCase):
       result = json.loads((workdir / f"{policy}-0" / "result.json").read_text())
       self.assertEqual(result["policy"], policy)
       self.assertEqual(result["theta_steps"], 0 if policy == "random" else 3)
+      tau = record["runs"][policy][0]["kendall_tau"]
+      self.assertBetween(tau, -1.0, 1.0)
+      self.assertNotEqual(tau, 0.0)
+    self.assertIsNone(record["runs"]["table_random"][0]["kendall_tau"])
     self._rank(workdir / "evolution-0")
 
   def _rank(self, run):

@@ -19,10 +19,14 @@ FLAGS = (
 
 
 def run(*flags):
+  return run_script("nasbench201", *FLAGS, "--ranking_arcs=12", *flags)
+
+
+def run_script(name, *flags):
   env = {**os.environ, "PYTHONPATH": str(ROOT)}
   cache = f"--compilation_cache_dir={os.environ['JAX_COMPILATION_CACHE_DIR']}"
   return subprocess.run(
-    [sys.executable, "-m", "experiments.nasbench201", *FLAGS, cache, *flags],
+    [sys.executable, "-m", f"experiments.{name}", cache, *flags],
     capture_output=True,
     text=True,
     cwd=ROOT,
@@ -65,10 +69,24 @@ class CommandLineTest(parameterized.TestCase):
     self.assertIn("by chance: 57.81% (best of 1)", found.stdout)
     shown = f'true accuracy</th><td class="number">{truth(ops):.6g}<'
     self.assertTrue(shown in (workdir / "report.html").read_text())
+    self.check_kendall_tau(result, workdir)
     again = run(f"--workdir={workdir}", "--resume", "--policy=controller")
     self.assertEqual(again.returncode, 0, again.stderr)
     self.assertIn("the run is finished", again.stdout)
     self.assertIn("is not looked up", again.stdout)
+
+  def check_kendall_tau(self, result, workdir):
+    """As `experiments.ranking` finds on the same cells."""
+    found = run_script(
+      "ranking",
+      *(f"--run={workdir}", f"--benchmark_table={self.table}", "--json"),
+      *("--num_arcs=12", "--num_images=0", "--score=nll"),
+    )
+    self.assertEqual(found.returncode, 0, found.stderr)
+    record = json.loads(found.stdout)
+    self.assertNotEqual(result["kendall_tau"], 0)
+    for name in ("kendall_tau", "spearman"):
+      self.assertEqual(result[name], record[name])
 
   @parameterized.parameters(
     ("ops,cifar10_test_200\n000000,1\n", "has 1 of the 15,625 cells"),

@@ -94,6 +94,24 @@ class BenchmarkTable:
     """How far below the optimum a cell is, in percentage points."""
     return self.optimum - self.accuracy(ops)
 
+  def sample(
+    self, count: int, seed: int
+  ) -> tuple[nasbench201.NasBench201Arc, np.ndarray]:
+    """Draws different cells uniformly.
+
+    Args:
+      count: how many, S; 0, or more than there are, for all of them.
+      seed: of the draw.
+
+    Returns:
+      The cells, ops [S, 6] int32, and their accuracies [S] float64, per cent.
+    """
+    rng = np.random.default_rng(seed)
+    total = len(self.accuracies)
+    chosen = rng.permutation(total)[: count or total]
+    arcs = nasbench201.NasBench201Arc(self.arcs[chosen])
+    return arcs, self.accuracies[chosen]
+
   def expected_best_of(self, count: int) -> float:
     """The mean accuracy of the best of `count` cells drawn with replacement.
 

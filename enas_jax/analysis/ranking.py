@@ -116,6 +116,20 @@ def score_architectures(
   return np.asarray(found, np.float64)
 
 
+def finite(scores: np.ndarray) -> np.ndarray:
+  """The scores, with those of networks that overflowed below all others.
+
+  Raises:
+    InputError: if no score is a finite number.
+  """
+  known = np.isfinite(scores)
+  if not known.any():
+    raise types.InputError(
+      "no score is a finite number: the weights have diverged."
+    )
+  return np.where(known, scores, scores[known].min() - 1.0)
+
+
 def take(split: Any, count: int) -> Any:
   """The first `count` images, or time steps of every stream, of a split."""
   return jax.tree.map(lambda leaf: leaf[:count], split)
