@@ -165,9 +165,7 @@ def resolve_config(
         " flag out, or give another --workdir."
       )
     changes[part][field.name] = value
-  for part, fields in changes.items():
-    config = config_lib.override(config, part, **fields)
-  return config
+  return config_lib.override_parts(config, changes)
 
 
 def _check_no_others(space: str, known: Collection[str]) -> None:
@@ -255,14 +253,13 @@ def saved_config(config: Any, saved: Mapping[str, Any]) -> Any:
     InputError: if the run's fields are others.
   """
   try:
-    for part in _parts(config):
-      config = config_lib.override(config, part, **saved[part])
+    changes = {part: saved[part] for part in _parts(config)}
+    return config_lib.override_parts(config, changes)
   except (KeyError, TypeError) as error:
     raise types.InputError(
       "config.json in --workdir is not one of this version of enas_jax"
       f" ({error}); give another --workdir."
     ) from None
-  return config
 
 
 def data_dir() -> str | None:

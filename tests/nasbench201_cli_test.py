@@ -13,7 +13,8 @@ from absl.testing import absltest, parameterized
 ROOT = pathlib.Path(__file__).resolve().parent.parent
 FLAGS = (
   *("--preset=smoke", "--dataset=digits", "--num_filters=2"),
-  *("--num_epochs=1", "--omega_steps=4", "--theta_steps=3", "--log_every=2"),
+  *("--num_epochs=2", "--omega_steps=4", "--theta_steps=3", "--log_every=2"),
+  *("--theta_warmup_epochs=1", "--omega_fair_ops", "--theta_reward=likelihood"),
   *("--eval_arcs=1", "--derive_arcs=2", "--controller_hidden_size=8"),
 )
 
@@ -69,6 +70,10 @@ class CommandLineTest(parameterized.TestCase):
     self.assertIn("by chance: 57.81% (best of 1)", found.stdout)
     shown = f'true accuracy</th><td class="number">{truth(ops):.6g}<'
     self.assertTrue(shown in (workdir / "report.html").read_text())
+    first = json.loads((workdir / "arcs.jsonl").read_text().splitlines()[0])
+    self.assertEqual(set(first), {"rank", "reward", "arc"})
+    self.assertEqual(first["reward"], result["reward"])
+    self.assertNotAlmostEqual(first["reward"], result["valid_accuracy"])
     self.check_kendall_tau(result, workdir)
     again = run(f"--workdir={workdir}", "--resume", "--policy=controller")
     self.assertEqual(again.returncode, 0, again.stderr)

@@ -23,6 +23,7 @@ from enas_jax.config.parts import (
   TrainConfig,
   TrainRunConfig,
   override,
+  override_parts,
 )
 from enas_jax.config.recurrent import RecurrentConfig, TextConfig
 
@@ -59,6 +60,7 @@ __all__ = [
   "TrainConfig",
   "TrainRunConfig",
   "override",
+  "override_parts",
   "preset",
   "train_preset",
 ]

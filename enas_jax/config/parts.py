@@ -1,6 +1,7 @@
 """The parts of a search that every space shares, and the whole."""
 
 import dataclasses
+from collections.abc import Mapping
 from typing import Any, ClassVar, Generic, Protocol, TypeVar
 
 from enas_jax.config import fields
@@ -343,5 +344,23 @@ Config = TypeVar("Config", bound=SearchConfig | TrainConfig)
 
 def override(config: Config, part: str, **changes: Any) -> Config:
   """`config` with fields of one part replaced; checks them again."""
-  changed = dataclasses.replace(getattr(config, part), **changes)
-  return dataclasses.replace(config, **{part: changed})
+  return override_parts(config, {part: changes})
+
+
+def override_parts(
+  config: Config, changes: Mapping[str, Mapping[str, Any]]
+) -> Config:
+  """`config` with fields of its parts replaced at once, then checked again.
+
+  Args:
+    config: of a search or a training.
+    changes: new values by part and field.
+
+  Raises:
+    InputError: if a value is not allowed, or does not go with another.
+  """
+  parts = {
+    part: dataclasses.replace(getattr(config, part), **fields)
+    for part, fields in changes.items()
+  }
+  return dataclasses.replace(config, **parts)

@@ -16,8 +16,8 @@ from enas_jax.export.description import (
 _KINDS = {
   "recurrent": "a recurrent cell between a word embedding and a softmax that"
   " share their weights",
-  "macro": "a convolutional network, searched whole",
-  "micro": "a convolutional network of searched cells",
+  "macro": "a convolutional network with skip connections",
+  "micro": "a convolutional network of two repeated cells",
 }
 _BATCH_NORM = """\
 The cell's batch norm uses the statistics of the batch, in evaluation too, as in
@@ -48,8 +48,8 @@ def _head(model: Model, count: int) -> str:
   card, tokens = model.card, model.config.space().to_tokens(model.arc)
   where = f" on {card['dataset']}" if "dataset" in card else ""
   about = (
-    f"This is {_KINDS[model.space]}, found by Efficient Neural Architecture"
-    " Search (Pham et al., 2018) with enas_jax and trained"
+    f"This is {_KINDS[model.space]} from a search space of Efficient Neural"
+    " Architecture Search (Pham et al., 2018), trained with enas_jax"
     f"{where}. It has {count:,} parameters. `architecture.json` says how it is"
     " built; as the tokens of the authors' code it is"
   )
