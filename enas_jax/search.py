@@ -10,7 +10,7 @@ import jax
 
 from enas_jax import config as config_lib
 from enas_jax import controller as controller_lib
-from enas_jax import derive, evaluate, loop, metrics, phases, policies
+from enas_jax import derive, evaluate, loop, metrics, phases, policies, tune
 from enas_jax.spaces import records
 
 
@@ -169,7 +169,8 @@ class Search(loop.Loop):
       (key_policy, key_uniform, key_batch),
       count,
     )
-    best = found.candidates[0]
+    tuned = self._tune([c.arc for c in found.candidates])
+    best = found.candidates[tuned[0].rank - 1 if tuned else 0]
     rewards = [c.reward for c in found.candidates]
     mean, error = derive.mean_and_error(rewards)
     uniform_mean, uniform_error = derive.mean_and_error(found.uniform_rewards)
@@ -191,17 +192,47 @@ class Search(loop.Loop):
       "search_seconds": self._seconds,
       "seed": self.config.run.seed,
     }
-    self._write(found, record)
+    if tuned:
+      record |= {
+        "tuned": len(tuned),
+        "rank_before_tuning": tuned[0].rank,
+        f"tuned_valid_{task.metric}": tuned[0].valid,
+      }
+    self._write(found, tuned, record)
     return Result(best.arc, record)
 
-  def _write(self, found: derive.Derived, record: dict[str, Any]) -> None:
-    task = self._task
+  def _tune(self, arcs: list[Any]) -> list[tune.Tuned]:
+    """Trains the best candidates further, if the run asks for it."""
+    if not self.config.run.tune_arcs:
+      return []
+
+    def tell(each: tune.Tuned) -> None:
+      self._progress.line(
+        f"candidate {each.rank} trained further: {each.nats:.4f} nats,"
+        f" {self._task.metric} {self._task.format_metric(each.valid)}"
+      )
+
+    return tune.tune_best(
+      self.config, self._task, self._data.train, self._data.valid, self.state,
+      arcs, self._serve_signal, tell,
+    )  # fmt: skip
+
+  def _write(
+    self,
+    found: derive.Derived,
+    tuned: list[tune.Tuned],
+    record: dict[str, Any],
+  ) -> None:
+    task, by_rank = self._task, {each.rank: each for each in tuned}
     rows = []
     for rank, candidate in enumerate(found.candidates, start=1):
       row: dict[str, Any] = {"rank": rank, "reward": candidate.reward}
       metric = task.reward_to_metric(candidate.reward)
       if metric is not None:
         row[task.metric] = metric
+      if rank in by_rank:
+        row["tuned_nats"] = by_rank[rank].nats
+        row[f"tuned_{task.metric}"] = by_rank[rank].valid
       rows.append(json.dumps(row | {"arc": task.space.to_dict(candidate.arc)}))
     files = {
       "arcs.jsonl": "\n".join(rows) + "\n",

@@ -84,7 +84,7 @@ class ImportsTest(absltest.TestCase):
     }
     # The model card shows it, too.
     self.assertEqual(
-      users, {"phases.py", "evaluate.py", "serving.py", "card.py"}
+      users, {"phases.py", "evaluate.py", "tune.py", "serving.py", "card.py"}
     )
 
   def test_the_package_imports_its_names_when_they_are_used(self):

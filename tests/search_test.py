@@ -8,7 +8,7 @@ import jax
 import numpy as np
 from absl.testing import absltest, parameterized
 
-from enas_jax import loop, metrics, search, types
+from enas_jax import evaluate, loop, metrics, search, types
 from enas_jax.spaces import recurrent
 from tests import tiny
 
@@ -105,6 +105,63 @@ class SearchTest(parameterized.TestCase):
         strict=True,
       ):
         np.testing.assert_array_equal(a, b)
+
+  def test_candidates_trained_further(self):
+    options = {"tune_arcs": 3, "derive_arcs": 8, "tune_epochs": 2}
+    whole, folder = self._search("whole", run=options)
+    result = whole.run()
+    omega = jax.tree.map(np.array, whole.state.omega)
+    expected = final_files(folder)
+    rows = [json.loads(line) for line in expected[2].splitlines()]
+    tuned = [row for row in rows if "tuned_nats" in row]
+    self.assertLen(tuned, 3)
+    # The best by reward, each architecture once.
+    different = {row["arc"]["tokens"]: row["rank"] for row in reversed(rows)}
+    self.assertEqual(
+      [row["rank"] for row in tuned], sorted(different.values())[:3]
+    )
+    best = min(tuned, key=lambda row: row["tuned_nats"])
+    self.assertEqual(result.record["arc"], best["arc"])
+    self.assertEqual(result.record["rank_before_tuning"], best["rank"])
+    self.assertEqual(result.record["reward"], best["reward"])
+    self.assertAlmostEqual(
+      result.record["tuned_valid_perplexity"], np.exp(best["tuned_nats"])
+    )
+    # Against the shared weights, which are still there.
+    nats = evaluate.make_nats(whole._task)
+    shared = {
+      row["rank"]: nats(
+        whole.state,
+        whole._task.space.from_dict(row["arc"]),
+        whole._data.valid,
+      )
+      for row in tuned
+    }
+    for row in tuned:
+      self.assertNotAlmostEqual(
+        row["tuned_nats"], shared[row["rank"]], places=3
+      )
+    # At a rate of next to nothing, training further changes nothing.
+    still, other = self._search("still", run={**options, "tune_rate": 1e-7})
+    still.run()
+    same = [json.loads(line) for line in final_files(other)[2].splitlines()]
+    for row in same:
+      if "tuned_nats" in row:
+        self.assertAlmostEqual(row["tuned_nats"], shared[row["rank"]], places=4)
+    # Stopped while it trains the second one, and resumed.
+    calls = 22 + 12 + 5  # steps of the search, of the first, of the second
+    stopped, workdir = self._search("cut", stop_after(calls), run=options)
+    with self.assertRaises(loop.Interrupted):
+      stopped.run()
+    self.assertFalse(stopped.finished)
+    resumed, _ = self._search("cut", run=options)
+    self.assertEqual(int(resumed.state.epoch), 2)
+    resumed.run()
+    self.assertEqual(final_files(workdir), expected)
+    for a, b in zip(
+      jax.tree.leaves(omega), jax.tree.leaves(resumed.state.omega), strict=True
+    ):
+      np.testing.assert_array_equal(a, b)
 
   def test_killed_without_a_word_and_resumed_is_uninterrupted(self):
     """Rows after the last checkpoint are written anew, not twice."""

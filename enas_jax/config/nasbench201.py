@@ -98,21 +98,42 @@ def _released() -> Search:
 def _small() -> Search:
   """Finds a good cell on CIFAR-10 at 16 x 16 pixels on two CPU cores."""
   child = dataclasses.replace(_paper().child, num_cells=1, num_filters=8)
-  num_epochs = 28
+  num_epochs = 60
   found = _with_cell_controller(images.small_parts(num_epochs))
   config: Search = parts.SearchConfig(child=child, **found)
-  # 28 epochs of 703 steps.
+  # 60 epochs of 703 steps: how many there are matters most (BUILD.md has the
+  # study behind these numbers).
   config = parts.override(config, "data", batch_size=64)
+  config = parts.override(config, "omega", learning_rate=0.2)
   # Shared weights rank well once they have seen many steps of all cells alike;
-  # a controller that moves before narrows what they see to its first guess.
-  config = parts.override(config, "theta", warmup_epochs=25, steps=600)
-  return parts.override(config, "run", derive_batches=20)
+  # a controller that moves before narrows what they see to its first guess. So
+  # theta moves after the last of them.
+  config = parts.override(
+    config,
+    "theta",
+    warmup_epochs=num_epochs - 1,
+    steps=600,
+    reward="likelihood",
+  )
+  return parts.override(
+    config,
+    "run",
+    derive_arcs=300,
+    derive_batches=8,
+    # The best by shared weights are all alike to them; what tells them apart is
+    # how much each gains when it is trained alone.
+    tune_arcs=24,
+    tune_epochs=2,
+    tune_rate=0.5,
+  )
 
 
 def _smoke() -> Search:
   """Exercises every part in about a minute on two CPU cores."""
   config = images.shorten(parts.override(_small(), "child", num_filters=4))
-  return parts.override(config, "theta", warmup_epochs=2)
+  config = parts.override(config, "omega", restart_epochs=3)
+  config = parts.override(config, "theta", warmup_epochs=2)
+  return parts.override(config, "run", tune_arcs=2, tune_epochs=1)
 
 
 PRESETS = {

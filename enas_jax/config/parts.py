@@ -236,14 +236,25 @@ class RunConfig:
   derive_batches: int = fields.field(
     "validation minibatches that the derive step scores each candidate on"
   )
+  tune_arcs: int = fields.field(
+    "candidates, the best by reward, that are each trained further from the"
+    " shared weights; the one with the least cross-entropy on all validation"
+    " data is kept (Section 3.2, end). 0: none"
+  )
+  tune_epochs: int = fields.field("epochs that each of them is trained further")
+  tune_rate: float = fields.field(
+    "factor on omega_learning_rate and omega_min_learning_rate, between which"
+    " it falls by a cosine meanwhile"
+  )
 
   def __post_init__(self) -> None:
     fields.check_positive(
       self,
       "",
       *("num_epochs", "log_every", "eval_arcs", "derive_arcs"),
-      "derive_batches",
+      *("derive_batches", "tune_epochs", "tune_rate"),
     )
+    fields.check_not_negative(self, "", "tune_arcs")
     fields.check_choice(self, "", policy=("controller", "random", "evolution"))
     fields.check(0 <= self.seed < 2**32, "seed", "in [0, 2^32)", self.seed)
 

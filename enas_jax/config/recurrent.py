@@ -181,6 +181,9 @@ def _paper() -> Search:
       eval_arcs=10,
       derive_arcs=100,  # open
       derive_batches=1,  # Section 2.2: "a single minibatch"
+      tune_arcs=0,  # Section 2.2: the best is trained from scratch
+      tune_epochs=1,
+      tune_rate=1.0,
     ),
   )
 
