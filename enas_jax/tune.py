@@ -29,8 +29,8 @@ def make_tune(
 
   It begins with `state.omega`, which stays as it is, and runs `tune_epochs`
   epochs by the omega step of the search, the learning rate falling by a cosine
-  between `tune_rate` times the search's first and least one. Every arc meets the same batches. One
-  compiled program serves all.
+  between `tune_rate` times the search's first and least one. Every arc meets
+  the same batches, and one compiled program serves all.
 
   Args:
     config: of the search.

@@ -3,11 +3,13 @@
   python -m experiments.derive --run=RUN --derive_arcs=1000 --data_dir=DIR
 
 Samples K architectures from the policy of a search, finished or stopped, scores
-each with the shared weights on one validation minibatch, and keeps the best,
-beside K uniform ones. `--seed` draws other candidates, `--dataset` scores on
-other data of the same kind. The run stays as it is: what is found goes to
-`--workdir`, laid out like a search's folder. Train the best of it alone with
-`ptb_train` or `cifar_train`, `--arc=WORKDIR/arcs.jsonl --retrain_top=K`.
+each with the shared weights on validation minibatches, and keeps the best,
+beside K uniform ones. With `--tune_arcs` the first few are trained further from
+the shared weights before one is kept. `--seed` draws other candidates,
+`--dataset` scores on other data of the same kind. The run stays as it is: what
+is found goes to `--workdir`, laid out like a search's folder. Train the best of
+it alone with `ptb_train` or `cifar_train`, `--arc=WORKDIR/arcs.jsonl
+--retrain_top=K`.
 """
 
 import pathlib
@@ -30,9 +32,12 @@ def main() -> None:
     raise types.InputError("--run must be given: the folder of a search.")
   workdir, _ = _cli.open_workdir(_EXPERIMENT)
   run = _runs.open_run(values.run)
-  config = run.config
-  if values.derive_arcs is not None:
-    config = config_lib.override(config, "run", derive_arcs=values.derive_arcs)
+  asked = {
+    name: values[name].value
+    for name in ("derive_arcs", "derive_batches", "tune_arcs")
+    if values[name].value is not None
+  }
+  config = config_lib.override(run.config, "run", **asked)
   run = run._replace(config=config)
   dataset = values.dataset or run.dataset
   _cli.enable_compilation_cache()
@@ -58,6 +63,12 @@ def define_flags() -> None:
   """The flags of this script."""
   flags.DEFINE_string("run", None, "the folder of a search")
   flags.DEFINE_integer("derive_arcs", None, "candidates, K; as the run", 1)
+  flags.DEFINE_integer(
+    "derive_batches", None, "minibatches that score each; as the run", 1
+  )
+  flags.DEFINE_integer(
+    "tune_arcs", None, "how many are trained further; as the run", 0
+  )
   flags.DEFINE_integer(
     "seed", None, "draws other candidates; by default those of the run", 0
   )

@@ -61,7 +61,10 @@ class PathTest(parameterized.TestCase):
 
   def test_derives_again_and_leaves_the_run_alone(self):
     before = (self.run_folder / "arcs.jsonl").read_text()
-    flags = (f"--run={self.run_folder}", "--derive_arcs=6")
+    flags = (
+      *(f"--run={self.run_folder}", "--derive_arcs=6", "--derive_batches=2"),
+      "--tune_arcs=1",
+    )
     for name, seed in (("same", ()), ("other", ("--seed=5",))):
       workdir = f"--workdir={self.folder / name}"
       call("derive", *flags, workdir, *seed)
@@ -73,6 +76,8 @@ class PathTest(parameterized.TestCase):
     self.assertEqual(list(map(len, rows)), [6, 6])
     self.assertNotEqual(*rows)
     self.assertEqual(self._result("same")["candidates"], 6)
+    self.assertEqual(self._result("same")["tuned"], 1)
+    self.assertIn("tuned_nats", json.loads(rows[0][0]))
 
   def test_trains_the_best_candidates_and_exports_the_best_of_them(self):
     call(
