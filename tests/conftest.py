@@ -12,7 +12,12 @@ os.environ.setdefault("JAX_PLATFORMS", "cpu")
 os.environ["XLA_FLAGS"] = (
   os.environ.get("XLA_FLAGS", "") + " --xla_backend_optimization_level=0"
 )
-_CACHE = pathlib.Path(tempfile.gettempdir()) / f"enas_jax_tests_{os.getuid()}"
-os.environ.setdefault("JAX_COMPILATION_CACHE_DIR", str(_CACHE))
+# JAX does not write its files at once: a worker must not read another's.
+_CACHE = (
+  pathlib.Path(tempfile.gettempdir())
+  / f"enas_jax_tests_{os.getuid()}"
+  / os.environ.get("PYTEST_XDIST_WORKER", "alone")
+)
+os.environ["JAX_COMPILATION_CACHE_DIR"] = str(_CACHE)
 os.environ.setdefault("JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS", "0")
 os.environ.setdefault("JAX_PERSISTENT_CACHE_MIN_ENTRY_SIZE_BYTES", "-1")
