@@ -11,9 +11,8 @@ Strides subsample the SAME-padded output as TensorFlow does; the release uses
 
 import contextlib
 import contextvars
-import math
 from collections.abc import Callable, Iterator, Sequence
-from typing import Literal, NamedTuple
+from typing import Any, Literal, NamedTuple
 
 import jax
 import jax.numpy as jnp
@@ -245,15 +244,17 @@ def global_average_pool(x: Array) -> Array:
   return jnp.mean(x, axis=(1, 2))
 
 
-def he_normal(key: PRNGKey, shape: tuple[int, ...], fan_in: int) -> Array:
+def he_normal(key: PRNGKey, shape: tuple[int, ...], fan_in: Any) -> Array:
   """He's initialisation: standard deviation sqrt(2 / fan_in).
 
   As in the release the normal is cut off at two of its own deviations and
   then widened to the one wanted. The release's `fan_in` is the first
-  dimension of a 2-D tensor, k * k * C of a depthwise kernel.
+  dimension of a 2-D tensor, k * k * C of a depthwise kernel. An array `fan_in`
+  broadcasts to `shape`.
   """
   unit = jax.random.truncated_normal(key, -2.0, 2.0, shape, jnp.float32)
-  return unit * jnp.float32(math.sqrt(2.0 / fan_in) / _TRUNCATED_STD)
+  scale = np.sqrt(2.0 / np.asarray(fan_in, np.float64)) / _TRUNCATED_STD
+  return unit * jnp.asarray(scale, jnp.float32)
 
 
 def _plain_conv(

@@ -1,8 +1,8 @@
 """Trains candidates of a search further, each alone from the shared weights.
 
-Section 3.2 ends with training sampled architectures to choose among them, which
-"should" do better and costs more. Here each begins with the weights that it
-shared, so that a few epochs tell which of them gain most.
+Section 2.2 says that all sampled architectures might be trained from scratch
+before one is chosen, and leaves it for its cost. Here each begins with the
+weights that it shared, so that a few epochs tell which of them gain most.
 """
 
 import dataclasses

@@ -5,11 +5,12 @@
 Samples K architectures from the policy of a search, finished or stopped, scores
 each with the shared weights on validation minibatches, and keeps the best,
 beside K uniform ones. With `--tune_arcs` the first few are trained further from
-the shared weights before one is kept. `--seed` draws other candidates,
-`--dataset` scores on other data of the same kind. The run stays as it is: what
-is found goes to `--workdir`, laid out like a search's folder. Train the best of
-it alone with `ptb_train` or `cifar_train`, `--arc=WORKDIR/arcs.jsonl
---retrain_top=K`.
+the shared weights before one is kept. `--policy=random` asks what uniform
+candidates would have given under the same weights. `--seed` draws other
+candidates, `--dataset` scores on other data of the same kind. The run stays as
+it is: what is found goes to `--workdir`, laid out like a search's folder. Train
+the best of it alone with `ptb_train` or `cifar_train`,
+`--arc=WORKDIR/arcs.jsonl --retrain_top=K`.
 """
 
 import pathlib
@@ -34,11 +35,10 @@ def main() -> None:
   run = _runs.open_run(values.run)
   asked = {
     name: values[name].value
-    for name in ("derive_arcs", "derive_batches", "tune_arcs")
+    for name in ("derive_arcs", "derive_batches", "tune_arcs", "policy")
     if values[name].value is not None
   }
   config = config_lib.override(run.config, "run", **asked)
-  run = run._replace(config=config)
   dataset = values.dataset or run.dataset
   _cli.enable_compilation_cache()
   opened = _runs.open_search(run, dataset)
@@ -65,6 +65,12 @@ def define_flags() -> None:
   flags.DEFINE_integer("derive_arcs", None, "candidates, K; as the run", 1)
   flags.DEFINE_integer(
     "derive_batches", None, "minibatches that score each; as the run", 1
+  )
+  flags.DEFINE_enum(
+    "policy",
+    None,
+    ("random",),
+    "candidates are uniform, not samples of the run's policy",
   )
   flags.DEFINE_integer(
     "tune_arcs", None, "how many are trained further; as the run", 0

@@ -12,13 +12,16 @@ needs no download; the table still says what CIFAR-10 makes of the cell.
 """
 
 import json
+import pathlib
 from typing import Any
 
+import numpy as np
 from absl import flags
 
 from enas_jax import metrics
-from enas_jax.analysis import benchmark_table
+from enas_jax.analysis import benchmark_table, ranking
 from enas_jax.report import html
+from enas_jax.spaces import nasbench201
 from experiments import _cli, _images, _ranking, _search
 
 _DRAWS = (1, 10, 100)
@@ -45,6 +48,7 @@ def main() -> None:
     print("its true accuracy is not looked up: no --benchmark_table")
   else:
     record |= look_up(table, result.arc.ops)
+    record |= rank_tuned(table, finished.workdir)
     if flags.FLAGS.ranking_arcs:
       record |= rank(table, finished)
   metrics.write_whole(
@@ -73,6 +77,38 @@ def look_up(
   )
   print(f"by chance: {chances} cells, each trained to the end", flush=True)
   return truth
+
+
+def rank_tuned(
+  table: benchmark_table.BenchmarkTable, workdir: pathlib.Path
+) -> dict[str, Any]:
+  """Prints and returns what training candidates further did for their order."""
+  space = nasbench201.NasBench201Space()
+  rows = [
+    json.loads(line)
+    for line in (workdir / "arcs.jsonl").read_text().splitlines()
+  ]
+  rows = [row for row in rows if "tuned_nats" in row]
+  if len(rows) < 2:
+    return {}
+  truth = [table.accuracy(space.from_dict(row["arc"]).ops) for row in rows]
+  found = {}
+  for name, scores in (
+    ("before", [row["reward"] for row in rows]),
+    ("after", [-row["tuned_nats"] for row in rows]),
+  ):
+    kept = ranking.finite(np.asarray(scores, np.float64))
+    order = ranking.rank_correlation(kept, truth)
+    found[f"kendall_tau_{name}_tuning"] = order.to_dict()["kendall_tau"]
+  before, after = (
+    "not defined" if tau is None else f"{tau:.3f}" for tau in found.values()
+  )
+  print(
+    f"{len(rows)} candidates trained further: true accuracy"
+    f" {min(truth):.2f} to {max(truth):.2f}%, Kendall tau with it {before}"
+    f" before, {after} after"
+  )
+  return found
 
 
 def rank(

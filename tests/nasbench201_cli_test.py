@@ -8,6 +8,7 @@ import subprocess
 import sys
 import tempfile
 
+import numpy as np
 from absl.testing import absltest, parameterized
 
 ROOT = pathlib.Path(__file__).resolve().parent.parent
@@ -15,7 +16,8 @@ FLAGS = (
   *("--preset=smoke", "--dataset=digits", "--num_filters=2"),
   *("--num_epochs=2", "--omega_steps=4", "--theta_steps=3", "--log_every=2"),
   *("--theta_warmup_epochs=1", "--omega_fair_ops", "--theta_reward=likelihood"),
-  *("--eval_arcs=1", "--derive_arcs=2", "--controller_hidden_size=8"),
+  *("--eval_arcs=1", "--derive_arcs=8", "--controller_hidden_size=8"),
+  *("--tune_arcs=3", "--tune_epochs=1"),
 )
 
 
@@ -70,9 +72,27 @@ class CommandLineTest(parameterized.TestCase):
     self.assertIn("by chance: 57.81% (best of 1)", found.stdout)
     shown = f'true accuracy</th><td class="number">{truth(ops):.6g}<'
     self.assertTrue(shown in (workdir / "report.html").read_text())
-    first = json.loads((workdir / "arcs.jsonl").read_text().splitlines()[0])
-    self.assertEqual(set(first), {"rank", "reward", "arc"})
-    self.assertEqual(first["reward"], result["reward"])
+    rows = [
+      json.loads(line)
+      for line in (workdir / "arcs.jsonl").read_text().splitlines()
+    ]
+    first, *_, last = rows
+    self.assertEqual(set(last), {"rank", "reward", "arc"})
+    tuned = [row for row in rows if "tuned_nats" in row]
+    self.assertLen(tuned, 3)
+    pairs = [
+      (-row["tuned_nats"], truth("".join(row["arc"]["tokens"].split())))
+      for row in tuned
+    ]
+    signs = [
+      np.sign(a[0] - b[0]) * np.sign(a[1] - b[1])
+      for a, b in itertools.combinations(pairs, 2)
+    ]
+    self.assertAlmostEqual(result["kendall_tau_after_tuning"], np.mean(signs))
+    self.assertIn("3 candidates trained further", found.stdout)
+    self.assertEqual(
+      rows[result["rank_before_tuning"] - 1]["reward"], result["reward"]
+    )
     self.assertNotAlmostEqual(first["reward"], result["valid_accuracy"])
     self.check_kendall_tau(result, workdir)
     again = run(f"--workdir={workdir}", "--resume", "--policy=controller")

@@ -430,7 +430,7 @@ class DropoutTest(absltest.TestCase):
     kept = dropped != 0
     self.assertBetween(kept.mean(), 0.1, 0.9)
     np.testing.assert_allclose(dropped[kept], 2 * whole[kept], rtol=1e-5)
-    with self.assertRaisesRegex(types.InputError, "needs a key"):
+    with self.assertRaisesRegex(types.InputError, "key must be given"):
       run(True, None)
 
 

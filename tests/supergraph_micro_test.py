@@ -123,7 +123,6 @@ class FigureFiveTest(absltest.TestCase):
     cell = jax.tree.map(
       lambda spec: jnp.full(spec.shape, spec.fill),
       specs,
-      is_leaf=lambda leaf: isinstance(leaf, micro_cell.Spec),
     )
     for name, width, factor in (("sep_conv_3x3", 3, 3), ("sep_conv_5x5", 5, 2)):
       kernel = cell[name]["depthwise"]

@@ -65,7 +65,11 @@ class PathTest(parameterized.TestCase):
       *(f"--run={self.run_folder}", "--derive_arcs=6", "--derive_batches=2"),
       "--tune_arcs=1",
     )
-    for name, seed in (("same", ()), ("other", ("--seed=5",))):
+    for name, seed in (
+      ("same", ()),
+      ("other", ("--seed=5",)),
+      ("uniform", ("--policy=random",)),
+    ):
       workdir = f"--workdir={self.folder / name}"
       call("derive", *flags, workdir, *seed)
     self.assertEqual((self.run_folder / "arcs.jsonl").read_text(), before)
@@ -78,6 +82,15 @@ class PathTest(parameterized.TestCase):
     self.assertEqual(self._result("same")["candidates"], 6)
     self.assertEqual(self._result("same")["tuned"], 1)
     self.assertIn("tuned_nats", json.loads(rows[0][0]))
+    uniform = self._result("uniform")
+    self.assertEqual(uniform["policy"], "random")
+    self.assertNotEqual(
+      uniform["mean_reward_policy"], self._result("same")["mean_reward_policy"]
+    )
+    self.assertEqual(
+      uniform["mean_reward_uniform"],
+      self._result("same")["mean_reward_uniform"],
+    )
 
   def test_trains_the_best_candidates_and_exports_the_best_of_them(self):
     call(

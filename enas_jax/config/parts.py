@@ -239,7 +239,7 @@ class RunConfig:
   tune_arcs: int = fields.field(
     "candidates, the best by reward, that are each trained further from the"
     " shared weights; the one with the least cross-entropy on all validation"
-    " data is kept (Section 3.2, end). 0: none"
+    " data is kept (Section 2.2 would train all from scratch). 0: none"
   )
   tune_epochs: int = fields.field("epochs that each of them is trained further")
   tune_rate: float = fields.field(

@@ -30,27 +30,13 @@ from enas_jax import image_ops, ops, types
 from enas_jax.config.macro import MacroConfig
 from enas_jax.spaces import macro as space_lib
 from enas_jax.supergraph import batch_norm
+from enas_jax.supergraph import weights as weights_lib
 from enas_jax.supergraph.network import Logits, Network, Statistics
 
 POOLS: dict[str, Callable[[types.Array], types.Array]] = {
   "max_pool_3x3": image_ops.max_pool,
   "avg_pool_3x3": image_ops.avg_pool,
 }
-
-
-@dataclasses.dataclass(frozen=True)
-class _Leaf:
-  """How a weight starts: by He's initialisation, or filled.
-
-  Attributes:
-    shape: of the weight.
-    fan_in: for He's initialisation, or None.
-    fill: what else it is filled with.
-  """
-
-  shape: tuple[int, ...]
-  fan_in: int | None = None
-  fill: float = 0.0
 
 
 def init(
@@ -78,10 +64,7 @@ def init(
         "node_0" and so on: (w1 [F, F / 2], w2 [F, F / 2])
       "classifier": w [F, num_classes]
   """
-  leaves, tree = jax.tree.flatten(_leaves(config, num_classes, channels))
-  keys = jax.random.split(key, len(leaves))
-  drawn = [_draw(k, leaf) for k, leaf in zip(keys, leaves, strict=True)]
-  return jax.tree.unflatten(tree, drawn)
+  return weights_lib.draw(key, _leaves(config, num_classes, channels))
 
 
 def init_statistics(config: MacroConfig) -> Statistics:
@@ -176,7 +159,7 @@ def apply_child(
   net = _Network(child, arc, config, every_operation=moving and train)
   features, seen = net.features(images)
   if train and config.drop_features > 0:
-    features = _drop(key, features, config.drop_features)
+    features = weights_lib.drop_features(key, features, config.drop_features)
   if moving and train:
     statistics = batch_norm.moved(statistics, lax.stop_gradient(seen))
   return features @ child["classifier"]["w"], statistics
@@ -368,15 +351,6 @@ def _nothing(bits: Sequence[Any]) -> Any:
   return 1 - functools.reduce(jnp.maximum, bits)
 
 
-def _drop(
-  key: types.PRNGKey | None, x: types.Array, rate: float
-) -> types.Array:
-  if key is None:
-    raise types.InputError("training with drop_features needs a key.")
-  kept = jax.random.bernoulli(key, 1.0 - rate, x.shape)
-  return jnp.where(kept, x / (1.0 - rate), 0.0)
-
-
 def _is_static(arc: space_lib.MacroArc) -> bool:
   return isinstance(arc.ops, tuple)
 
@@ -421,7 +395,7 @@ def _leaves(config: MacroConfig, num_classes: int, channels: int) -> Any:
         f"node_{i}": _conv_leaves(f, w1=(f, f // 2), w2=(f, f // 2))
         for i in range(layer + 2)
       }
-  tree["classifier"] = {"w": _Leaf((f, num_classes), fan_in=f)}
+  tree["classifier"] = {"w": weights_lib.Spec((f, num_classes), fan_in=f)}
   return tree
 
 
@@ -447,19 +421,13 @@ def _skip_leaves(config: MacroConfig, layer: int) -> dict[str, Any]:
 def _conv_leaves(f: int, **shapes: tuple[int, ...]) -> dict[str, Any]:
   """A convolution's weights, and those of its batch norm."""
   leaves = {name: _weight(name, shape) for name, shape in shapes.items()}
-  return leaves | {"scale": _Leaf((f,), fill=1.0), "offset": _Leaf((f,))}
+  return leaves | weights_lib.norm_specs((f,))
 
 
-def _weight(name: str, shape: tuple[int, ...]) -> _Leaf:
+def _weight(name: str, shape: tuple[int, ...]) -> weights_lib.Spec:
   # The release counts all of a depthwise kernel; batch norm undoes the scale.
   inputs = shape if name == "depthwise" else shape[:-1]
-  return _Leaf(shape, fan_in=math.prod(inputs))
-
-
-def _draw(key: types.PRNGKey, leaf: _Leaf) -> types.Array:
-  if leaf.fan_in is None:
-    return jnp.full(leaf.shape, leaf.fill, jnp.float32)
-  return image_ops.he_normal(key, leaf.shape, leaf.fan_in)
+  return weights_lib.Spec(shape, fan_in=math.prod(inputs))
 
 
 def _init_for(

@@ -24,6 +24,7 @@ from enas_jax import image_ops, types
 from enas_jax.config.micro import NUM_STAGES, MicroConfig
 from enas_jax.spaces import micro as space_lib
 from enas_jax.supergraph import batch_norm, drop_path, micro_cell
+from enas_jax.supergraph import weights as weights_lib
 from enas_jax.supergraph.network import Logits, Network, Statistics
 
 STEM_WIDTH = 3  # channels of the stem, in units of the first stage's
@@ -64,23 +65,9 @@ def init(
       "cell_output must be 'projected' in a shared network, got"
       f" {config.cell_output!r}; it is for training one architecture."
     )
-  return draw(key, _specs(config, num_classes, channels, image_size))
-
-
-def draw(key: types.PRNGKey, specs: Any) -> types.Omega:
-  """Draws all arrays of a pytree of `micro_cell.Spec`."""
-  is_spec = lambda leaf: isinstance(leaf, micro_cell.Spec)
-  leaves, tree = jax.tree.flatten(specs, is_leaf=is_spec)
-  keys = jax.random.split(key, len(leaves))
-  drawn = [_draw(k, spec) for k, spec in zip(keys, leaves, strict=True)]
-  return jax.tree.unflatten(tree, drawn)
-
-
-def _draw(key: types.PRNGKey, spec: micro_cell.Spec) -> types.Array:
-  if spec.fan_in is None:
-    return jnp.full(spec.shape, spec.fill, jnp.float32)
-  unit = image_ops.he_normal(key, spec.shape, 2)
-  return unit * np.sqrt(2.0 / spec.fan_in).astype(np.float32)
+  return weights_lib.draw(
+    key, _specs(config, num_classes, channels, image_size)
+  )
 
 
 def _specs(
@@ -90,7 +77,7 @@ def _specs(
   last = config.num_filters * 2 ** (NUM_STAGES - 1)
   specs = {
     "stem": conv_specs((3, 3, channels, stem)),
-    "fc": micro_cell.Spec((last, num_classes), last),
+    "fc": weights_lib.Spec((last, num_classes), last),
   }
   for stage in range(NUM_STAGES):
     specs[f"stage_{stage}"] = _stage_specs(config, stage)
@@ -117,14 +104,14 @@ def aux_specs(
   return {
     "narrow": conv_specs((channels, narrow)),
     "wide": conv_specs((size, size, narrow, wide)),
-    "fc": micro_cell.Spec((wide, num_classes), wide),
+    "fc": weights_lib.Spec((wide, num_classes), wide),
   }
 
 
-def conv_specs(shape: tuple[int, ...]) -> dict[str, micro_cell.Spec]:
+def conv_specs(shape: tuple[int, ...]) -> dict[str, weights_lib.Spec]:
   """A convolution's weights, and those of its batch norm."""
-  kernel = micro_cell.Spec(shape, int(np.prod(shape[:-1])))
-  return {"kernel": kernel, **micro_cell.norm_specs(shape[-1:])}
+  kernel = weights_lib.Spec(shape, int(np.prod(shape[:-1])))
+  return {"kernel": kernel, **weights_lib.norm_specs(shape[-1:])}
 
 
 def _stage_specs(config: MicroConfig, stage: int) -> dict[str, Any]:
@@ -321,7 +308,7 @@ def _forward(
     )
   features = image_ops.global_average_pool(jax.nn.relu(outs[-1]))
   if train and config.drop_features > 0:
-    features = drop_features(key, features, config.drop_features)
+    features = weights_lib.drop_features(key, features, config.drop_features)
   aux = None
   if train and config.aux_head:
     # The cell after the last reduction cell.
@@ -474,16 +461,6 @@ def _of_stages(
   first, *others = config.normal_cells()
   ends = np.cumsum([first, *(1 + count for count in others)])
   return list(jnp.split(masks, ends[:-1]))
-
-
-def drop_features(
-  key: types.PRNGKey | None, x: types.Array, rate: float
-) -> types.Array:
-  """Dropout of the pooled features."""
-  if key is None:
-    raise types.InputError("key must be given where features are dropped.")
-  kept = jax.random.bernoulli(key, 1.0 - rate, x.shape)
-  return jnp.where(kept, x / (1.0 - rate), 0.0)
 
 
 def aux_logits(

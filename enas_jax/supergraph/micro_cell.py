@@ -13,7 +13,7 @@ branches out.
 import collections
 import itertools
 from collections.abc import Callable, Sequence
-from typing import Any, NamedTuple
+from typing import Any
 
 import jax
 import jax.numpy as jnp
@@ -23,6 +23,7 @@ from jax import lax
 from enas_jax import image_ops, types
 from enas_jax.spaces import micro as space_lib
 from enas_jax.supergraph import batch_norm, drop_path, micro_scan
+from enas_jax.supergraph import weights as weights_lib
 from enas_jax.supergraph.network import Statistics
 
 SEP_CONVS = {"sep_conv_3x3": 3, "sep_conv_5x5": 5}  # kernel widths
@@ -33,21 +34,6 @@ STACK = 2  # a separable convolution is applied twice (Appendix B)
 _Branch = Callable[[types.Omega, types.Array], tuple[types.Array, Any]]
 
 
-class Spec(NamedTuple):
-  """How one array of omega starts.
-
-  Attributes:
-    shape: of the array.
-    fan_in: of He's initialisation; an array that broadcasts to `shape` gives
-      parts of the array different ones. None for a constant.
-    fill: the constant.
-  """
-
-  shape: tuple[int, ...]
-  fan_in: Any = None
-  fill: float = 0.0
-
-
 def edge_index(row: Any, node: Any) -> Any:
   """The table row of the weights with which row `row` of an arc takes `node`.
 
@@ -56,20 +42,15 @@ def edge_index(row: Any, node: Any) -> Any:
   return row * (row + 3) // 2 + node
 
 
-def norm_specs(shape: tuple[int, ...]) -> dict[str, Spec]:
-  """Batch norm's scale and offset."""
-  return {"scale": Spec(shape, fill=1.0), "offset": Spec(shape)}
-
-
 def reduction_specs(
   channels: int, filters: int, lead: tuple[int, ...] = ()
-) -> dict[str, Spec]:
+) -> dict[str, weights_lib.Spec]:
   """A factorized reduction, and batch norm; `lead` are further axes."""
   half = filters // 2
   return {
-    "w1": Spec((*lead, channels, half), channels),
-    "w2": Spec((*lead, channels, filters - half), channels),
-    **norm_specs((*lead, filters)),
+    "w1": weights_lib.Spec((*lead, channels, half), channels),
+    "w2": weights_lib.Spec((*lead, channels, filters - half), channels),
+    **weights_lib.norm_specs((*lead, filters)),
   }
 
 
@@ -81,7 +62,7 @@ def cell_specs(
   include_inputs: bool,
   released_init: bool,
   strided: bool = False,
-) -> dict[str, dict[str, Spec]]:
+) -> dict[str, dict[str, weights_lib.Spec]]:
   """The weights of `count` cells of one size.
 
   Args:
@@ -106,11 +87,11 @@ def cell_specs(
   }
   candidates = num_nodes if include_inputs else rows
   specs["output"] = {
-    "kernel": Spec(
+    "kernel": weights_lib.Spec(
       (count, candidates, filters, filters),
       candidates if released_init else filters,
     ),
-    **norm_specs((count, filters)),
+    **weights_lib.norm_specs((count, filters)),
   }
   if strided:
     lead = (count, SIDES, space_lib.NUM_INPUTS * rows)
@@ -120,7 +101,7 @@ def cell_specs(
 
 def _sep_conv_specs(
   count: int, rows: int, width: int, filters: int, released_init: bool
-) -> dict[str, Spec]:
+) -> dict[str, weights_lib.Spec]:
   lead = (count, SIDES, edge_index(rows, 0), STACK)
   fan_in: tuple[Any, Any] = (width * width, filters)
   if released_init:
@@ -129,9 +110,9 @@ def _sep_conv_specs(
     choices = np.repeat(np.arange(rows) + 2, np.arange(rows) + 2)
     fan_in = choices[:, None, None, None, None], choices[:, None, None, None]
   return {
-    "depthwise": Spec((*lead, width, width, filters), fan_in[0]),
-    "pointwise": Spec((*lead, filters, filters), fan_in[1]),
-    **norm_specs((*lead, filters)),
+    "depthwise": weights_lib.Spec((*lead, width, width, filters), fan_in[0]),
+    "pointwise": weights_lib.Spec((*lead, filters, filters), fan_in[1]),
+    **weights_lib.norm_specs((*lead, filters)),
   }
 
 

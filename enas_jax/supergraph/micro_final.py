@@ -25,6 +25,7 @@ from enas_jax import image_ops, types
 from enas_jax.config.micro import MicroConfig
 from enas_jax.spaces import micro as space_lib
 from enas_jax.supergraph import batch_norm, drop_path, micro, micro_cell
+from enas_jax.supergraph import weights as weights_lib
 from enas_jax.supergraph.network import Logits, Network, Statistics
 
 _Part = tuple[types.Array, Statistics]  # an output, what batch norms saw
@@ -143,7 +144,7 @@ def _specs(
   last = layout[-1].width()
   specs = {
     "stem": micro.conv_specs(stem),
-    "fc": micro_cell.Spec((last, num_classes), last),
+    "fc": weights_lib.Spec((last, num_classes), last),
   }
   for at, cell in enumerate(layout):
     specs[f"cell_{at}"] = _cell_specs(cell)
@@ -192,9 +193,9 @@ def _operation_specs(name: str, filters: int, stride: int) -> dict[str, Any]:
     depthwise = (width, width, filters)
     one = {
       # The release counts all of a depthwise kernel; batch norm undoes it.
-      "depthwise": micro_cell.Spec(depthwise, int(np.prod(depthwise))),
-      "pointwise": micro_cell.Spec((filters, filters), filters),
-      **micro_cell.norm_specs((filters,)),
+      "depthwise": weights_lib.Spec(depthwise, int(np.prod(depthwise))),
+      "pointwise": weights_lib.Spec((filters, filters), filters),
+      **weights_lib.norm_specs((filters,)),
     }
     return {f"conv_{at}": one for at in range(micro_cell.STACK)}
   if name == "identity" and stride > 1:
@@ -212,7 +213,7 @@ def _init(
   """He's initialisation (Section 3.2); batch norm starts as the identity."""
   height, width, channels = shape
   size = min(height, width)
-  return micro.draw(key, _specs(arc, config, num_classes, channels, size))
+  return weights_lib.draw(key, _specs(arc, config, num_classes, channels, size))
 
 
 def _init_statistics(
@@ -252,7 +253,7 @@ def _apply_child(
   features = image_ops.global_average_pool(jax.nn.relu(outs[-1]))
   aux = None
   if train and config.drop_features > 0:
-    features = micro.drop_features(key, features, config.drop_features)
+    features = weights_lib.drop_features(key, features, config.drop_features)
   if train and config.aux_head:
     aux, seen["aux_head"] = micro.aux_logits(
       child["aux_head"], outs[_aux_cell(config)], config

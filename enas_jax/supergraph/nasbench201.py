@@ -14,7 +14,6 @@ with shared weights; those around the cells have both.
 The cells of a stage are scanned over, so what is compiled does not grow with N.
 """
 
-import dataclasses
 import functools
 import itertools
 from typing import Any
@@ -27,6 +26,7 @@ from enas_jax import image_ops, ops, types
 from enas_jax.config.nasbench201 import NasBench201Config
 from enas_jax.spaces import nasbench201 as space_lib
 from enas_jax.supergraph import batch_norm
+from enas_jax.supergraph import weights as weights_lib
 from enas_jax.supergraph.network import Logits, Network, Statistics
 
 CONVS = {"nor_conv_1x1": 1, "nor_conv_3x3": 3}  # and the width of their kernels
@@ -70,10 +70,7 @@ def init(
       "height and width of the images must be multiples of 4, as the network"
       f" halves them twice, got {shape[0]} x {shape[1]}; set --image_size."
     )
-  leaves, tree = jax.tree.flatten(_leaves(config, num_classes, shape[-1]))
-  keys = jax.random.split(key, len(leaves))
-  drawn = [_draw(k, leaf) for k, leaf in zip(keys, leaves, strict=True)]
-  return jax.tree.unflatten(tree, drawn)
+  return weights_lib.draw(key, _leaves(config, num_classes, shape[-1]))
 
 
 def init_statistics(config: NasBench201Config) -> Statistics:
@@ -174,7 +171,7 @@ def apply_child(
   weights = batch_norm.with_statistics(child, given) if given else child
   features, seen = _features(weights, arc, images, config.num_cells)
   if train and config.drop_features > 0:
-    features = _drop(key, features, config.drop_features)
+    features = weights_lib.drop_features(key, features, config.drop_features)
   if config.moving_statistics and train:
     statistics = _moved(statistics, lax.stop_gradient(seen), arc)
   classifier = child["classifier"]
@@ -328,40 +325,17 @@ def _moved(
   }
 
 
-def _drop(
-  key: types.PRNGKey | None, x: types.Array, rate: float
-) -> types.Array:
-  if key is None:
-    raise types.InputError("training with drop_features needs a key.")
-  kept = jax.random.bernoulli(key, 1.0 - rate, x.shape)
-  return jnp.where(kept, x / (1.0 - rate), 0.0)
-
-
 def _is_static(arc: space_lib.NasBench201Arc) -> bool:
   return isinstance(arc.ops, tuple)
-
-
-@dataclasses.dataclass(frozen=True)
-class _Leaf:
-  """How a weight starts: by He's initialisation, or filled.
-
-  Attributes:
-    shape: of the weight.
-    fan_in: for He's initialisation, or None.
-    fill: what else it is filled with.
-  """
-
-  shape: tuple[int, ...]
-  fan_in: int | None = None
-  fill: float = 0.0
 
 
 def _leaves(config: NasBench201Config, num_classes: int, channels: int) -> Any:
   """How each weight starts, laid out as `init` says."""
   filters = config.filters()
   tree: dict[str, Any] = {
-    "stem": _conv_leaf(3, channels, filters[0]) | _norm_leaves(filters[0]),
-    "last": _norm_leaves(filters[-1]),
+    "stem": _conv_leaf(3, channels, filters[0])
+    | weights_lib.norm_specs((filters[0],)),
+    "last": weights_lib.norm_specs((filters[-1],)),
   }
   stacked = (config.num_cells, space_lib.NUM_EDGES)
   for stage, width in enumerate(filters):
@@ -370,31 +344,23 @@ def _leaves(config: NasBench201Config, num_classes: int, channels: int) -> Any:
     }
   for block, (width, wider) in enumerate(itertools.pairwise(filters)):
     tree[f"reduction_{block}"] = {
-      "first": _conv_leaf(3, width, wider) | _norm_leaves(wider),
-      "second": _conv_leaf(3, wider, wider) | _norm_leaves(wider),
-      "shortcut": {"w": _Leaf((width, wider), fan_in=width)},
+      "first": _conv_leaf(3, width, wider) | weights_lib.norm_specs((wider,)),
+      "second": _conv_leaf(3, wider, wider) | weights_lib.norm_specs((wider,)),
+      "shortcut": {"w": weights_lib.Spec((width, wider), fan_in=width)},
     }
   tree["classifier"] = {
-    "w": _Leaf((filters[-1], num_classes), fan_in=filters[-1]),
-    "bias": _Leaf((num_classes,)),
+    "w": weights_lib.Spec((filters[-1], num_classes), fan_in=filters[-1]),
+    "bias": weights_lib.Spec((num_classes,)),
   }
   return tree
 
 
 def _conv_leaf(
   k: int, c_in: int, c_out: int, stacked: tuple[int, ...] = ()
-) -> dict[str, _Leaf]:
-  return {"w": _Leaf((*stacked, k, k, c_in, c_out), fan_in=k * k * c_in)}
-
-
-def _norm_leaves(width: int) -> dict[str, _Leaf]:
-  return {"scale": _Leaf((width,), fill=1.0), "offset": _Leaf((width,))}
-
-
-def _draw(key: types.PRNGKey, leaf: _Leaf) -> types.Array:
-  if leaf.fan_in is None:
-    return jnp.full(leaf.shape, leaf.fill, jnp.float32)
-  return image_ops.he_normal(key, leaf.shape, leaf.fan_in)
+) -> dict[str, weights_lib.Spec]:
+  return {
+    "w": weights_lib.Spec((*stacked, k, k, c_in, c_out), fan_in=k * k * c_in)
+  }
 
 
 NETWORK = Network(
