@@ -267,21 +267,29 @@ def make_omega_step(
   step = make_arcs_step(config, task, steps_per_epoch)
   num_arcs = config.omega.num_arcs
 
+  def sample_uniform(state: SearchState, key: types.PRNGKey) -> types.Arc:
+    arcs = task.space.sample_uniform(key, num_arcs)
+    if not config.omega.fair_ops:
+      return arcs
+    # Numbered through all epochs: a group may lie across two of them.
+    first = state.total_steps * num_arcs
+    key_run = jax.random.fold_in(state.key, ARC_KEYS)
+    return decisions.balance_ops(task.space, arcs, key_run, first)
+
+  def sample(state: SearchState, key: types.PRNGKey) -> types.Arc:
+    if not policy.learns:
+      return sample_uniform(state, key)
+    arcs = policy.propose(state.theta, key, num_arcs)
+    if not config.theta.warmup_epochs:
+      return arcs
+    early = state.epoch < config.theta.warmup_epochs
+    uniform = sample_uniform(state, key)
+    return jax.tree.map(functools.partial(jnp.where, early), uniform, arcs)
+
   def sample_and_step(
     state: SearchState, train: Any
   ) -> tuple[SearchState, Metrics]:
-    key = step_key(state, ARC_KEYS, state.omega_step)
-    uniform = task.space.sample_uniform(key, num_arcs)
-    if config.omega.fair_ops:
-      # Numbered through all epochs: a group may lie across two of them.
-      first = state.total_steps * num_arcs
-      key_run = jax.random.fold_in(state.key, ARC_KEYS)
-      uniform = decisions.balance_ops(task.space, uniform, key_run, first)
-    arcs = uniform
-    if policy.learns:
-      arcs = policy.propose(state.theta, key, num_arcs)
-      early = state.epoch < config.theta.warmup_epochs
-      arcs = jax.tree.map(functools.partial(jnp.where, early), uniform, arcs)
+    arcs = sample(state, step_key(state, ARC_KEYS, state.omega_step))
     if num_arcs == 1:
       arcs = jax.tree.map(lambda leaf: leaf[0], arcs)
     return step(state, train, arcs)

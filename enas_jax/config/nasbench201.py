@@ -101,8 +101,8 @@ def _small() -> Search:
   num_epochs = 60
   found = _with_cell_controller(images.small_parts(num_epochs))
   config: Search = parts.SearchConfig(child=child, **found)
-  # 60 epochs of 703 steps: how many there are matters most (BUILD.md has the
-  # study behind these numbers).
+  # 60 epochs of 703 steps: how many there are matters most
+  # (`experiments/README.md` has the study behind these numbers).
   config = parts.override(config, "data", batch_size=64)
   config = parts.override(config, "omega", learning_rate=0.2)
   # Shared weights rank well once they have seen many steps of all cells alike;
