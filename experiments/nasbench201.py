@@ -48,7 +48,7 @@ def main() -> None:
     print("its true accuracy is not looked up: no --benchmark_table")
   else:
     record |= look_up(table, result.arc.ops)
-    record |= rank_tuned(table, finished.workdir)
+    record |= look_up_candidates(table, finished.workdir)
     if flags.FLAGS.ranking_arcs:
       record |= rank(table, finished)
   metrics.write_whole(
@@ -79,19 +79,31 @@ def look_up(
   return truth
 
 
-def rank_tuned(
+def look_up_candidates(
   table: benchmark_table.BenchmarkTable, workdir: pathlib.Path
 ) -> dict[str, Any]:
-  """Prints and returns what training candidates further did for their order."""
+  """Prints and returns what all candidates are worth, and their order."""
   space = nasbench201.NasBench201Space()
   rows = [
     json.loads(line)
     for line in (workdir / "arcs.jsonl").read_text().splitlines()
   ]
-  rows = [row for row in rows if "tuned_nats" in row]
+  for row in rows:
+    row["truth"] = table.accuracy(space.from_dict(row["arc"]).ops)
+  truth = [row["truth"] for row in rows]
+  found: dict[str, Any] = {"mean_true_accuracy": float(np.mean(truth))}
+  print(
+    f"{len(rows)} candidates: true accuracy {found['mean_true_accuracy']:.2f}%"
+    f" on average, {min(truth):.2f} to {max(truth):.2f}%"
+  )
+  return found | _rank_tuned([row for row in rows if "tuned_nats" in row])
+
+
+def _rank_tuned(rows: list[dict[str, Any]]) -> dict[str, Any]:
+  """What training candidates further did for their order."""
   if len(rows) < 2:
     return {}
-  truth = [table.accuracy(space.from_dict(row["arc"]).ops) for row in rows]
+  truth = [row["truth"] for row in rows]
   found = {}
   for name, scores in (
     ("before", [row["reward"] for row in rows]),
@@ -104,8 +116,7 @@ def rank_tuned(
     "not defined" if tau is None else f"{tau:.3f}" for tau in found.values()
   )
   print(
-    f"{len(rows)} candidates trained further: true accuracy"
-    f" {min(truth):.2f} to {max(truth):.2f}%, Kendall tau with it {before}"
+    f"{len(rows)} of them trained further: Kendall tau with the truth {before}"
     f" before, {after} after"
   )
   return found

@@ -89,7 +89,11 @@ class CommandLineTest(parameterized.TestCase):
       for a, b in itertools.combinations(pairs, 2)
     ]
     self.assertAlmostEqual(result["kendall_tau_after_tuning"], np.mean(signs))
-    self.assertIn("3 candidates trained further", found.stdout)
+    self.assertIn("3 of them trained further", found.stdout)
+    self.assertAlmostEqual(
+      result["mean_true_accuracy"],
+      np.mean([truth("".join(row["arc"]["tokens"].split())) for row in rows]),
+    )
     self.assertEqual(
       rows[result["rank_before_tuning"] - 1]["reward"], result["reward"]
     )
