@@ -120,6 +120,7 @@ class CommandLineTest(absltest.TestCase):
       *("--omega_steps=2", "--theta_steps=3", "--derive_arcs=3"),
       *("--eval_arcs=1", "--controller_hidden_size=8"),
       *("--theta_population_size=2", "--num_queries=6", "--ranking_arcs=9"),
+      "--tune_arcs=0",
     ]
 
   def test_all_searches_and_the_ranking_of_one(self):
