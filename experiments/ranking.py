@@ -13,7 +13,7 @@ images, as the derive step does on fewer. Printed are Kendall's tau-b and
 Spearman's rho over all of them and over the truly best tenth, each with a
 bootstrap interval of 95%, and how far the truth of the 1 and the 10 with the
 highest scores lies below the best. `ranking.json` and `ranking_arcs.jsonl` are
-written to the run's folder. Not yet run on a whole search.
+written to the run's folder. `experiments/README.md` has results.
 """
 
 import dataclasses
