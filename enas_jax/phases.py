@@ -269,6 +269,9 @@ def make_omega_step(
 
   def sample_uniform(state: SearchState, key: types.PRNGKey) -> types.Arc:
     arcs = task.space.sample_uniform(key, num_arcs)
+    if chances := config.omega.op_chances():
+      key_ops = jax.random.fold_in(key, 1)
+      return decisions.weigh_ops(task.space, arcs, key_ops, chances)
     if not config.omega.fair_ops:
       return arcs
     # Numbered through all epochs: a group may lie across two of them.

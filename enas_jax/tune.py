@@ -43,6 +43,7 @@ def make_tune(
     config.omega,
     num_arcs=1,
     fair_ops=False,
+    op_weights="",
     schedule="cosine",
     learning_rate=rate * config.omega.learning_rate,
     min_learning_rate=rate * config.omega.min_learning_rate,

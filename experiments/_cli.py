@@ -45,9 +45,10 @@ _WITHOUT = {
 # Those that would do nothing in a search, and in the training of one network.
 # Averaged weights would go with statistics that are not theirs.
 _WITHOUT_IN_SEARCH = ("cell_output",)
+_SAMPLING = ("omega_num_arcs", "omega_fair_ops", "omega_op_weights")
 _WITHOUT_IN_TRAINING = {
-  "recurrent": ("omega_num_arcs",),
-  **dict.fromkeys(("macro", "micro"), ("omega_num_arcs", "average_after")),
+  "recurrent": _SAMPLING,
+  **dict.fromkeys(("macro", "micro"), (*_SAMPLING, "average_after")),
 }
 # Fields that a resumed run may change: they alter no step that was taken.
 _FREE_ON_RESUME = {("run", "num_epochs")}

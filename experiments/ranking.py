@@ -11,9 +11,10 @@ folders with a `result.json`, with "arc" and the accuracy or the perplexity.
 Each architecture is scored by the shared weights on `--num_images` validation
 images, as the derive step does on fewer. Printed are Kendall's tau-b and
 Spearman's rho over all of them and over the truly best tenth, each with a
-bootstrap interval of 95%, and how far the truth of the 1 and the 10 with the
-highest scores lies below the best. `ranking.json` and `ranking_arcs.jsonl` are
-written to the run's folder. `experiments/README.md` has results.
+bootstrap interval of 95%; how far the truth of the 1 and the 10 with the
+highest scores lies below the best; those ten; and which operations the scores
+and the truth favour. `ranking.json` and `ranking_arcs.jsonl` are written to the
+run's folder. `experiments/README.md` has results.
 """
 
 import dataclasses
@@ -40,6 +41,7 @@ _FIELDS = {
   "perplexity": -1.0,
   "valid_perplexity": -1.0,
 }
+_NUM_FIRST = 10  # architectures shown
 
 
 class Truth(NamedTuple):
@@ -79,11 +81,28 @@ def main() -> None:
   found = ranking.rank_correlation(
     scores, truth.values, bootstrap=values.bootstrap, seed=values.seed
   )
-  record |= found.to_dict()
-  text = json.dumps(record)
+  arcs = _validated(run, truth)
+  space = run.task.space
+  favoured = ranking.op_preferences(
+    [space.to_dict(arc) for arc in arcs], scores, truth.values
+  )
+  rows = [
+    {
+      "tokens": space.to_tokens(arc),
+      "score": float(score),
+      "truth": float(true),
+    }
+    for arc, score, true in zip(arcs, scores, truth.values, strict=True)
+  ]
+  record |= {**found.to_dict(), "op_preferences": _json(favoured)}
+  text = json.dumps(record, allow_nan=False)
   metrics.write_whole(folder / "ranking.json", text + "\n")
-  metrics.write_whole(folder / "ranking_arcs.jsonl", _rows(run, truth, scores))
-  print(text if values.json else "\n".join(_lines(found)))
+  metrics.write_whole(
+    folder / "ranking_arcs.jsonl",
+    "".join(json.dumps(row) + "\n" for row in rows),
+  )
+  lines = [*_lines(found), *_first_lines(rows), *_op_lines(favoured)]
+  print(text if values.json else "\n".join(lines))
 
 
 def _of_table(run: _runs.Opened) -> Truth:
@@ -210,19 +229,14 @@ def _least(run: _runs.Opened) -> int:
   return int(run.config.data.reward_batch_size)
 
 
-def _rows(run: _runs.Opened, truth: Truth, scores: np.ndarray) -> str:
-  rows = []
-  for index, score in enumerate(scores):
-    arc = run.task.space.validate(
+def _validated(run: _runs.Opened, truth: Truth) -> list[Any]:
+  """The architectures, of Python ints."""
+  return [
+    run.task.space.validate(
       jax.tree.map(np.asarray, evaluate.nth(truth.arcs, index))
     )
-    row = {
-      "tokens": run.task.space.to_tokens(arc),
-      "score": float(score),
-      "truth": float(truth.values[index]),
-    }
-    rows.append(json.dumps(row) + "\n")
-  return "".join(rows)
+    for index in range(len(truth.values))
+  ]
 
 
 def _lines(found: ranking.Ranking) -> list[str]:
@@ -242,6 +256,33 @@ def _lines(found: ranking.Ranking) -> list[str]:
       f"best of the first {k} by score: {regret:.4g} below the best of all"
     )
   return lines
+
+
+def _first_lines(rows: list[dict[str, Any]]) -> list[str]:
+  """The architectures with the highest scores."""
+  first = sorted(rows, key=lambda row: -row["score"])[:_NUM_FIRST]
+  lines = ["", f"{'truth':>10} {'score':>10}  the first {len(first)} by score"]
+  for row in first:
+    lines.append(f"{row['truth']:10.4g} {row['score']:10.4g}  {row['tokens']}")
+  return lines
+
+
+def _op_lines(favoured: dict[str, dict[str, float]]) -> list[str]:
+  """Which operations the scores and the truth favour."""
+  title = "rho of its count with"
+  wide = max(map(len, (title, *favoured)))
+  lines = ["", f"{title:{wide}}  the score  the truth"]
+  for name, rho in favoured.items():
+    lines.append(f"{name:{wide}}  {rho['score']:9.2f}  {rho['truth']:9.2f}")
+  return lines
+
+
+def _json(favoured: dict[str, dict[str, float]]) -> Any:
+  """What is not defined is None."""
+  return {
+    name: {k: v if math.isfinite(v) else None for k, v in rho.items()}
+    for name, rho in favoured.items()
+  }
 
 
 def define_flags() -> None:

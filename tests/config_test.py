@@ -101,10 +101,33 @@ class RefusalTest(parameterized.TestCase):
       {"fair_ops": True},
       "omega_fair_ops must be false unless architectures are uniform",
     ),
+    (
+      "omega",
+      {"op_weights": "1,1,1,1"},
+      "omega_op_weights must be empty unless architectures are uniform",
+    ),
   )
   def test_values_are_checked(self, part, change, message):
     with self.assertRaisesRegex(types.InputError, message):
       config_lib.override(config_lib.preset("smoke"), part, **change)
+
+  @parameterized.parameters(
+    ("1,2,x,1", "must be positive numbers with commas .*, got '1,2,x,1'"),
+    ("1,2,0,1", "must be positive numbers"),
+    ("1,2,inf,1", "must be positive numbers"),
+    ("1,2,3", "must be 4 positive numbers .*, one for each op.*, got '1,2,3'"),
+  )
+  def test_weights_of_operations(self, weights, message):
+    config = config_lib.preset("smoke")
+    config = config_lib.override(config, "run", policy="random")
+    with self.assertRaisesRegex(
+      types.InputError, f"^omega_op_weights {message}"
+    ):
+      config_lib.override(config, "omega", op_weights=weights)
+    config = config_lib.override(config, "omega", op_weights="1,2,.5,1")
+    self.assertEqual(config.omega.op_chances(), (1.0, 2.0, 0.5, 1.0))
+    with self.assertRaisesRegex(types.InputError, "empty with omega_fair_ops"):
+      config_lib.override(config, "omega", fair_ops=True)
 
   def test_unknown_preset(self):
     with self.assertRaisesRegex(

@@ -3,6 +3,7 @@
 The flags must be set before JAX starts.
 """
 
+import gc
 import os
 import pathlib
 import tempfile
@@ -21,3 +22,7 @@ _CACHE = (
 os.environ["JAX_COMPILATION_CACHE_DIR"] = str(_CACHE)
 os.environ.setdefault("JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS", "0")
 os.environ.setdefault("JAX_PERSISTENT_CACHE_MIN_ENTRY_SIZE_BYTES", "-1")
+
+# Traced programs are many small objects that live on: looking through them for
+# cycles at Python's usual pace takes longer the more tests have run.
+gc.set_threshold(100_000, 50, 100)

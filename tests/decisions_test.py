@@ -1,4 +1,4 @@
-"""Operations drawn equally often."""
+"""Operations drawn equally often, and some more often than others."""
 
 import jax
 import numpy as np
@@ -55,6 +55,33 @@ class BalanceOpsTest(parameterized.TestCase):
       part = nasbench201.NasBench201Arc(arcs.ops[start : start + 3])
       found = decisions.balance_ops(space, part, key, 7 + start).ops
       np.testing.assert_array_equal(found, whole[start : start + 3])
+
+
+class WeighOpsTest(parameterized.TestCase):
+  @parameterized.parameters(*SPACES)
+  def test_operations_are_as_frequent_as_asked(self, name):
+    space = SPACES[name]
+    size = decisions.num_ops(space)
+    self.assertEqual(
+      {d.num_choices for d in space.decisions() if d.kind == "op"}, {size}
+    )
+    weights = tuple(range(1, size + 1))
+    arcs = space.sample_uniform(jax.random.key(1), 2000)
+    weighed = decisions.weigh_ops(space, arcs, jax.random.key(2), weights)
+    before, after = (np.asarray(space.to_choices(a)) for a in (arcs, weighed))
+    where = columns(space, "op")
+    chances = np.array(weights) / sum(weights)
+    # Five standard deviations of a share of 2,000.
+    for column in after[:, where].T:
+      shares = np.bincount(column, minlength=size) / 2000
+      error = np.sqrt(chances * (1 - chances) / 2000)
+      np.testing.assert_array_less(np.abs(shares - chances), 5 * error)
+    # No operation decides another.
+    first, second = after[:, where[0]], after[:, where[-1]]
+    self.assertLess(abs(np.corrcoef(first, second)[0, 1]), 5 / np.sqrt(2000))
+    others = sorted(set(range(after.shape[1])) - set(where))
+    np.testing.assert_array_equal(after[:, others], before[:, others])
+    space.validate(evaluate.nth(jax.device_get(weighed), 5))
 
 
 if __name__ == "__main__":

@@ -9,6 +9,7 @@ from enas_jax import controller as controller_lib
 from enas_jax import evaluate, image_ops, phases, policies, types
 from enas_jax.data import augment
 from enas_jax.spaces import decisions
+from enas_jax.spaces import macro as macro_space
 from enas_jax.supergraph import macro, micro
 from tests import tiny
 
@@ -145,6 +146,29 @@ class TaskTest(PlainTestCase):
 
 
 class OmegaPhaseTest(PlainTestCase):
+  def test_an_operation_that_weighs_nothing_does_not_learn(self):
+    weights = ["1e-9"] * 6
+    weights[4] = "1"
+    config, task, splits, controller, state = make(
+      "macro",
+      omega={
+        "op_weights": ",".join(weights), "momentum": 0.0, "l2_weight": 0.0,
+      },
+      run={"policy": "random"},
+    )  # fmt: skip
+    policy = policies.make_policy(config, controller)
+    step = phases.make_omega_step(config, task, policy, 4)
+    before = host(state.omega)["layer_1"]
+    for _ in range(4):
+      state, _ = step(state, splits.train)
+    after = host(state.omega)["layer_1"]
+    moved = [
+      bool(np.any(new["in"]["w"] != before[op]["in"]["w"]))
+      for op, new in after.items()
+    ]
+    self.assertEqual(sum(moved), 1)
+    self.assertTrue(moved[list(after).index(macro_space.OPS[4])])
+
   @parameterized.parameters(1, 3)
   def test_fair_operations_learn_equally_often(self, num_arcs):
     """Over any six successive arcs, across epochs: four steps make one."""

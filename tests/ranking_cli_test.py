@@ -54,6 +54,10 @@ class TruthOfTrainingTest(absltest.TestCase):
     answer = json.loads(found.stdout)
     self.assertEqual(answer["num_arcs"], 3)
     self.assertEqual(answer["kendall_tau_interval"], [None, None])
+    # Of the three cells one has a sigmoid, the third and worst.
+    self.assertAlmostEqual(
+      answer["op_preferences"]["sigmoid"]["truth"], -math.sqrt(0.75)
+    )
     written = (workdir / "ranking_arcs.jsonl").read_text().splitlines()
     scores = [json.loads(line) for line in written]
     self.assertEqual([row["tokens"] for row in scores], list(tokens))

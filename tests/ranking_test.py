@@ -138,6 +138,28 @@ class RankCorrelationTest(parameterized.TestCase):
 
 
 class ScoreTest(image_classifier_test.PlainTestCase):
+  def test_preferred_operations_by_hand(self):
+    records = [
+      {"space": "x", "one": {"ops": [["b", "a"]]}, "two": {"ops": ["b", "b"]}},
+      {"space": "x", "one": {"ops": [["b", "a"]]}, "two": {"ops": ["a", "b"]}},
+      {"space": "x", "one": {"ops": [["a", "a"]]}, "two": {"ops": ["a", "b"]}},
+      {"space": "x", "one": {"ops": [["a", "a"]]}, "two": {"ops": ["a", "a"]}},
+    ]
+    scores, truth = [4.0, 3.0, 2.0, 1.0], [3.0, 4.0, 2.0, 1.0]
+    found = ranking.op_preferences(records, scores, truth)
+    # Counts of b: 3, 2, 1, 0; against the truth d^2 = 1 + 1: 1 - 12/60.
+    self.assertEqual(list(found), ["a", "b"])
+    for name, sign in (("a", -1), ("b", 1)):
+      self.assertAlmostEqual(found[name]["score"], sign)
+      self.assertAlmostEqual(found[name]["truth"], sign * 0.8)
+
+  def test_an_operation_that_all_have_alike_prefers_nothing(self):
+    records = [{"ops": ["a", "b"]}, {"ops": ["a", "a"]}, {"ops": ["a", "c"]}]
+    found = ranking.op_preferences(records, [1.0, 1.0, 1.0], [1.0, 2.0, 3.0])
+    self.assertTrue(math.isnan(found["a"]["score"]))
+    # Once, twice, once against 1, 2, 3.
+    self.assertAlmostEqual(found["a"]["truth"], 0.0)
+
   def test_one_program_scores_every_architecture(self):
     config, task, splits, _, state = image_classifier_test.make("macro")
     arcs = task.space.sample_uniform(jax.random.key(1), 4)

@@ -4,10 +4,12 @@ The truth is a table, or the result of training each architecture alone. A
 search keeps the best of what its shared weights rank, so what matters is the
 order: Kendall's tau and Spearman's rho, over all architectures and over those
 that are truly best, and how far the truth of the first k lies below the best.
+Which operations the scores and the truth favour shows where the two part.
 """
 
+import collections
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any, NamedTuple
 
 import jax
@@ -189,6 +191,43 @@ def rank_correlation(
       if k <= num_arcs
     },
   )
+
+
+def op_preferences(
+  records: Sequence[Mapping[str, Any]], scores: Any, truth: Any
+) -> dict[str, dict[str, float]]:
+  """Which operations the scores and the truth favour.
+
+  Args:
+    records: S architectures, as `to_dict` of their space gives them.
+    scores: [S], larger is better.
+    truth: [S], larger is better.
+
+  Raises:
+    InputError: as `rank_correlation`.
+
+  Returns:
+    By operation, of those that occur, Spearman's rho between how often an
+    architecture has it and "score" and "truth"; NaN where that does not vary.
+  """
+  pair = _checked(scores, truth)
+  counts = [collections.Counter(_op_names(record)) for record in records]
+  found = {}
+  for name in sorted(set().union(*counts)):
+    count = np.asarray([each[name] for each in counts], np.float64)
+    rho = [_spearman(count, values) for values in pair]
+    found[name] = dict(zip(("score", "truth"), rho, strict=True))
+  return found
+
+
+def _op_names(record: Any) -> Iterator[str]:
+  """The operations of an architecture, in however many cells and rows."""
+  if isinstance(record, Mapping):
+    for name, value in record.items():
+      if name == "ops":
+        yield from np.ravel(value).tolist()
+      else:
+        yield from _op_names(value)
 
 
 def _checked(scores: Any, truth: Any) -> np.ndarray:

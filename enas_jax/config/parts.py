@@ -1,10 +1,14 @@
 """The parts of a search that every space shares, and the whole."""
 
 import dataclasses
+import math
 from collections.abc import Mapping
 from typing import Any, ClassVar, Generic, Protocol, TypeVar
 
 from enas_jax.config import fields
+from enas_jax.spaces import decisions
+
+_OP_WEIGHTS = "positive numbers with commas between them"
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -96,6 +100,11 @@ class OmegaConfig:
     " successive ones, n the number of operations, each uses another operation"
     " at the same place (FairNAS; within a step if num_arcs is a multiple of n)"
   )
+  op_weights: str = fields.field(
+    "where architectures are uniform but for this: how often each operation is"
+    " drawn, in the order of the space's OPS, as numbers with commas between"
+    " them, of which only the proportions matter; empty: all alike (paper)"
+  )
   learning_rate: float = fields.field("of SGD, at the start")
   momentum: float = fields.field("Nesterov momentum; 0: none")
   schedule: str = fields.field(
@@ -148,6 +157,27 @@ class OmegaConfig:
       l2_form=("squares", "released"),
       schedule=("exponential", "cosine", "cosine_epochs"),
     )
+    fields.check(
+      not (self.fair_ops and self.op_weights),
+      "omega_op_weights",
+      "empty with omega_fair_ops",
+      self.op_weights,
+    )
+
+  def op_chances(self) -> tuple[float, ...]:
+    """`op_weights` as numbers.
+
+    Raises:
+      InputError: unless they are positive numbers.
+    """
+    texts = self.op_weights.split(",") if self.op_weights else []
+    try:
+      found = tuple(float(text) for text in texts)
+    except ValueError:
+      found = (math.nan,)
+    ok = all(math.isfinite(weight) and weight > 0 for weight in found)
+    fields.check(ok, "omega_op_weights", _OP_WEIGHTS, self.op_weights)
+    return found
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -282,7 +312,11 @@ class _Rewarding(Protocol):
   rewards: ClassVar[tuple[str, ...]]
 
 
-Child = TypeVar("Child")
+class _Spanning(Protocol):
+  def space(self) -> Any: ...
+
+
+Child = TypeVar("Child", bound=_Spanning)
 Data = TypeVar("Data", bound=_Rewarding)
 
 
@@ -308,15 +342,24 @@ class SearchConfig(Generic[Child, Data]):
 
   def __post_init__(self) -> None:
     fields.check_one_of("theta_reward", self.theta.reward, self.data.rewards)
-    fields.check(
-      not self.omega.fair_ops
-      or self.run.policy == "random"
-      or self.theta.warmup_epochs > 0,
-      "omega_fair_ops",
-      "false unless architectures are uniform (--policy=random or"
-      " --theta_warmup_epochs)",
-      True,
+    uniform = self.run.policy == "random" or self.theta.warmup_epochs > 0
+    rule = (
+      " unless architectures are uniform (--policy=random or"
+      " --theta_warmup_epochs)"
     )
+    fair, weights = self.omega.fair_ops, self.omega.op_weights
+    fields.check(not fair or uniform, "omega_fair_ops", "false" + rule, fair)
+    fields.check(
+      not weights or uniform, "omega_op_weights", "empty" + rule, weights
+    )
+    if weights:
+      count = decisions.num_ops(self.child.space())
+      fields.check(
+        len(self.omega.op_chances()) == count,
+        "omega_op_weights",
+        f"{count} {_OP_WEIGHTS}, one for each operation of the space",
+        weights,
+      )
 
   def to_dict(self) -> dict[str, dict[str, Any]]:
     """Nested dict, ready for JSON."""
@@ -344,6 +387,8 @@ class TrainConfig(Generic[Child, Data]):
     fields.check(one, "omega_num_arcs", "1 in training", self.omega.num_arcs)
     fair = self.omega.fair_ops
     fields.check(not fair, "omega_fair_ops", "false in training", fair)
+    weights = self.omega.op_weights
+    fields.check(not weights, "omega_op_weights", "empty in training", weights)
 
   def to_dict(self) -> dict[str, dict[str, Any]]:
     """Nested dict, ready for JSON."""

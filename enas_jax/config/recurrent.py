@@ -141,6 +141,7 @@ def _paper() -> Search:
       steps=0,  # Section 2.2: a whole pass
       num_arcs=1,  # Section 2.2
       fair_ops=False,
+      op_weights="",
       learning_rate=20.0,  # Section 3.1
       momentum=0.0,
       schedule="exponential",

@@ -58,13 +58,7 @@ def balance_ops(
   """
   choices = space.to_choices(arcs)
   numbers = first + jnp.arange(choices.shape[0], dtype=jnp.int32)
-  columns: dict[int, list[int]] = {}
-  place = 0
-  for decision in space.decisions():
-    if decision.kind == "op":
-      columns.setdefault(decision.num_choices, []).append(place)
-    place += decision.width
-  for size, places in columns.items():
+  for size, where in _op_places(space).items():
 
     def op_of(number: Any, place: Any, size: int = size) -> types.Array:
       key_group = jax.random.fold_in(key, number // size)
@@ -72,10 +66,48 @@ def balance_ops(
       return order[number % size]
 
     each_place = jax.vmap(op_of, in_axes=(None, 0))
-    where = jnp.array(places, jnp.int32)
     ops = jax.vmap(each_place, in_axes=(0, None))(numbers, where)
     choices = choices.at[:, where].set(ops.astype(choices.dtype))
   return space.from_choices(choices)
+
+
+def weigh_ops(
+  space: Any, arcs: Any, key: types.PRNGKey, weights: tuple[float, ...]
+) -> Any:
+  """Draws the operations of arcs again, some more often than others.
+
+  Args:
+    space: of the arcs; all its operations are numbered alike.
+    arcs: leaves [S, ...].
+    key: consumed.
+    weights: by operation, in proportion to which each is drawn.
+
+  Returns:
+    The arcs, with indices and skips as they were.
+  """
+  choices = space.to_choices(arcs)
+  chances = jnp.log(jnp.asarray(weights, jnp.float32))
+  ((_, where),) = _op_places(space).items()
+  ops = jax.random.categorical(
+    key, chances, shape=(choices.shape[0], len(where))
+  )
+  return space.from_choices(choices.at[:, where].set(ops.astype(choices.dtype)))
+
+
+def num_ops(space: Any) -> int:
+  """How many operations the space has to choose from."""
+  return max(_op_places(space), default=0)
+
+
+def _op_places(space: Any) -> dict[int, types.Array]:
+  """Where operations are in the flat choices, by how many there are."""
+  found: dict[int, list[int]] = {}
+  place = 0
+  for decision in space.decisions():
+    if decision.kind == "op":
+      found.setdefault(decision.num_choices, []).append(place)
+    place += decision.width
+  return {size: jnp.array(at, jnp.int32) for size, at in found.items()}
 
 
 def as_arrays(arc: Any) -> Any:
