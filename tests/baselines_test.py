@@ -112,7 +112,7 @@ class CommandLineTest(absltest.TestCase):
     write_table(cls.folder / "table.csv")
     cls.flags = [
       "--preset=smoke",
-      "--theta_warmup_epochs=0",
+      *("--theta_warmup_epochs=0", "--omega_op_weights="),
       f"--dataset=npz:{cls.folder / 'own.npz'}",
       f"--benchmark_table={cls.folder / 'table.csv'}",
       *("--image_size=0", "--batch_size=8", "--reward_batch_size=10"),

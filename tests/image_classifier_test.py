@@ -197,12 +197,12 @@ class OmegaPhaseTest(PlainTestCase):
           state = phases.next_epoch(state, task)
       np.testing.assert_array_equal(counts, 1)
 
-  @parameterized.parameters(("macro", 2), ("micro", 1))
-  def test_nesterov_by_hand(self, space, num_arcs):
+  @parameterized.parameters(2, 1)
+  def test_nesterov_by_hand(self, num_arcs):
     """Two steps, against w -= lr (g + 0.9 a) with a = 0.9 a + g."""
     config, task, splits, _, state = make(
-      space,
-      child={**tiny.IMAGE_FLAGS[space], "drop_features": 0.0},
+      "macro",
+      child={**tiny.IMAGE_FLAGS["macro"], "drop_features": 0.0},
       omega={"num_arcs": num_arcs, "schedule": "exponential", "l2_weight": 0.1},
     )
     step = jax.jit(phases.make_arcs_step(config, task, 6))

@@ -15,7 +15,7 @@ ROOT = pathlib.Path(__file__).resolve().parent.parent
 FLAGS = (
   *("--preset=smoke", "--dataset=digits", "--num_filters=2"),
   *("--num_epochs=2", "--omega_steps=4", "--theta_steps=3", "--log_every=2"),
-  *("--theta_warmup_epochs=1", "--omega_fair_ops", "--theta_reward=likelihood"),
+  *("--theta_warmup_epochs=1", "--theta_reward=likelihood"),
   *("--eval_arcs=1", "--derive_arcs=8", "--controller_hidden_size=8"),
   *("--tune_arcs=3", "--tune_epochs=1"),
 )
@@ -66,6 +66,8 @@ class CommandLineTest(parameterized.TestCase):
     self.assertEqual(result["rank"], 15625 - int(ops, 5))
     self.assertAlmostEqual(result["regret"], truth("444444") - truth(ops))
     self.assertEqual(result["seed"], 0)
+    config = json.loads((workdir / "config.json").read_text())["config"]
+    self.assertEqual(config["omega"]["op_weights"], "1,1,3,3,1")
     self.assertGreater(result["search_seconds"], 0)
     self.assertIn(f"true accuracy {truth(ops):.2f}%, rank", found.stdout)
     # The mean of 50, 50.001 and so on.

@@ -90,7 +90,7 @@ class CommandLineTest(parameterized.TestCase):
 
   @parameterized.parameters(
     ("macro", ["--num_layers=2"], "softmax"),
-    ("micro", ["--num_nodes=3"], "Reduction cell"),
+    ("micro", ["--num_nodes=3", "--policy=random"], "Reduction cell"),
   )
   def test_own_images_end_with_a_network(self, space, flags, drawn):
     workdir = self.folder / space
