@@ -4,6 +4,7 @@ from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 
 from enas_jax import types
 
@@ -77,17 +78,19 @@ def weigh_ops(
   """Draws the operations of arcs again, some more often than others.
 
   Args:
-    space: of the arcs; all its operations are numbered alike.
+    space: of the arcs.
     arcs: leaves [S, ...].
     key: consumed.
-    weights: by operation, in proportion to which each is drawn.
+    weights: by operation, in proportion to which each is drawn; there are
+      decisions between as many.
 
   Returns:
-    The arcs, with indices and skips as they were.
+    The arcs, with indices and skips as they were, and with what was decided
+    between another number of operations.
   """
   choices = space.to_choices(arcs)
   chances = jnp.log(jnp.asarray(weights, jnp.float32))
-  ((_, where),) = _op_places(space).items()
+  where = _op_places(space)[len(weights)]
   ops = jax.random.categorical(
     key, chances, shape=(choices.shape[0], len(where))
   )
@@ -95,11 +98,11 @@ def weigh_ops(
 
 
 def num_ops(space: Any) -> int:
-  """How many operations the space has to choose from."""
+  """How many operations there are to choose from, at most."""
   return max(_op_places(space), default=0)
 
 
-def _op_places(space: Any) -> dict[int, types.Array]:
+def _op_places(space: Any) -> dict[int, np.ndarray]:
   """Where operations are in the flat choices, by how many there are."""
   found: dict[int, list[int]] = {}
   place = 0
@@ -107,7 +110,7 @@ def _op_places(space: Any) -> dict[int, types.Array]:
     if decision.kind == "op":
       found.setdefault(decision.num_choices, []).append(place)
     place += decision.width
-  return {size: jnp.array(at, jnp.int32) for size, at in found.items()}
+  return {size: np.array(at, np.int32) for size, at in found.items()}
 
 
 def as_arrays(arc: Any) -> Any:
