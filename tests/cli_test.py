@@ -7,25 +7,15 @@ import signal
 import subprocess
 import sys
 import tempfile
-import time
 from xml.etree import ElementTree
 
 from absl.testing import absltest, parameterized
 
-from tests import tiny
-
-ROOT = pathlib.Path(__file__).resolve().parent.parent
+from tests import command_line, tiny
 
 
-def command(*flags):
-  return [sys.executable, "-m", "experiments.ptb_search", *flags]
-
-
-def run(*flags, cwd=ROOT):
-  env = {**os.environ, "PYTHONPATH": str(ROOT)}
-  return subprocess.run(
-    command(*flags), capture_output=True, text=True, cwd=cwd, env=env
-  )
+def run(*flags):
+  return command_line.run("ptb_search", *flags)
 
 
 class CommandLineTest(parameterized.TestCase):
@@ -39,7 +29,6 @@ class CommandLineTest(parameterized.TestCase):
       *tiny.command_flags(),
       cls.data,
       f"--workdir={cls.workdir}",
-      f"--compilation_cache_dir={os.environ['JAX_COMPILATION_CACHE_DIR']}",
     ]
     cls.first = run(*cls.flags)
 
@@ -148,33 +137,42 @@ class CommandLineTest(parameterized.TestCase):
       found = run(self.data, f"--workdir={folder}", "--resume")
       self.assert_refused(found, message)
 
-  @parameterized.parameters((signal.SIGTERM, 143), (signal.SIGINT, 130))
-  def test_a_signal_saves_and_the_run_goes_on(self, signum, status):
-    flags = [
-      f.replace(str(self.workdir), str(self.folder / f"stop{status}"))
-      for f in self.flags
-    ] + ["--num_epochs=40"]
-    env = {**os.environ, "PYTHONPATH": str(ROOT)}
-    with subprocess.Popen(
-      command(*flags),
-      stdout=subprocess.PIPE,
-      stderr=subprocess.PIPE,
-      text=True,
-      cwd=ROOT,
-      env=env,
-    ) as process:
-      for line in process.stdout:
-        if line.startswith("epoch 2"):
-          break
-      process.send_signal(signum)
-      _, errors = process.communicate(timeout=120)
-    self.assertEqual(process.returncode, status, errors)
-    self.assertIn("go on with --resume", errors)
-    time.sleep(0.1)
-    found = run(*flags, "--resume", "--num_epochs=3")
+  def test_signals_save_and_the_run_goes_on(self):
+    workdir = self.folder / "stopped"
+    flags = [*self.flags, f"--workdir={workdir}"]
+    for signum, status, after in (
+      (signal.SIGTERM, 143, 2),
+      (signal.SIGINT, 130, 3),
+    ):
+      with self.subTest(status):
+        resume = ["--resume"] if workdir.exists() else []
+        found, errors = self._stop(
+          signum, f"epoch {after}", *flags, "--num_epochs=40", *resume
+        )
+        self.assertEqual(found, status, errors)
+        self.assertIn("go on with --resume", errors)
+    found = run(*flags, "--resume", "--num_epochs=4")
     self.assertEqual(found.returncode, 0, found.stderr)
     self.assertIn("resuming after", found.stdout)
     self.assertIn("tokens:", found.stdout)
+
+  def _stop(self, signum, line, *flags):
+    """The status and the errors of a run that gets a signal at a line."""
+    cache = os.environ["JAX_COMPILATION_CACHE_DIR"]
+    command = [sys.executable, "-m", "experiments.ptb_search", *flags]
+    with subprocess.Popen(
+      [*command, f"--compilation_cache_dir={cache}"],
+      stdout=subprocess.PIPE,
+      stderr=subprocess.PIPE,
+      text=True,
+      cwd=command_line.ROOT,
+    ) as process:
+      for printed in process.stdout:
+        if printed.startswith(line):
+          break
+      process.send_signal(signum)
+      _, errors = process.communicate(timeout=120)
+    return process.returncode, errors
 
 
 if __name__ == "__main__":

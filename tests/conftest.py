@@ -6,13 +6,33 @@ The flags must be set before JAX starts.
 import gc
 import os
 import pathlib
+import subprocess
+import sys
 import tempfile
 
 os.environ.setdefault("JAX_PLATFORMS", "cpu")
-# Shapes are tiny: optimised machine code would take longer to make than to run.
-os.environ["XLA_FLAGS"] = (
-  os.environ.get("XLA_FLAGS", "") + " --xla_backend_optimization_level=0"
-)
+
+
+def _set_xla_flags():
+  """Shapes are tiny: good machine code would take longer to make than to run.
+
+  XLA ends a process that names a flag it does not know, and flags come and go
+  with its versions. So another process tries them, once for all workers.
+  """
+  if "PYTEST_XDIST_WORKER" in os.environ:
+    return
+  given = os.environ.get("XLA_FLAGS", "")
+  least = f"{given} --xla_backend_optimization_level=0"
+  wanted = f"{least} --xla_cpu_parallel_codegen_split_count=1"
+  tried = subprocess.run(
+    [sys.executable, "-c", "import jax; jax.devices()"],
+    env={**os.environ, "XLA_FLAGS": wanted},
+    capture_output=True,
+  )
+  os.environ["XLA_FLAGS"] = wanted if tried.returncode == 0 else least
+
+
+_set_xla_flags()
 # JAX does not write its files at once: a worker must not read another's.
 _CACHE = (
   pathlib.Path(tempfile.gettempdir())

@@ -11,8 +11,7 @@ from absl.testing import absltest, parameterized
 from enas_jax import evaluate, search, types
 from enas_jax.spaces import macro
 from experiments import ranking
-from tests import tiny
-from tests.baselines_test import run_script
+from tests import command_line, tiny
 
 
 class TruthOfTrainingTest(absltest.TestCase):
@@ -44,7 +43,7 @@ class TruthOfTrainingTest(absltest.TestCase):
     (folder / "truth.jsonl").write_text("".join(lines))
     (folder / "alone").mkdir()
     (folder / "alone" / "result.json").write_text(json.dumps(rows[2]))
-    found = run_script(
+    found = command_line.run(
       "ranking",
       f"--run={workdir}",
       f"--truth={folder / 'truth.jsonl'},{folder / 'alone'}",

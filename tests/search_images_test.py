@@ -1,10 +1,7 @@
 """Whole searches of networks and cells, and their command line."""
 
 import json
-import os
 import pathlib
-import subprocess
-import sys
 import tempfile
 from xml.etree import ElementTree
 
@@ -14,11 +11,9 @@ from absl.testing import absltest, parameterized
 
 from enas_jax import loop, search
 from enas_jax.spaces import macro
-from tests import tiny
+from tests import command_line, tiny
 from tests.image_classifier_test import PlainTestCase
 from tests.search_test import final_files, stop_after
-
-ROOT = pathlib.Path(__file__).resolve().parent.parent
 
 
 class ImageSearchTest(PlainTestCase):
@@ -73,29 +68,14 @@ class CommandLineTest(parameterized.TestCase):
       y_test=data.test_labels,
     )
 
-  def _run(self, space, *flags):
-    env = {**os.environ, "PYTHONPATH": str(ROOT)}
-    cache = os.environ["JAX_COMPILATION_CACHE_DIR"]
-    return subprocess.run(
-      [
-        *(sys.executable, "-m", f"experiments.cifar_{space}"),
-        f"--compilation_cache_dir={cache}",
-        *flags,
-      ],
-      capture_output=True,
-      text=True,
-      cwd=ROOT,
-      env=env,
-    )
-
   @parameterized.parameters(
     ("macro", ["--num_layers=2"], "softmax"),
     ("micro", ["--num_nodes=3", "--policy=random"], "Reduction cell"),
   )
   def test_own_images_end_with_a_network(self, space, flags, drawn):
     workdir = self.folder / space
-    found = self._run(
-      space,
+    found = command_line.run(
+      f"cifar_{space}",
       "--preset=smoke",
       self.dataset,
       f"--workdir={workdir}",
@@ -129,8 +109,8 @@ class CommandLineTest(parameterized.TestCase):
   def test_bad_input_is_one_line(self, flags, message):
     workdir = self.folder / "refused"
     own = [] if any("dataset" in flag for flag in flags) else [self.dataset]
-    found = self._run(
-      "macro",
+    found = command_line.run(
+      "cifar_macro",
       "--preset=smoke",
       *("--image_size=0", "--num_valid=12", "--batch_size=8"),
       "--reward_batch_size=10",

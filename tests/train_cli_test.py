@@ -1,10 +1,7 @@
 """From a search to an exported model, by the command line."""
 
 import json
-import os
 import pathlib
-import subprocess
-import sys
 import tempfile
 
 import numpy as np
@@ -12,9 +9,8 @@ from absl.testing import absltest, parameterized
 
 import enas_jax
 from enas_jax import checkpoint
-from tests import tiny
+from tests import command_line, tiny
 
-ROOT = pathlib.Path(__file__).resolve().parent.parent
 _TRAIN = (
   *("--preset=smoke", "--batch_size=4", "--bptt_length=5", "--num_epochs=1"),
   *("--hidden_size=8", "--init_range=0.3", "--omega_steps=6"),
@@ -23,17 +19,7 @@ _TRAIN = (
 
 def call(name, *flags, fails=False):
   """What a script prints; of one that fails, its errors."""
-  command = [sys.executable, "-m", f"experiments.{name}", *flags]
-  if name != "export":
-    cache = os.environ["JAX_COMPILATION_CACHE_DIR"]
-    command.append(f"--compilation_cache_dir={cache}")
-  done = subprocess.run(
-    command,
-    capture_output=True,
-    text=True,
-    cwd=ROOT,
-    env={**os.environ, "PYTHONPATH": str(ROOT)},
-  )
+  done = command_line.run(name, *flags)
   if fails:
     assert done.returncode == 2, done
     assert "Traceback" not in done.stderr, done.stderr

@@ -253,8 +253,7 @@ def _edge(
     own[name] = {"w": conv["w"][row]}
     if "mean" in conv:
       own[name] |= {part: conv[part][edge] for part in ("mean", "variance")}
-  branches = [functools.partial(_operate, name) for name in space_lib.OPS]
-  return ops.switch(op, branches, own, x)
+  return _switch(op, own, x) if isinstance(op, int) else _traced(op, own, x)
 
 
 def _operate(
@@ -273,6 +272,17 @@ def _operate(
   plain = {**own, "scale": jnp.ones(width), "offset": jnp.zeros(width)}
   y, seen = batch_norm.normalise(y, plain)
   return y, (seen["mean"], seen["variance"])
+
+
+_BRANCHES = tuple(functools.partial(_operate, name) for name in space_lib.OPS)
+
+
+def _switch(op: Any, weights: types.Omega, x: types.Array) -> Any:
+  return ops.switch(op, _BRANCHES, weights, x)
+
+
+# Six edges of a stage are traced and differentiated as one.
+_traced = jax.jit(_switch)
 
 
 def _convolve(x: types.Array, kernel: types.Array) -> types.Array:
