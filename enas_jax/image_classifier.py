@@ -89,6 +89,40 @@ class ImageClassifier:
     """The space of the networks."""
     return self.config.child.space()
 
+  def changed(
+    self, config: Any, train: Split, valid: Split
+  ) -> tuple["ImageClassifier", Split, Split]:
+    """The task under another configuration, with its data.
+
+    Args:
+      config: of a search of the same space; its images are scaled down to the
+        size that it names, from the size that they have here.
+      train: as `prepare` made it.
+      valid: likewise.
+
+    Raises:
+      InputError: if they cannot be scaled to that size, are too few for one
+        batch, or are not those that it would set aside for validation.
+    """
+    if config.data.num_valid != self.config.data.num_valid:
+      raise types.InputError(
+        "num_valid cannot change: the validation images are chosen already."
+      )
+    size = config.data.image_size or self.image_shape[0]
+    pixels = [
+      images.shrink("the data set", np.asarray(split.images), size)
+      for split in (train, valid)
+    ]
+    shape, (mean, std) = pixels[0].shape[1:], images.channel_moments(pixels[0])
+    task = dataclasses.replace(
+      self, config=config, image_shape=shape, mean=mean, std=std
+    )
+    return (
+      task,
+      task.prepare(pixels[0], np.asarray(train.labels), "train"),
+      task.prepare(pixels[1], np.asarray(valid.labels), "validation"),
+    )
+
   def prepare(
     self, pixels: np.ndarray, labels: np.ndarray, split: str
   ) -> Split:

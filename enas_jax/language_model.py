@@ -51,6 +51,20 @@ class LanguageModel:
     """The space of the cells."""
     return self.config.child.space()
 
+  def changed(
+    self, config: Any, train: types.Array, valid: types.Array
+  ) -> tuple["LanguageModel", types.Array, types.Array]:
+    """The task under another configuration, with its data.
+
+    Raises:
+      InputError: if it would lay the text out otherwise.
+    """
+    if config.data.batch_size != self.config.data.batch_size:
+      raise types.InputError(
+        "batch_size cannot change: the text is laid out in streams already."
+      )
+    return dataclasses.replace(self, config=config), train, valid
+
   def prepare(self, tokens: np.ndarray, split: str) -> types.Array:
     """Lays a split out as [steps, B] int32 streams on the device.
 

@@ -10,8 +10,20 @@ import jax
 
 from enas_jax import config as config_lib
 from enas_jax import controller as controller_lib
-from enas_jax import derive, evaluate, loop, metrics, phases, policies, tune
+from enas_jax import (
+  derive,
+  evaluate,
+  loop,
+  metrics,
+  phases,
+  policies,
+  tune,
+  types,
+)
 from enas_jax.spaces import records
+
+# Candidates that were trained alone, until the run is finished.
+_TUNED = "tuned.json"
 
 
 class Result(NamedTuple):
@@ -70,6 +82,8 @@ class Search(loop.Loop):
     )
     self._score = evaluate.make_score(task)
     self._evaluate = evaluate.make_evaluate(task)
+    # At once: what cannot be changed must not cost the time of a search.
+    self._alone = tune.changed(config, task, data.train, data.valid)
     self._begin(phases.init_state(config, task, controller, self._omega_steps))
 
   @property
@@ -202,20 +216,23 @@ class Search(loop.Loop):
     return Result(best.arc, record)
 
   def _tune(self, arcs: list[Any]) -> list[tune.Tuned]:
-    """Trains the best candidates further, if the run asks for it."""
+    """Trains the best candidates alone, if the run asks for it."""
     if not self.config.run.tune_arcs:
       return []
+    path = self._workdir / _TUNED
+    done = _read_tuned(path)
 
     def tell(each: tune.Tuned) -> None:
+      done[each.rank] = (each.nats, each.valid)
+      metrics.write_whole(path, json.dumps(list(done.items())))
       self._progress.line(
-        f"candidate {each.rank} trained further: {each.nats:.4f} nats,"
+        f"candidate {each.rank} trained alone: {each.nats:.4f} nats,"
         f" {self._task.metric} {self._task.format_metric(each.valid)}"
       )
 
     return tune.tune_best(
-      self.config, self._task, self._data.train, self._data.valid, self.state,
-      arcs, self._serve_signal, tell,
-    )  # fmt: skip
+      *self._alone, self.state, arcs, self._serve_signal, tell, dict(done)
+    )
 
   def _write(
     self,
@@ -241,3 +258,19 @@ class Search(loop.Loop):
     }
     for name, text in files.items():
       metrics.write_whole(self._workdir / name, text)
+    (self._workdir / _TUNED).unlink(missing_ok=True)
+
+
+def _read_tuned(path: pathlib.Path) -> dict[int, tuple[float, float]]:
+  """By rank, nats and metric of the candidates that were trained already."""
+  if not path.exists():
+    return {}
+  try:
+    return {
+      int(rank): (float(nats), float(valid))
+      for rank, (nats, valid) in json.loads(path.read_text())
+    }
+  except (OSError, ValueError, TypeError):
+    raise types.InputError(
+      f"{path} is damaged: delete it, and the candidates are trained again."
+    ) from None

@@ -1,18 +1,20 @@
-"""Trains candidates of a search further, each alone from the shared weights.
+"""Trains candidates of a search, each alone, before one of them is kept.
 
 Section 2.2 says that all sampled architectures might be trained from scratch
-before one is chosen, and leaves it for its cost. Here each begins with the
-weights that it shared, so that a few epochs tell which of them gain most.
+and the best on validation data be chosen, and leaves it for its cost. A short
+training tells some of it: from fresh weights, perhaps in a deeper network than
+the search could afford, or from the weights that they shared.
 """
 
 import dataclasses
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from typing import Any
 
 import jax
 import jax.numpy as jnp
 
 from enas_jax import config as config_lib
+from enas_jax import controller as controller_lib
 from enas_jax import evaluate, optimizers, phases, types
 from enas_jax.spaces import decisions
 
@@ -27,10 +29,10 @@ def make_tune(
 ) -> Tune:
   """Builds (state, arc) -> the state after training that arc alone.
 
-  It begins with `state.omega`, which stays as it is, and runs `tune_epochs`
-  epochs by the omega step of the search, the learning rate falling by a cosine
-  between `tune_rate` times the search's first and least one. Every arc meets
-  the same batches, and one compiled program serves all.
+  It begins with `state.omega`, which stays as it is, and takes `tune_steps`
+  omega steps of the search, the learning rate falling by a cosine between
+  `tune_rate` times the search's first and least one. Every arc meets the same
+  batches, and one compiled program serves all.
 
   Args:
     config: of the search.
@@ -38,7 +40,8 @@ def make_tune(
     train: its training data.
     serve_signal: called between steps; may raise.
   """
-  steps, rate = task.steps_per_epoch(train), config.run.tune_rate
+  steps, rate = config.run.tune_steps, config.run.tune_rate
+  per_epoch = task.steps_per_epoch(train)
   omega = dataclasses.replace(
     config.omega,
     num_arcs=1,
@@ -47,7 +50,7 @@ def make_tune(
     schedule="cosine",
     learning_rate=rate * config.omega.learning_rate,
     min_learning_rate=rate * config.omega.min_learning_rate,
-    restart_epochs=config.run.tune_epochs,
+    restart_epochs=1,  # of as many steps as there are
     restart_factor=1,
   )
   optimizer = optimizers.make_omega_optimizer(omega, steps)
@@ -66,13 +69,13 @@ def make_tune(
       omega_step=jnp.int32(0),
       total_steps=jnp.int32(0),
     )
-    for _ in range(config.run.tune_epochs):
-      for _ in range(steps):
-        state, found = step(state, train, arc)
-        # As in the loop of a search: few steps in flight.
-        jax.block_until_ready(found)
-        serve_signal()
-      state = phases.next_epoch(state, task)
+    for index in range(steps):
+      if index and index % per_epoch == 0:
+        state = phases.next_epoch(state, task)
+      state, found = step(state, train, arc)
+      # As in the loop of a search: few steps in flight.
+      jax.block_until_ready(found)
+      serve_signal()
     return state
 
   return tune
@@ -80,7 +83,7 @@ def make_tune(
 
 @dataclasses.dataclass(frozen=True)
 class Tuned:
-  """What training one candidate further made of it.
+  """What training one candidate alone made of it.
 
   Attributes:
     arc: of Python ints.
@@ -95,6 +98,20 @@ class Tuned:
   valid: float
 
 
+def changed(
+  config: config_lib.SearchConfig, task: Any, train: Any, valid: Any
+) -> tuple[config_lib.SearchConfig, Any, Any, Any]:
+  """The same four, as candidates are trained: with `tune_changes`, if any.
+
+  Raises:
+    InputError: if the task or its data cannot be changed so.
+  """
+  if not config.run.tune_changes:
+    return config, task, train, valid
+  alone = config.alone()
+  return alone, *task.changed(alone, train, valid)
+
+
 def tune_best(
   config: config_lib.SearchConfig,
   task: Any,
@@ -104,11 +121,12 @@ def tune_best(
   arcs: list[types.Arc],
   serve_signal: Callable[[], None],
   advance: Callable[[Tuned], None],
+  done: Mapping[int, tuple[float, float]],
 ) -> list[Tuned]:
-  """Trains the first `tune_arcs` different ones of arcs further.
+  """Trains the first `tune_arcs` different ones of arcs, each alone.
 
   Args:
-    config: of the search.
+    config: of the search; this and the next three as `changed` returns them.
     task: of `phases.Task`, with the methods that evaluation needs.
     train: its training data.
     valid: its validation data, whole.
@@ -116,10 +134,17 @@ def tune_best(
     arcs: of Python ints, best first; one may come twice.
     serve_signal: called between steps; may raise.
     advance: is told of each when it is done.
+    done: by rank, nats and metric of those that were trained before the run was
+      stopped.
 
   Returns:
     The same architectures, the best by validation first.
   """
+  if config.run.tune_from == "scratch":
+    controller = controller_lib.Controller(task.space, config.controller)
+    state = phases.init_state(
+      config, task, controller, task.steps_per_epoch(train)
+    )
   tune = make_tune(config, task, train, serve_signal)
   nats = evaluate.make_nats(task)
   measure = evaluate.make_evaluate(task)
@@ -128,6 +153,9 @@ def tune_best(
     first_rank.setdefault(arc, rank)
   found = []
   for arc, rank in list(first_rank.items())[: config.run.tune_arcs]:
+    if rank in done:
+      found.append(Tuned(arc, rank, *done[rank]))
+      continue
     after = tune(state, arc)
     found.append(
       Tuned(

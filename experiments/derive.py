@@ -4,12 +4,12 @@
 
 Samples K architectures from the policy of a search, finished or stopped, scores
 each with the shared weights on validation minibatches, and keeps the best,
-beside K uniform ones. With `--tune_arcs` the first few are trained further from
-the shared weights before one is kept. `--policy=random` asks what uniform
-candidates would have given under the same weights. `--seed` draws other
+beside K uniform ones. With `--tune_arcs` the first few are trained alone before
+one is kept, in the way that the search was given. `--policy=random` asks what
+uniform candidates would have given under the same weights. `--seed` draws other
 candidates, `--dataset` scores on other data of the same kind. The run stays as
 it is: what is found goes to `--workdir`, laid out like a search's folder. Train
-the best of it alone with `ptb_train` or `cifar_train`,
+the best of it to the end with `ptb_train` or `cifar_train`,
 `--arc=WORKDIR/arcs.jsonl --retrain_top=K`.
 """
 
@@ -73,7 +73,7 @@ def define_flags() -> None:
     "candidates are uniform, not samples of the run's policy",
   )
   flags.DEFINE_integer(
-    "tune_arcs", None, "how many are trained further; as the run", 0
+    "tune_arcs", None, "how many are trained alone; as the run", 0
   )
   flags.DEFINE_integer(
     "seed", None, "draws other candidates; by default those of the run", 0

@@ -100,7 +100,7 @@ def look_up_candidates(
 
 
 def _rank_tuned(rows: list[dict[str, Any]]) -> dict[str, Any]:
-  """What training candidates further did for their order."""
+  """What training candidates alone did for their order."""
   if len(rows) < 2:
     return {}
   truth = [row["truth"] for row in rows]
@@ -116,7 +116,7 @@ def _rank_tuned(rows: list[dict[str, Any]]) -> dict[str, Any]:
     "not defined" if tau is None else f"{tau:.3f}" for tau in found.values()
   )
   print(
-    f"{len(rows)} of them trained further: Kendall tau with the truth {before}"
+    f"{len(rows)} of them trained alone: Kendall tau with the truth {before}"
     f" before, {after} after"
   )
   return found

@@ -129,6 +129,42 @@ class RefusalTest(parameterized.TestCase):
     with self.assertRaisesRegex(types.InputError, "empty with omega_fair_ops"):
       config_lib.override(config, "omega", fair_ops=True)
 
+  @parameterized.parameters(
+    (
+      "depth=5",
+      "tune_changes must be options of the network or of minibatches",
+    ),
+    ("num_cells", "num_cells must be of type int, got ''"),
+    ("num_cells=2.5", "num_cells must be of type int, got '2.5'"),
+    ("flip=yes", "flip must be true or false, got 'yes'"),
+    ("num_cells=0", "num_cells must be positive, got 0"),
+  )
+  def test_changes_for_candidates(self, changes, message):
+    config = config_lib.preset("smoke", "nasbench201")
+    start = {"tune_from": "scratch", "tune_changes": ""}
+    config = config_lib.override(config, "run", **start)
+    with self.assertRaisesRegex(types.InputError, f"^{message}"):
+      config_lib.override(config, "run", tune_changes=changes)
+    given = config_lib.override(
+      config, "run", tune_changes="num_cells=3,flip=false,drop_features=0.5"
+    )
+    self.assertEqual(
+      given.alone(),
+      config_lib.override_parts(
+        config,
+        {
+          "child": {"num_cells": 3, "drop_features": 0.5},
+          "data": {"flip": False},
+        },
+      ),
+    )
+    with self.assertRaisesRegex(types.InputError, "--tune_from=shared"):
+      config_lib.override(given, "run", tune_from="shared")
+    with self.assertRaisesRegex(types.InputError, "leave the space as it is"):
+      config_lib.override(
+        config_lib.preset("smoke"), "run", tune_changes="num_nodes=3"
+      )
+
   def test_unknown_preset(self):
     with self.assertRaisesRegex(
       types.InputError, "preset must be one of paper, released, small, smoke"

@@ -701,7 +701,7 @@ class TestShrink:
     image = np.zeros((1, 16, 16, 1), np.uint8)
     image[0, :2, :4, 0] = [[10, 20, 255, 255], [30, 41, 255, 255]]
     image[0, 14:, 14:, 0] = [[0, 0], [0, 2]]
-    small = images._shrink("toy", image, 8)
+    small = images.shrink("toy", image, 8)
     assert small.shape == (1, 8, 8, 1) and small.dtype == np.uint8
     # (10 + 20 + 30 + 41) / 4 = 25.25; 2 / 4 = 0.5 is rounded up.
     assert small[0, 0, :3, 0].tolist() == [25, 255, 0]
@@ -709,7 +709,7 @@ class TestShrink:
 
   def test_against_numpy(self) -> None:
     x = np.random.RandomState(3).randint(0, 256, (2, 24, 24, 3), np.uint8)
-    small = images._shrink("toy", x, 8)
+    small = images.shrink("toy", x, 8)
     for n, i, j, c in np.ndindex(2, 8, 8, 3):
       square = x[n, 3 * i : 3 * i + 3, 3 * j : 3 * j + 3, c]
       assert small[n, i, j, c] == round(square.mean())
@@ -743,7 +743,7 @@ class TestMoments:
   def test_against_numpy(self, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(images, "_CHUNK", 2)
     x = np.random.RandomState(4).randint(0, 200, (5, 8, 9, 3), np.uint8)
-    mean, std = images._channel_moments(x)
+    mean, std = images.channel_moments(x)
     np.testing.assert_allclose(mean, (x / 255).mean((0, 1, 2)), rtol=1e-6)
     np.testing.assert_allclose(std, (x / 255).std((0, 1, 2)), rtol=1e-6)
     assert mean.dtype == std.dtype == np.float32
@@ -751,7 +751,7 @@ class TestMoments:
   def test_constant_channel(self) -> None:
     x = np.full((3, 8, 8, 2), 51, np.uint8)
     x[0, ..., 1] = 0
-    mean, std = images._channel_moments(x)
+    mean, std = images.channel_moments(x)
     # 0 once and 0.2 twice: mean 2/15, variance 0.04 * 2/9.
     np.testing.assert_allclose(mean, [0.2, 2 / 15], rtol=1e-6)
     np.testing.assert_allclose(std, [1, 0.2 * np.sqrt(2) / 3], rtol=1e-6)

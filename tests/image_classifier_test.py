@@ -5,8 +5,16 @@ import jax.numpy as jnp
 import numpy as np
 from absl.testing import absltest, parameterized
 
+from enas_jax import config as config_lib
 from enas_jax import controller as controller_lib
-from enas_jax import evaluate, image_ops, phases, policies, types
+from enas_jax import (
+  evaluate,
+  image_classifier,
+  image_ops,
+  phases,
+  policies,
+  types,
+)
 from enas_jax.data import augment
 from enas_jax.spaces import decisions
 from enas_jax.spaces import macro as macro_space
@@ -136,6 +144,44 @@ class TaskTest(PlainTestCase):
     expected = 3.0 * np.prod(right) ** (1 / len(right))
     self.assertAlmostEqual(float(reward), expected, places=5)
     self.assertIsNone(task.reward_to_metric(float(reward)))
+
+  def test_changed_images_are_smaller(self):
+    config = tiny.make_image_config("nasbench201")
+    data = tiny.make_images()
+    double = data._replace(
+      **{
+        name: getattr(data, name).repeat(2, axis=1).repeat(2, axis=2)
+        for name in ("train_images", "valid_images")
+      }
+    )
+    task = image_classifier.ImageClassifier.of(
+      config, tiny.NETWORKS["nasbench201"], double
+    )
+    given = [
+      task.prepare(
+        getattr(double, f"{name}_images"), getattr(double, f"{name}_labels"), ""
+      )
+      for name in ("train", "valid")
+    ]
+    changes = {"image_size": 8, "batch_size": 10}
+    config = config_lib.override(config, "data", **changes)
+    small, train, valid = task.changed(config, *given)
+    np.testing.assert_array_equal(train.images, data.train_images)
+    np.testing.assert_array_equal(train.labels, data.train_labels)
+    np.testing.assert_array_equal(valid.images, data.valid_images)
+    pixels = data.train_images / 255
+    np.testing.assert_allclose(small.mean, pixels.mean((0, 1, 2)), rtol=1e-5)
+    np.testing.assert_allclose(small.std, pixels.std((0, 1, 2)), rtol=1e-5)
+    self.assertEqual(small.image_shape, (8, 8, 2))
+    self.assertEqual(small.steps_per_epoch(train), 5)
+    for changes, message in (
+      ({"image_size": 12}, "image_size is 12"),
+      ({"num_valid": 7}, "num_valid cannot change"),
+      ({"batch_size": 51}, "50 images, too few for one batch of 51"),
+    ):
+      other = config_lib.override(config, "data", **changes)
+      with self.assertRaisesRegex(types.InputError, message):
+        task.changed(other, *given)
 
   def test_too_few_images_are_refused(self):
     config = tiny.make_image_config("macro", data={"batch_size": 64})

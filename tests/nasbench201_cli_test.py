@@ -107,7 +107,7 @@ class CommandLineTest(parameterized.TestCase):
     self.assertRegex(found.stderr, f"^error: .*{message}.*\n$")
     self.assertFalse(workdir.exists())
 
-  def test_candidates_that_were_trained_further(self):
+  def test_candidates_that_were_trained_alone(self):
     space = nasbench201_space.NasBench201Space()
     rows = [
       {"reward": 0.4, "ops": "000000"},

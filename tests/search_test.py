@@ -8,7 +8,15 @@ import jax
 import numpy as np
 from absl.testing import absltest, parameterized
 
-from enas_jax import evaluate, loop, metrics, search, types
+from enas_jax import (
+  controller,
+  evaluate,
+  loop,
+  metrics,
+  phases,
+  search,
+  types,
+)
 from enas_jax.spaces import recurrent
 from tests import tiny
 
@@ -106,8 +114,13 @@ class SearchTest(parameterized.TestCase):
       ):
         np.testing.assert_array_equal(a, b)
 
-  def test_candidates_trained_further(self):
-    options = {"tune_arcs": 3, "derive_arcs": 8, "tune_epochs": 2}
+  def test_candidates_trained_alone(self):
+    options = {
+      "tune_arcs": 3,
+      "tune_from": "shared",
+      "derive_arcs": 8,
+      "tune_steps": 12,  # two epochs
+    }
     whole, folder = self._search("whole", run=options)
     result = whole.run()
     omega = jax.tree.map(np.array, whole.state.omega)
@@ -141,23 +154,54 @@ class SearchTest(parameterized.TestCase):
       self.assertNotAlmostEqual(
         row["tuned_nats"], shared[row["rank"]], places=3
       )
-    # At a rate of next to nothing, training further changes nothing.
+    # At a rate of next to nothing, training changes nothing.
     still, other = self._search("still", run={**options, "tune_rate": 1e-7})
     still.run()
     same = [json.loads(line) for line in final_files(other)[2].splitlines()]
     for row in same:
       if "tuned_nats" in row:
         self.assertAlmostEqual(row["tuned_nats"], shared[row["rank"]], places=4)
-    # Stopped while it trains the second one, and resumed.
+    # From scratch likewise: what is left are fresh weights, here of a network
+    # that the search does not have.
+    fresh = {
+      "tune_from": "scratch",
+      "tune_changes": "hidden_size=12,bptt_length=3",
+      "tune_rate": 1e-7,
+    }
+    apart, other = self._search("apart", run={**options, **fresh})
+    apart.run()
+    config = tiny.make_config(
+      child={"hidden_size": 12}, data={"bptt_length": 3}
+    )
+    task, splits = tiny.make_task(config, self.dataset)
+    state = phases.init_state(
+      config, task, controller.Controller(task.space, config.controller), 6
+    )
+    nats = evaluate.make_nats(task)
+    same = [json.loads(line) for line in final_files(other)[2].splitlines()]
+    for row in same:
+      if "tuned_nats" in row:
+        arc = task.space.from_dict(row["arc"])
+        expected_nats = nats(state, arc, splits.valid)
+        self.assertAlmostEqual(row["tuned_nats"], expected_nats, places=4)
+    # Stopped while it trains the second one, and resumed: not the first again.
     calls = 22 + 12 + 5  # steps of the search, of the first, of the second
     stopped, workdir = self._search("cut", stop_after(calls), run=options)
     with self.assertRaises(loop.Interrupted):
       stopped.run()
     self.assertFalse(stopped.finished)
-    resumed, _ = self._search("cut", run=options)
+    calls = 12 + 12  # steps of the second and of the third
+    resumed, _ = self._search("cut", stop_after(calls + 1), run=options)
     self.assertEqual(int(resumed.state.epoch), 2)
+    kept = workdir / "tuned.json"
+    first = kept.read_text()
+    kept.write_text(first[:-2])
+    with self.assertRaisesRegex(types.InputError, "tuned.json is damaged"):
+      resumed.run()
+    kept.write_text(first)
     resumed.run()
     self.assertEqual(final_files(workdir), expected)
+    self.assertFalse(kept.exists())
     for a, b in zip(
       jax.tree.leaves(omega), jax.tree.leaves(resumed.state.omega), strict=True
     ):

@@ -2,6 +2,7 @@
 
 import dataclasses
 import math
+from collections.abc import Callable
 from typing import Any
 
 from enas_jax import types
@@ -50,3 +51,18 @@ def check_choice(config: Any, prefix: str, **choices: tuple[str, ...]) -> None:
   """Raises InputError unless each field is one of its choices."""
   for name, known in choices.items():
     check_one_of(prefix + name, getattr(config, name), known)
+
+
+def parse(kind: type, text: str, name: str) -> Any:
+  """The bool, int, float or str that a text says; else raises InputError."""
+  readers: dict[type, Callable[[str], Any]] = {
+    bool: {"true": True, "false": False}.__getitem__,
+    int: int,
+    float: float,
+    str: str,
+  }
+  try:
+    return readers[kind](text)
+  except (KeyError, ValueError):
+    rule = "true or false" if kind is bool else f"of type {kind.__name__}"
+    raise types.InputError(f"{name} must be {rule}, got {text!r}.") from None

@@ -126,8 +126,8 @@ def _small() -> Search:
     "run",
     derive_arcs=300,
     derive_batches=8,
-    # Should candidates be trained further: for these epochs, at this rate.
-    tune_epochs=2,
+    # Should candidates be trained further: for these steps, at this rate.
+    tune_steps=1000,
     tune_rate=0.5,
   )
 
@@ -137,7 +137,7 @@ def _smoke() -> Search:
   config = images.shorten(parts.override(_small(), "child", num_filters=4))
   config = parts.override(config, "omega", restart_epochs=3)
   config = parts.override(config, "theta", warmup_epochs=2)
-  return parts.override(config, "run", tune_arcs=2, tune_epochs=1)
+  return parts.override(config, "run", tune_arcs=2, tune_steps=50)
 
 
 PRESETS = {

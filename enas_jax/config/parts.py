@@ -9,6 +9,7 @@ from enas_jax.config import fields
 from enas_jax.spaces import decisions
 
 _OP_WEIGHTS = "positive numbers with commas between them"
+_CHANGES = "options of the network or of minibatches, NAME=VALUE with commas"
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -267,11 +268,18 @@ class RunConfig:
     "validation minibatches that the derive step scores each candidate on"
   )
   tune_arcs: int = fields.field(
-    "candidates, the best by reward, that are each trained further from the"
-    " shared weights; the one with the least cross-entropy on all validation"
-    " data is kept (Section 2.2 would train all from scratch). 0: none"
+    "candidates, the best by reward, that are each trained alone; the one with"
+    " the least cross-entropy on all validation data is kept. 0: none"
   )
-  tune_epochs: int = fields.field("epochs that each of them is trained further")
+  tune_from: str = fields.field(
+    "weights that each of them begins with: 'shared', those of the search; or"
+    " 'scratch', fresh ones (Section 2.2)"
+  )
+  tune_changes: str = fields.field(
+    "with tune_from=scratch: options of the network and of minibatches that"
+    " differ meanwhile, such as num_cells=5,image_size=8. Empty: none"
+  )
+  tune_steps: int = fields.field("steps that each of them is trained")
   tune_rate: float = fields.field(
     "factor on omega_learning_rate and omega_min_learning_rate, between which"
     " it falls by a cosine meanwhile"
@@ -282,10 +290,17 @@ class RunConfig:
       self,
       "",
       *("num_epochs", "log_every", "eval_arcs", "derive_arcs"),
-      *("derive_batches", "tune_epochs", "tune_rate"),
+      *("derive_batches", "tune_steps", "tune_rate"),
     )
     fields.check_not_negative(self, "", "tune_arcs")
     fields.check_choice(self, "", policy=("controller", "random", "evolution"))
+    fields.check_choice(self, "", tune_from=("shared", "scratch"))
+    fields.check(
+      not self.tune_changes or self.tune_from == "scratch",
+      "tune_changes",
+      "empty with --tune_from=shared, whose weights fit one network alone",
+      self.tune_changes,
+    )
     fields.check(0 <= self.seed < 2**32, "seed", "in [0, 2^32)", self.seed)
 
 
@@ -360,6 +375,37 @@ class SearchConfig(Generic[Child, Data]):
         f"{count} {_OP_WEIGHTS}, one for each operation of the space",
         weights,
       )
+    if self.run.tune_changes:
+      self.alone()
+
+  def alone(self) -> "SearchConfig[Child, Data]":
+    """What candidates are trained by alone: this, with `run.tune_changes`.
+
+    Raises:
+      InputError: if a change names no option of the network or of minibatches,
+        or its value is not allowed, or it makes another space.
+    """
+    given = self.run.tune_changes
+    changes: dict[str, dict[str, Any]] = {"run": {"tune_changes": ""}}
+    for item in filter(None, given.split(",")):
+      name, _, text = item.partition("=")
+      found = [
+        (part, type(value))
+        for part in ("child", "data")
+        for key, value in vars(getattr(self, part)).items()
+        if key == name
+      ]
+      fields.check(bool(found), "tune_changes", _CHANGES, given)
+      part, kind = found[0]
+      changes.setdefault(part, {})[name] = fields.parse(kind, text, name)
+    config = override_parts(self, changes)
+    fields.check(
+      config.child.space() == self.child.space(),
+      "tune_changes",
+      "of options that leave the space as it is",
+      given,
+    )
+    return config
 
   def to_dict(self) -> dict[str, dict[str, Any]]:
     """Nested dict, ready for JSON."""

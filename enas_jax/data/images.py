@@ -90,10 +90,10 @@ def load(
   splits = _with_valid(dataset, raw.splits, num_valid)
   if image_size is not None:
     splits = {
-      split: (_shrink(dataset, images, image_size), labels)
+      split: (shrink(dataset, images, image_size), labels)
       for split, (images, labels) in splits.items()
     }
-  mean, std = _channel_moments(splits["train"][0])
+  mean, std = channel_moments(splits["train"][0])
   return ImageData(
     dataset,
     *_as_pair(*splits["train"]),
@@ -346,8 +346,20 @@ def _with_valid(dataset: str, splits: _Splits, num_valid: int) -> _Splits:
   }
 
 
-def _shrink(dataset: str, images: np.ndarray, size: int) -> np.ndarray:
-  """Scales images down to `size` x `size` by averaging over squares."""
+def shrink(dataset: str, images: np.ndarray, size: int) -> np.ndarray:
+  """Scales images down to `size` x `size` by averaging over squares.
+
+  Args:
+    dataset: its name, for messages.
+    images: [n, H, W, C] uint8.
+    size: H and W must be one multiple of it.
+
+  Returns:
+    [n, size, size, C] uint8.
+
+  Raises:
+    InputError: if they are not, or it is too small for the networks.
+  """
   count, height, width, channels = images.shape
   if height == width == size:
     return images
@@ -368,8 +380,15 @@ def _shrink(dataset: str, images: np.ndarray, size: int) -> np.ndarray:
   return ((sums + area // 2) // area).astype(np.uint8)  # rounds half up
 
 
-def _channel_moments(images: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-  """Computes the mean and standard deviation of each channel in [0, 1]."""
+def channel_moments(images: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+  """The mean and the standard deviation of each channel in [0, 1].
+
+  Args:
+    images: [n, H, W, C] uint8.
+
+  Returns:
+    Two of [C] float32; the second is 1 for a channel that is constant.
+  """
   counts = np.zeros((images.shape[-1], 256), np.int64)
   # A histogram is exact, and spares a copy of all pixels as floats.
   for start in range(0, len(images), _CHUNK):
