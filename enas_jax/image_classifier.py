@@ -22,6 +22,7 @@ from enas_jax.data import augment, images
 from enas_jax.supergraph import network as network_lib
 
 Carry = dict[str, Any]
+_SEARCH = "the search (see tune_changes)"  # where images of a size come from
 
 
 class Split(NamedTuple):
@@ -108,11 +109,10 @@ class ImageClassifier:
       raise types.InputError(
         "num_valid cannot change: the validation images are chosen already."
       )
-    size = config.data.image_size or self.image_shape[0]
-    pixels = [
-      images.shrink("the data set", np.asarray(split.images), size)
-      for split in (train, valid)
-    ]
+    pixels = [np.asarray(split.images) for split in (train, valid)]
+    size = config.data.image_size
+    if size and size != self.config.data.image_size:
+      pixels = [images.shrink(_SEARCH, each, size) for each in pixels]
     shape, (mean, std) = pixels[0].shape[1:], images.channel_moments(pixels[0])
     task = dataclasses.replace(
       self, config=config, image_shape=shape, mean=mean, std=std

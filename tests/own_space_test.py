@@ -132,12 +132,26 @@ class OwnSpaceTest(absltest.TestCase):
     with tempfile.TemporaryDirectory() as folder:
       workdir = pathlib.Path(folder)
       result = find_cell(
-        tiny.make_images(), workdir, num_epochs=2, eval_arcs=1, derive_arcs=3
+        tiny.make_images(),
+        workdir,
+        num_epochs=2,
+        eval_arcs=1,
+        derive_arcs=3,
+        tune_arcs=3,
+        tune_changes="num_filters=6,batch_size=10",
+        tune_steps=7,  # of 4 to an epoch
       )
       saved = json.loads((workdir / "result.json").read_text())
+      rows = (workdir / "arcs.jsonl").read_text().splitlines()
     self.assertEqual(saved["arc"], ToySpace().to_dict(result.arc))
     self.assertEqual(ToySpace().from_dict(saved["arc"]), result.arc)
     self.assertEqual((saved["omega_steps"], saved["theta_steps"]), (8, 6))
+    # Each different candidate was trained from scratch, with more filters.
+    tuned = [row for row in map(json.loads, rows) if "tuned_nats" in row]
+    self.assertLen(tuned, saved["tuned"])
+    best = min(tuned, key=lambda row: row["tuned_nats"])
+    self.assertEqual(saved["arc"], best["arc"])
+    self.assertEqual(saved["tuned_valid_accuracy"], best["tuned_accuracy"])
 
   def test_fixed_is_traced(self):
     config, shape = ToyConfig(num_filters=4), (8, 8, 2)

@@ -23,7 +23,8 @@ class PennTreebankTest(absltest.TestCase):
         [
           *(sys.executable, "-m", "experiments.ptb_search", "--preset=smoke"),
           *(f"--data_dir={folder}", f"--workdir={workdir}"),
-          *("--num_epochs=1", "--theta_steps=20", "--eval_arcs=1"),
+          *("--num_epochs=1", "--omega_steps=100", "--theta_steps=20"),
+          *("--eval_arcs=1", "--derive_arcs=5"),
         ],
         capture_output=True,
         text=True,

@@ -141,7 +141,13 @@ def _smoke() -> Search:
   config = images.shorten(parts.override(_small(), "child", num_filters=4))
   config = parts.override(config, "omega", restart_epochs=3)
   config = parts.override(config, "theta", warmup_epochs=2)
-  return parts.override(config, "run", tune_arcs=2, tune_steps=50)
+  return parts.override(
+    config,
+    "run",
+    tune_arcs=2,
+    tune_changes="num_cells=2,image_size=8,pad=1",
+    tune_steps=50,
+  )
 
 
 PRESETS = {
