@@ -91,7 +91,15 @@ def _show(record: dict[str, Any], task: Any, progress: loop.Progress) -> None:
     task.format_metric(record[f"{split}_{task.metric}"])
     for split in ("valid", "test")
   )
+  best = f"best of {record['candidates']}"
+  if "tuned" in record:
+    alone = task.format_metric(record[f"tuned_valid_{task.metric}"])
+    progress.line(
+      f"best of {record['tuned']} trained alone: {task.metric} {alone}"
+      f" (validation); number {record['rank_before_tuning']} by reward"
+    )
+    best = "it"
   progress.line(
-    f"best of {record['candidates']} with shared weights: {task.metric} {valid}"
-    f" (validation), {test} (test); {record['search_seconds']:.0f} s of search"
+    f"{best} with shared weights: {task.metric} {valid} (validation), {test}"
+    f" (test); {record['search_seconds']:.0f} s of search"
   )

@@ -145,7 +145,7 @@ def _smoke() -> Search:
     config,
     "run",
     tune_arcs=2,
-    tune_changes="num_cells=2,image_size=8,pad=1",
+    tune_changes="image_size=8,pad=1",
     tune_steps=50,
   )
 
