@@ -101,12 +101,12 @@ class Tuned:
 def changed(
   config: config_lib.SearchConfig, task: Any, train: Any, valid: Any
 ) -> tuple[config_lib.SearchConfig, Any, Any, Any]:
-  """The same four, as candidates are trained: with `tune_changes`, if any.
+  """The same four, as candidates are trained: with `tune_changes`, if at all.
 
   Raises:
     InputError: if the task or its data cannot be changed so.
   """
-  if not config.run.tune_changes:
+  if not (config.run.tune_arcs and config.run.tune_changes):
     return config, task, train, valid
   alone = config.alone()
   return alone, *task.changed(alone, train, valid)

@@ -81,16 +81,21 @@ def check_search(checks: vectors_lib.Checks) -> None:
       checks.outputs(
         {prefix + k: a for k, a in found.items() if "aux_head" not in k}
       )
-  # The same code with the architecture compiled in.
+  # The same code with the architecture compiled in. The form for CPU, which the
+  # program above has, takes several times as long to compile here.
   fixed = vectors_lib.compiled(
     lambda omega, images: run.step(omega, fresh, static, images)
   )
-  if static in arcs:
-    outputs, _, _ = fixed(omega, run.images)
-    checks.outputs(_stack([outputs]), arcs=[arcs.index(static)])
-  _check_gradient(
-    checks, lambda images: named(fixed(omega, images)[2]), run.images, "static/"
-  )
+  with image_ops.using("plain"):
+    if static in arcs:
+      outputs, _, _ = fixed(omega, run.images)
+      checks.outputs(_stack([outputs]), arcs=[arcs.index(static)])
+    _check_gradient(
+      checks,
+      lambda images: named(fixed(omega, images)[2]),
+      run.images,
+      "static/",
+    )
 
 
 def check_fixed(checks: vectors_lib.Checks) -> None:
