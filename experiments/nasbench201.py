@@ -7,8 +7,9 @@ The benchmark has trained every cell of the space. With `--benchmark_table`, a
 CSV file with the columns `ops` (six digits) and `cifar10_test_200` (per cent),
 the run ends with the true accuracy of the cell found, its rank and its regret.
 Presets: `paper` and `released` (a GPU; not yet run), `small` (16 x 16 pixels,
-two CPU cores), `smoke` (about a minute). Without CIFAR-10, `--dataset=digits`
-needs no download; the table still says what CIFAR-10 makes of the cell.
+half an hour on two CPU cores), `smoke` (about a minute). Without CIFAR-10,
+`--dataset=digits` needs no download; the table still says what CIFAR-10 makes
+of the cell.
 """
 
 import json
