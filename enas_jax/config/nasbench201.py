@@ -127,7 +127,7 @@ def _small() -> Search:
     derive_arcs=300,
     derive_batches=8,
     # Of 300 samples about so many differ at most. One cell a stage cannot tell
-    # which cells still learn when five are stacked, as the benchmark does; a
+    # which cells still learn when five are stacked, as in the benchmark; a
     # quarter of an epoch of such networks tells.
     tune_arcs=80,
     tune_from="scratch",
