@@ -5,7 +5,7 @@ from typing import Any
 from absl import flags
 
 from enas_jax import config as config_lib
-from enas_jax import image_classifier, loop, types
+from enas_jax import image_classifier, loop, tune, types
 from enas_jax.data import images
 from enas_jax.supergraph import networks
 from experiments import _cli, _search
@@ -89,6 +89,8 @@ def run_search(experiment: str, space: str, title: str) -> _search.Finished:
   network = networks.SHARED[space]
   task = image_classifier.ImageClassifier.of(config, network, data)
   on_device = splits(task, data)
+  # What is refused must leave no folder behind.
+  tune.changed(config, task, on_device.train, on_device.valid)
   _cli.enable_compilation_cache()
   _cli.write_config(workdir, experiment, config, dataset, saved)
   progress.line(

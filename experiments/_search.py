@@ -98,7 +98,7 @@ def _show(record: dict[str, Any], task: Any, progress: loop.Progress) -> None:
       f"best of {record['tuned']} trained alone: {task.metric} {alone}"
       f" (validation); number {record['rank_before_tuning']} by reward"
     )
-    best = "it"
+    best = "the same"
   progress.line(
     f"{best} with shared weights: {task.metric} {valid} (validation), {test}"
     f" (test); {record['search_seconds']:.0f} s of search"

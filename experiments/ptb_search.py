@@ -7,7 +7,7 @@ minutes on two CPU cores), `smoke` (about a minute). Without the corpus,
 `--dataset=python_docs` needs no download.
 """
 
-from enas_jax import language_model
+from enas_jax import language_model, tune
 from enas_jax.data import text
 from experiments import _cli, _search, _texts
 
@@ -22,6 +22,8 @@ def main() -> None:
   progress.line(_texts.describe(corpus))
   task = language_model.LanguageModel(config, len(corpus.vocabulary))
   splits = _texts.splits(task, corpus)
+  # What is refused must leave no folder behind.
+  tune.changed(config, task, splits.train, splits.valid)
   _cli.enable_compilation_cache()
   _cli.write_config(workdir, "ptb_search", config, dataset, saved)
   progress.line(

@@ -107,6 +107,19 @@ class CommandLineTest(parameterized.TestCase):
     self.assertRegex(found.stderr, f"^error: .*{message}.*\n$")
     self.assertFalse(workdir.exists())
 
+  @parameterized.parameters(
+    ("depth=5", "tune_changes must be options of the network"),
+    ("image_size=5", "image_size is 5; it must be at least 8"),
+    ("num_valid=7", "num_valid cannot change"),
+  )
+  def test_what_cannot_change_ends_the_run_before_it_starts(self, changes, of):
+    workdir = self.folder / "run"
+    flags = ("--tune_arcs=1", f"--tune_changes={changes}")
+    found = run(f"--workdir={workdir}", *flags)
+    self.assertEqual(found.returncode, 2, found.stderr)
+    self.assertRegex(found.stderr, f"^error: {of}.*\n$")
+    self.assertFalse(workdir.exists())
+
   def test_candidates_that_were_trained_alone(self):
     space = nasbench201_space.NasBench201Space()
     rows = [
