@@ -50,6 +50,11 @@ def using(form: Form) -> Iterator[None]:
     _chosen.reset(token)
 
 
+def chosen() -> Form | None:
+  """What `using` says here; a trace that is kept for later depends on it."""
+  return _chosen.get()
+
+
 def conv(x: Array, kernel: Array, *, form: Form | None = None) -> Array:
   """Convolution with stride 1.
 

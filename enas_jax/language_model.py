@@ -57,12 +57,15 @@ class LanguageModel:
     """The task under another configuration, with its data.
 
     Raises:
-      InputError: if it would lay the text out otherwise.
+      InputError: if it would lay the text out otherwise, or a window is longer
+        than the text.
     """
     if config.data.batch_size != self.config.data.batch_size:
       raise types.InputError(
         "batch_size cannot change: the text is laid out in streams already."
       )
+    for stream, split in ((train, "train"), (valid, "validation")):
+      text.num_windows(stream, config.data.bptt_length, split)
     return dataclasses.replace(self, config=config), train, valid
 
   def prepare(self, tokens: np.ndarray, split: str) -> types.Array:

@@ -220,11 +220,14 @@ class Search(loop.Loop):
     if not self.config.run.tune_arcs:
       return []
     path = self._workdir / _TUNED
-    done = _read_tuned(path)
+    spent, done = _read_tuned(path)
+    self._seconds = max(self._seconds, spent)
 
     def tell(each: tune.Tuned) -> None:
       done[each.rank] = (each.nats, each.valid)
-      metrics.write_whole(path, json.dumps(list(done.items())))
+      self._stop_clock()
+      kept = {"seconds": self._seconds, "done": list(done.items())}
+      metrics.write_whole(path, json.dumps(kept))
       self._progress.line(
         f"candidate {each.rank} trained alone: {each.nats:.4f} nats,"
         f" {self._task.metric} {self._task.format_metric(each.valid)}"
@@ -261,16 +264,23 @@ class Search(loop.Loop):
     (self._workdir / _TUNED).unlink(missing_ok=True)
 
 
-def _read_tuned(path: pathlib.Path) -> dict[int, tuple[float, float]]:
-  """By rank, nats and metric of the candidates that were trained already."""
+def _read_tuned(
+  path: pathlib.Path,
+) -> tuple[float, dict[int, tuple[float, float]]]:
+  """Of candidates that were trained before the run was stopped.
+
+  Returns:
+    The run's seconds by then; and by rank, nats and metric of each.
+  """
   if not path.exists():
-    return {}
+    return 0.0, {}
   try:
-    return {
+    kept = json.loads(path.read_text())
+    return float(kept["seconds"]), {
       int(rank): (float(nats), float(valid))
-      for rank, (nats, valid) in json.loads(path.read_text())
+      for rank, (nats, valid) in kept["done"]
     }
-  except (OSError, ValueError, TypeError):
+  except (OSError, ValueError, TypeError, KeyError):
     raise types.InputError(
       f"{path} is damaged: delete it, and the candidates are trained again."
     ) from None

@@ -184,6 +184,12 @@ class SearchTest(parameterized.TestCase):
         arc = task.space.from_dict(row["arc"])
         expected_nats = nats(state, arc, splits.valid)
         self.assertAlmostEqual(row["tuned_nats"], expected_nats, places=4)
+    for changes, message in (
+      ("batch_size=5", "batch_size cannot change"),
+      ("bptt_length=299", "validation split"),
+    ):
+      with self.assertRaisesRegex(types.InputError, message):
+        self._search("no", run={**options, **fresh, "tune_changes": changes})
     # Stopped while it trains the second one, and resumed: not the first again.
     calls = 22 + 12 + 5  # steps of the search, of the first, of the second
     stopped, workdir = self._search("cut", stop_after(calls), run=options)
@@ -198,8 +204,10 @@ class SearchTest(parameterized.TestCase):
     kept.write_text(first[:-2])
     with self.assertRaisesRegex(types.InputError, "tuned.json is damaged"):
       resumed.run()
-    kept.write_text(first)
-    resumed.run()
+    # The time before the stop counts.
+    late = {**json.loads(first), "seconds": 1e6}
+    kept.write_text(json.dumps(late))
+    self.assertGreater(resumed.run().record["search_seconds"], 1e6)
     self.assertEqual(final_files(workdir), expected)
     self.assertFalse(kept.exists())
     for a, b in zip(

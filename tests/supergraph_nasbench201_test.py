@@ -6,7 +6,7 @@ import jax.numpy as jnp
 import numpy as np
 from absl.testing import absltest, parameterized
 
-from enas_jax import types
+from enas_jax import image_ops, types
 from enas_jax.spaces import decisions, nasbench201
 from enas_jax.supergraph import nasbench201 as supergraph
 from tests import tiny
@@ -136,6 +136,15 @@ class SupergraphTest(parameterized.TestCase):
         logits(omega, arc), oracle(omega, digits, images), rtol=1e-3, atol=1e-3,
         err_msg=digits,
       )  # fmt: skip
+
+  def test_each_form_of_operations_has_a_trace_of_its_own(self):
+    config = make_config(num_cells=1)
+    omega, _, images = make_inputs(config)
+    arc = decisions.as_arrays(SPACE.from_digits("324133"))
+    for form, check in (("cpu", self.assertIn), ("plain", self.assertNotIn)):
+      with image_ops.using(form):
+        program = jax.make_jaxpr(make_logits(config, images))(omega, arc)
+      check("custom_vjp", str(program))
 
   def test_evaluation_with_moving_statistics(self):
     config = make_config(num_cells=1, moving_statistics=True)

@@ -253,7 +253,8 @@ def _edge(
     own[name] = {"w": conv["w"][row]}
     if "mean" in conv:
       own[name] |= {part: conv[part][edge] for part in ("mean", "variance")}
-  return _switch(op, own, x) if isinstance(op, int) else _traced(op, own, x)
+  run = _switch if isinstance(op, int) else _traced
+  return run(op, own, x, image_ops.chosen())
 
 
 def _operate(
@@ -274,15 +275,17 @@ def _operate(
   return y, (seen["mean"], seen["variance"])
 
 
-_BRANCHES = tuple(functools.partial(_operate, name) for name in space_lib.OPS)
-
-
-def _switch(op: Any, weights: types.Omega, x: types.Array) -> Any:
-  return ops.switch(op, _BRANCHES, weights, x)
+def _switch(
+  op: Any, weights: types.Omega, x: types.Array, form: image_ops.Form | None
+) -> Any:
+  del form  # `image_ops` knows it; a trace of one is not taken for another's
+  # New ones each time: JAX keeps the traces of branches, too.
+  branches = [functools.partial(_operate, name) for name in space_lib.OPS]
+  return ops.switch(op, branches, weights, x)
 
 
 # Six edges of a stage are traced and differentiated as one.
-_traced = jax.jit(_switch)
+_traced = jax.jit(_switch, static_argnums=3)
 
 
 def _convolve(x: types.Array, kernel: types.Array) -> types.Array:
