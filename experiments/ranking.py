@@ -1,12 +1,17 @@
 """Compares the order of architectures by shared weights with the truth.
 
   python -m experiments.ranking --run=RUN --data_dir=DIR --benchmark_table=FILE
+  python -m experiments.ranking --run=RUN --data_dir=DIR --tune_steps=STEPS
   python -m experiments.ranking --run=RUN --data_dir=DIR --truth=DIR_1,DIR_2,...
 
 The run is a search, finished or stopped. For NAS-Bench-201 the truth is the
 benchmark's table, and `--num_arcs` cells are drawn from it uniformly. For any
-space it may be architectures that were trained alone: files of JSON lines, or
-folders with a `result.json`, with "arc" and the accuracy or the perplexity.
+space it may be architectures that were trained alone. With `--tune_steps` they
+are drawn uniformly and trained here, each from fresh weights, as a search with
+`--tune_from=scratch` trains its candidates; `trained_alone.jsonl` in the run's
+folder keeps what is done, so that the same command goes on after a stop and a
+larger `--num_arcs` adds to it. `--truth` has files of JSON lines, or folders
+with a `result.json`, with "arc" and the accuracy or the perplexity.
 
 Each architecture is scored by the shared weights on `--num_images` validation
 images, as the derive step does on fewer. Printed are Kendall's tau-b and
@@ -21,6 +26,7 @@ import dataclasses
 import json
 import math
 import pathlib
+from collections.abc import Sequence
 from typing import Any, NamedTuple
 
 import jax
@@ -29,10 +35,10 @@ import tqdm
 from absl import flags
 
 from enas_jax import config as config_lib
-from enas_jax import evaluate, metrics, types
+from enas_jax import evaluate, loop, metrics, types
 from enas_jax.analysis import benchmark_table, ranking
 from enas_jax.spaces import decisions
-from experiments import _cli, _runs
+from experiments import _alone, _cli, _runs
 
 # By field of a record of stand-alone training: 1 where larger is better.
 _FIELDS = {
@@ -42,6 +48,8 @@ _FIELDS = {
   "valid_perplexity": -1.0,
 }
 _NUM_FIRST = 10  # architectures shown
+_NUM_CELLS = 1000  # of the table
+_NUM_TRAINED = 20
 
 
 class Truth(NamedTuple):
@@ -61,13 +69,13 @@ def main() -> None:
   values = flags.FLAGS
   if values.run is None:
     raise types.InputError("--run must be given: the folder of a search.")
-  if (values.benchmark_table is None) == (not values.truth):
-    raise types.InputError("give one of --benchmark_table and --truth.")
+  _check_flags()
   folder = pathlib.Path(values.run).expanduser()
   _cli.enable_compilation_cache()
   run = _runs.open_search(_runs.open_run(values.run))
-  truth = _of_table(run) if values.benchmark_table else _of_records(run)
-  task = _with_statistics(run)
+  # Before architectures are trained: that may take long.
+  task, valid = _with_statistics(run), _images_of(run)
+  truth = _truth(run, folder)
   record: dict[str, Any] = {
     "run": str(folder),
     "space": run.space,
@@ -77,7 +85,7 @@ def main() -> None:
     "num_images": values.num_images,
     "seed": values.seed,
   }
-  scores = _score(run, task, truth)
+  scores = _score(run, task, valid, truth)
   found = ranking.rank_correlation(
     scores, truth.values, bootstrap=values.bootstrap, seed=values.seed
   )
@@ -105,6 +113,40 @@ def main() -> None:
   print(text if values.json else "\n".join(lines))
 
 
+def _check_flags() -> None:
+  values = flags.FLAGS
+  sources = ("benchmark_table", "tune_steps", "truth")
+  if sum(bool(values[name].value) for name in sources) != 1:
+    raise types.InputError(
+      "give one of --benchmark_table, --tune_steps and --truth."
+    )
+  for name in ("tune_rate", "tune_changes"):
+    if values[name].value is not None and values.tune_steps is None:
+      raise types.InputError(f"--{name} does nothing without --tune_steps.")
+  if values.tune_steps is not None and values.num_arcs in (0, 1):
+    raise types.InputError(
+      f"--num_arcs must be at least 2 with --tune_steps, got {values.num_arcs}."
+    )
+
+
+def _truth(run: _runs.Opened, folder: pathlib.Path) -> Truth:
+  """The architectures to score, with what they are worth."""
+  values = flags.FLAGS
+  if values.benchmark_table:
+    return _of_table(run)
+  if values.truth:
+    return _of_records(run, values.truth, values.num_arcs)
+  num_arcs = _NUM_TRAINED if values.num_arcs is None else values.num_arcs
+  asked = {
+    name: values[name].value
+    for name in ("tune_steps", "tune_rate", "tune_changes")
+    if values[name].value is not None
+  }
+  progress = loop.Progress() if values.json else _cli.TerminalProgress()
+  path = _alone.train(run, folder, num_arcs, values.seed, asked, progress)
+  return _of_records(run, [str(path)], num_arcs)
+
+
 def _of_table(run: _runs.Opened) -> Truth:
   """Cells of the benchmark, drawn uniformly without replacement."""
   values = flags.FLAGS
@@ -114,17 +156,20 @@ def _of_table(run: _runs.Opened) -> Truth:
       f" search of the {run.space} space; give --truth."
     )
   table = benchmark_table.BenchmarkTable.load(values.benchmark_table)
-  return Truth(*table.sample(values.num_arcs, values.seed))
+  num_arcs = _NUM_CELLS if values.num_arcs is None else values.num_arcs
+  return Truth(*table.sample(num_arcs, values.seed))
 
 
-def _of_records(run: _runs.Opened) -> Truth:
+def _of_records(
+  run: _runs.Opened, paths: Sequence[str], num_arcs: int | None
+) -> Truth:
   """What runs of stand-alone training, or lists of them, say."""
   found = [
     _read_record(run, record, place)
-    for path in flags.FLAGS.truth
+    for path in paths
     for record, place in _records(pathlib.Path(path).expanduser())
   ]
-  found = found[: flags.FLAGS.num_arcs or None]
+  found = found[: num_arcs or None]
   if len(found) < 2:
     raise types.InputError(
       f"--truth has {len(found)} architectures; a ranking needs at least 2."
@@ -193,10 +238,10 @@ def _with_statistics(run: _runs.Opened) -> Any:
   return dataclasses.replace(run.task, config=config)
 
 
-def _score(run: _runs.Opened, task: Any, truth: Truth) -> np.ndarray:
-  """[S], larger is better; networks that overflow come last."""
+def _images_of(run: _runs.Opened) -> Any:
+  """As much of the validation split as is asked for, or its text."""
   values = flags.FLAGS
-  if values.score == "accuracy" and task.metric != "accuracy":
+  if values.score == "accuracy" and run.task.metric != "accuracy":
     raise types.InputError(
       f"--score=accuracy is not defined in the {run.space} space; give nll."
     )
@@ -208,6 +253,13 @@ def _score(run: _runs.Opened, task: Any, truth: Truth) -> np.ndarray:
       f"--num_images must be from {least} to {count} here, or 0 for all, got"
       f" {wanted}."
     )
+  return ranking.take(run.splits.valid, wanted)
+
+
+def _score(
+  run: _runs.Opened, task: Any, valid: Any, truth: Truth
+) -> np.ndarray:
+  """[S], larger is better; networks that overflow come last."""
   with tqdm.tqdm(
     total=len(truth.values), unit="arc", leave=False, disable=None
   ) as bar:
@@ -215,8 +267,8 @@ def _score(run: _runs.Opened, task: Any, truth: Truth) -> np.ndarray:
       task,
       run.state,
       truth.arcs,
-      ranking.take(run.splits.valid, wanted),
-      score="nll" if values.score == "nll" else "metric",
+      valid,
+      score="nll" if flags.FLAGS.score == "nll" else "metric",
       advance=bar.update,
     )
   return ranking.finite(scores)
@@ -299,7 +351,23 @@ def define_flags() -> None:
     " training, separated by commas",
   )
   flags.DEFINE_integer(
-    "num_arcs", 1000, "architectures to score; 0: all", lower_bound=0
+    "tune_steps",
+    None,
+    "the truth: architectures drawn uniformly and trained so many steps here",
+    lower_bound=1,
+  )
+  flags.DEFINE_float(
+    "tune_rate", None, "of that training, as in a search; as the run"
+  )
+  flags.DEFINE_string(
+    "tune_changes", None, "of that training, as in a search; as the run"
+  )
+  flags.DEFINE_integer(
+    "num_arcs",
+    None,
+    f"architectures; 0: all. By default {_NUM_CELLS} of the table,"
+    f" {_NUM_TRAINED} that are trained here, or all of --truth",
+    lower_bound=0,
   )
   flags.DEFINE_integer(
     "num_images",

@@ -8,31 +8,39 @@ import tempfile
 import jax
 from absl.testing import absltest, parameterized
 
-from enas_jax import evaluate, search, types
+from enas_jax import config as config_lib
+from enas_jax import controller as controller_lib
+from enas_jax import evaluate, phases, search, tune, types
 from enas_jax.spaces import macro
 from experiments import ranking
 from tests import command_line, tiny
 
 
+def _search_text(folder):
+  """A finished search in folder/run."""
+  dataset = tiny.write_corpus(folder)
+  config = tiny.make_config(
+    run={"num_epochs": 1, "policy": "random"}, omega={"steps": 2}
+  )
+  task, splits = tiny.make_task(config, dataset)
+  workdir = folder / "run"
+  workdir.mkdir()
+  done = search.Search(config, task, splits, workdir)
+  done.run()
+  record = {
+    "experiment": "ptb_search",
+    "preset": "smoke",
+    "dataset": dataset,
+    "config": config.to_dict(),
+  }
+  (workdir / "config.json").write_text(json.dumps(record))
+  return done, task, splits, workdir
+
+
 class TruthOfTrainingTest(absltest.TestCase):
   def test_a_search_on_text(self):
     folder = pathlib.Path(tempfile.mkdtemp())
-    dataset = tiny.write_corpus(folder)
-    config = tiny.make_config(
-      run={"num_epochs": 1, "policy": "random"}, omega={"steps": 2}
-    )
-    task, splits = tiny.make_task(config, dataset)
-    workdir = folder / "run"
-    workdir.mkdir()
-    done = search.Search(config, task, splits, workdir)
-    done.run()
-    record = {
-      "experiment": "ptb_search",
-      "preset": "smoke",
-      "dataset": dataset,
-      "config": config.to_dict(),
-    }
-    (workdir / "config.json").write_text(json.dumps(record))
+    done, task, splits, workdir = _search_text(folder)
     tokens = ("0 0 1 1 2", "1 0 2 0 3", "3 0 0 1 1")
     names = ("perplexity", "perplexity", "valid_perplexity")
     rows = [
@@ -67,6 +75,64 @@ class TruthOfTrainingTest(absltest.TestCase):
       arc = task.space.from_tokens(text)
       perplexity = measure(done.state, arc, splits.valid)
       self.assertAlmostEqual(row["score"], -math.log(perplexity), places=4)
+
+
+class TrainedHereTest(absltest.TestCase):
+  def test_each_is_trained_alone_from_fresh_weights(self):
+    folder = pathlib.Path(tempfile.mkdtemp())
+    done, task, splits, workdir = _search_text(folder)
+    path = workdir / "trained_alone.jsonl"
+
+    def rank(*more):
+      given = ("--num_images=0", "--bootstrap=0", *more)
+      return command_line.run("ranking", f"--run={workdir}", *given)
+
+    found = rank("--tune_steps=3", "--num_arcs=2", "--json")
+    self.assertEqual(found.returncode, 0, found.stderr)
+    self.assertEqual(json.loads(found.stdout)["num_arcs"], 2)
+    two = path.read_text()
+    rows = [json.loads(line) for line in two.splitlines()]
+    arcs = [task.space.from_dict(row["arc"]) for row in rows]
+    config = config_lib.override(
+      done.config, "run", tune_from="scratch", tune_steps=3
+    )
+    controller = controller_lib.Controller(task.space, config.controller)
+    fresh = phases.init_state(
+      config, task, controller, task.steps_per_epoch(splits.train)
+    )
+    train = tune.make_tune(config, task, splits.train)
+    measure = evaluate.make_evaluate(task)
+    for arc, row in zip(arcs, rows, strict=True):
+      perplexity = measure(train(fresh, arc), arc, splits.valid)
+      self.assertAlmostEqual(row["valid_perplexity"], perplexity, places=4)
+      self.assertAlmostEqual(row["nats"], math.log(perplexity), places=5)
+    ranked = (workdir / "ranking_arcs.jsonl").read_text().splitlines()
+    self.assertEqual(
+      [json.loads(line)["truth"] for line in ranked],
+      [-row["valid_perplexity"] for row in rows],
+    )
+
+    # More of them leave the first as they are.
+    found = rank("--tune_steps=3", "--num_arcs=3")
+    self.assertEqual(found.returncode, 0, found.stderr)
+    three = path.read_text()
+    self.assertEqual(three[: len(two)], two)
+    self.assertLen(three.splitlines(), 3)
+    self.assertEqual(found.stdout.count("trained alone"), 1)
+    other = rank("--tune_steps=4", "--num_arcs=3")
+    self.assertEqual(other.returncode, 2)
+    self.assertRegex(other.stderr, "^error: .*another training.*move it away")
+    self.assertEqual(path.read_text(), three)
+
+  def test_refusals(self):
+    for given, message in (
+      (["--truth=a", "--tune_steps=3"], "one of --benchmark_table, --tune_ste"),
+      (["--truth=a", "--tune_rate=1"], "--tune_rate does nothing without"),
+      (["--tune_steps=3", "--num_arcs=0"], "--num_arcs must be at least 2"),
+    ):
+      found = command_line.run("ranking", "--run=none", *given)
+      self.assertEqual(found.returncode, 2)
+      self.assertIn(message, found.stderr)
 
 
 class RecordTest(parameterized.TestCase):

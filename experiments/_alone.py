@@ -1,0 +1,116 @@
+"""Architectures of a search's space, drawn by chance, each trained alone."""
+
+import json
+import pathlib
+from typing import Any
+
+import jax
+
+from enas_jax import config as config_lib
+from enas_jax import evaluate, loop, metrics, tune, types
+from experiments import _runs
+
+_NAME = "trained_alone.jsonl"
+
+
+def train(
+  run: _runs.Opened,
+  folder: pathlib.Path,
+  num_arcs: int,
+  seed: int,
+  asked: dict[str, Any],
+  progress: loop.Progress,
+) -> pathlib.Path:
+  """Draws architectures uniformly and trains each from fresh weights.
+
+  They are trained as `enas_jax.tune` trains candidates of the search. A file of
+  the run's folder has a line of JSON for each, written when it is done, so that
+  a later call goes on after a stop, and draws more of them if asked.
+
+  Args:
+    run: the search.
+    folder: the run's.
+    num_arcs: how many are drawn; one that comes twice is trained once.
+    seed: of the draw.
+    asked: fields of the configuration's `run` that differ from the search's.
+    progress: is told of each.
+
+  Returns:
+    The file: "arc", "nats" and the metric, "valid_accuracy" or
+    "valid_perplexity", both on the whole validation split.
+
+  Raises:
+    InputError: if the file has architectures that were drawn or trained
+      otherwise, or the configuration is not allowed.
+  """
+  asked = {"tune_from": "scratch", "tune_arcs": num_arcs, **asked}
+  config = config_lib.override(run.config, "run", **asked)
+  names = ("tune_steps", "tune_rate", "tune_changes")
+  training = {name: getattr(config.run, name) for name in names}
+  training |= {"drawn_with_seed": seed}
+  path, space = folder / _NAME, run.task.space
+  metric = f"valid_{run.task.metric}"
+  rows = _read(path, training, metric)
+  arcs = _draw(space, num_arcs, seed)
+  known = {space.from_dict(row["arc"]): row for row in rows}
+  done = {
+    rank: (known[arc]["nats"], known[arc][metric])
+    for rank, arc in enumerate(arcs, start=1)
+    if arc in known
+  }
+
+  def tell(each: tune.Tuned) -> None:
+    rows.append(
+      {
+        "arc": space.to_dict(each.arc),
+        "nats": each.nats,
+        metric: each.valid,
+        "training": training,
+      }
+    )
+    metrics.write_whole(path, "".join(json.dumps(row) + "\n" for row in rows))
+    progress.line(
+      f"architecture {each.rank} of {num_arcs} trained alone:"
+      f" {each.nats:.4f} nats,"
+      f" {run.task.metric} {run.task.format_metric(each.valid)}"
+    )
+
+  splits = run.splits
+  tune.tune_best(
+    *tune.changed(config, run.task, splits.train, splits.valid),
+    run.state, arcs, lambda: None, tell, done,
+  )  # fmt: skip
+  return path
+
+
+def _draw(space: Any, num_arcs: int, seed: int) -> list[types.Arc]:
+  """Of Python ints; the first ones are the same however many are drawn."""
+  keys = [jax.random.fold_in(jax.random.key(seed), i) for i in range(num_arcs)]
+  draw = jax.jit(lambda key: space.sample_uniform(key, 1))
+  return [
+    space.validate(jax.device_get(evaluate.nth(draw(key), 0))) for key in keys
+  ]
+
+
+def _read(
+  path: pathlib.Path, training: dict[str, Any], metric: str
+) -> list[dict[str, Any]]:
+  """The rows of a file that may be there from an earlier call."""
+  if not path.exists():
+    return []
+  try:
+    rows = [json.loads(line) for line in path.read_text().splitlines()]
+    for row in rows:
+      _ = row["arc"], row["nats"], row[metric]
+    found = [row["training"] for row in rows]
+  except (OSError, ValueError, TypeError, KeyError):
+    raise types.InputError(
+      f"{path} is damaged: move it away, and architectures are trained again."
+    ) from None
+  for other in found:
+    if other != training:
+      raise types.InputError(
+        f"{path} has architectures of another training, {other} and not"
+        f" {training}: ask for the same, move it away, or give it as --truth."
+      )
+  return rows
