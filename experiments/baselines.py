@@ -24,7 +24,7 @@ shared weights' order of `--ranking_arcs` uniform cells and the true one.
 A search has a folder of its own in `--workdir`, POLICY-SEED, as written by
 `experiments.nasbench201`; with `--resume` finished ones are not repeated, and
 seeds and policies may be added. `result.json` and `--json` have all numbers.
-`README.md` has results; `evolution` has not yet been run in full.
+`README.md` has results.
 """
 
 import json
