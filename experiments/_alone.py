@@ -1,6 +1,7 @@
 """Architectures of a search's space, drawn by chance, each trained alone."""
 
 import json
+import math
 import pathlib
 from typing import Any
 
@@ -42,6 +43,7 @@ def train(
   Raises:
     InputError: if the file has architectures that were drawn or trained
       otherwise, or the configuration is not allowed.
+    Diverged: if one is worth nothing finite.
   """
   asked = {"tune_from": "scratch", "tune_arcs": num_arcs, **asked}
   config = config_lib.override(run.config, "run", **asked)
@@ -60,6 +62,11 @@ def train(
   }
 
   def tell(each: tune.Tuned) -> None:
+    if not (math.isfinite(each.nats) and math.isfinite(each.valid)):
+      raise loop.Diverged(
+        f"architecture {each.rank} of {num_arcs}, trained alone, has"
+        f" {each.nats} nats: give a smaller --tune_rate."
+      )
     rows.append(
       {
         "arc": space.to_dict(each.arc),

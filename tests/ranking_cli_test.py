@@ -12,7 +12,7 @@ from enas_jax import config as config_lib
 from enas_jax import controller as controller_lib
 from enas_jax import evaluate, phases, search, tune, types
 from enas_jax.spaces import macro
-from experiments import ranking
+from experiments import _alone, ranking
 from tests import command_line, tiny
 
 
@@ -87,6 +87,11 @@ class TrainedHereTest(absltest.TestCase):
       given = ("--num_images=0", "--bootstrap=0", *more)
       return command_line.run("ranking", f"--run={workdir}", *given)
 
+    found = rank("--tune_steps=3", "--num_arcs=2", "--tune_rate=1e30")
+    self.assertEqual(found.returncode, 1)
+    self.assertRegex(found.stderr, "^error: architecture 1 .*--tune_rate.$")
+    self.assertFalse(path.exists())
+
     found = rank("--tune_steps=3", "--num_arcs=2", "--json")
     self.assertEqual(found.returncode, 0, found.stderr)
     self.assertEqual(json.loads(found.stdout)["num_arcs"], 2)
@@ -123,6 +128,14 @@ class TrainedHereTest(absltest.TestCase):
     self.assertEqual(other.returncode, 2)
     self.assertRegex(other.stderr, "^error: .*another training.*move it away")
     self.assertEqual(path.read_text(), three)
+
+  def test_a_damaged_file_stays(self):
+    path = pathlib.Path(tempfile.mkdtemp()) / "trained_alone.jsonl"
+    for content in ('{"arc"', '{"arc": {}, "training": {}}\n', "[]\n"):
+      path.write_text(content)
+      with self.assertRaisesRegex(types.InputError, "is damaged: move it away"):
+        _alone._read(path, {}, "valid_accuracy")
+      self.assertEqual(path.read_text(), content)
 
   def test_refusals(self):
     for given, message in (
