@@ -43,7 +43,7 @@ from enas_jax.analysis import benchmark_table, paired, table_reinforce
 from enas_jax.data import images
 from enas_jax.spaces import nasbench201
 from enas_jax.supergraph import networks
-from experiments import _cli, _images, _ranking, _search
+from experiments import _cli, _images, _search, _table
 
 SEARCHES = ("controller", "random", "evolution")
 POLICIES = (*SEARCHES, "table_reinforce", "table_random")
@@ -64,8 +64,7 @@ def main() -> None:
     raise types.InputError("--benchmark_table must be given: the truth.")
   if "table_reinforce" in policies:
     table_reinforce.check_budget(config, values.num_queries)
-  table = benchmark_table.BenchmarkTable.load(values.benchmark_table)
-  table.check_complete()
+  table = _table.load_complete()
   progress = loop.Progress() if values.json else _cli.TerminalProgress()
   runner = _Runner(config, dataset, table, workdir, saved, progress)
   _cli.enable_compilation_cache()
@@ -149,7 +148,7 @@ class _Runner:
     row = self._row(config, found.result.arc)
     row["search_seconds"] = found.result.record["search_seconds"]
     if flags.FLAGS.ranking_arcs:
-      tau = _ranking.of_table(found, self._table, flags.FLAGS.ranking_arcs)
+      tau = _table.rank(found, self._table, flags.FLAGS.ranking_arcs)
       row["kendall_tau"] = tau.kendall_tau.value
     return row
 
@@ -303,13 +302,11 @@ def define_flags() -> None:
     list(POLICIES),
     f"what to compare, of {', '.join(POLICIES)}; the first with each other one",
   )
-  flags.DEFINE_string(
-    "benchmark_table", None, "the truth: the table of NAS-Bench-201"
-  )
+  _table.define_table_flag()
   flags.DEFINE_integer(
     "num_queries", 100, "accuracies that a method on the table sees", 1
   )
-  _ranking.define_flag()
+  _table.define_ranking_flag()
   flags.DEFINE_boolean("json", False, "print one JSON object")
 
 

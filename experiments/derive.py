@@ -7,8 +7,9 @@ each with the shared weights on validation minibatches, and keeps the best,
 beside K uniform ones. With `--tune_arcs` the first few are trained alone before
 one is kept, in the way that the search was given. `--policy=random` asks what
 uniform candidates would have given under the same weights. `--seed` draws other
-candidates, `--dataset` scores on other data of the same kind. The run stays as
-it is: what is found goes to `--workdir`, laid out like a search's folder. Train
+candidates, `--dataset` scores on other data of the same kind. On NAS-Bench-201
+`--benchmark_table` looks up what the candidates are worth. The run stays as it
+is: what is found goes to `--workdir`, laid out like a search's folder. Train
 the best of it to the end with `ptb_train` or `cifar_train`,
 `--arc=WORKDIR/arcs.jsonl --retrain_top=K`.
 """
@@ -20,7 +21,7 @@ from absl import flags
 
 from enas_jax import config as config_lib
 from enas_jax import search, types
-from experiments import _cli, _runs, _search
+from experiments import _cli, _runs, _search, _table
 
 # The script's own name of a run in `config.json`.
 _EXPERIMENT = "derive"
@@ -33,6 +34,10 @@ def main() -> None:
     raise types.InputError("--run must be given: the folder of a search.")
   workdir, _ = _cli.open_workdir(_EXPERIMENT)
   run = _runs.open_run(values.run)
+  table = None
+  if values.benchmark_table is not None:
+    _table.check_space(run.space, values.run)
+    table = _table.load_complete()
   asked = {
     name: values[name].value
     for name in ("derive_arcs", "derive_batches", "tune_arcs", "policy")
@@ -57,6 +62,9 @@ def main() -> None:
     run.space, "Architecture derived again", config, opened.task, result,
     workdir, progress,
   )  # fmt: skip
+  if table is not None:
+    found = _table.look_up_result(table, result, workdir)
+    _table.write_result(workdir, found)
 
 
 def define_flags() -> None:
@@ -78,6 +86,7 @@ def define_flags() -> None:
   flags.DEFINE_integer(
     "seed", None, "draws other candidates; by default those of the run", 0
   )
+  _table.define_table_flag()
   _cli.define_data_flags(None, "other data of the same kind; as the run")
   _cli.define_folder_flags()
 

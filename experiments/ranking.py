@@ -38,7 +38,7 @@ from enas_jax import config as config_lib
 from enas_jax import evaluate, loop, metrics, types
 from enas_jax.analysis import benchmark_table, ranking
 from enas_jax.spaces import decisions
-from experiments import _alone, _cli, _runs
+from experiments import _alone, _cli, _runs, _table
 
 # By field of a record of stand-alone training: 1 where larger is better.
 _FIELDS = {
@@ -150,11 +150,7 @@ def _truth(run: _runs.Opened, folder: pathlib.Path) -> Truth:
 def _of_table(run: _runs.Opened) -> Truth:
   """Cells of the benchmark, drawn uniformly without replacement."""
   values = flags.FLAGS
-  if run.space != "nasbench201":
-    raise types.InputError(
-      f"--benchmark_table is for the nasbench201 space, but {values.run} is a"
-      f" search of the {run.space} space; give --truth."
-    )
+  _table.check_space(run.space, values.run, "; give --truth")
   table = benchmark_table.BenchmarkTable.load(values.benchmark_table)
   num_arcs = _NUM_CELLS if values.num_arcs is None else values.num_arcs
   return Truth(*table.sample(num_arcs, values.seed))
@@ -341,9 +337,7 @@ def define_flags() -> None:
   """The flags of this script."""
   flags.DEFINE_string("run", None, "the folder of a search")
   flags.DEFINE_string("data_dir", None, "where data sets lie")
-  flags.DEFINE_string(
-    "benchmark_table", None, "the truth: the table of NAS-Bench-201"
-  )
+  _table.define_table_flag()
   flags.DEFINE_list(
     "truth",
     [],

@@ -10,7 +10,7 @@ from absl.testing import absltest, parameterized
 
 from enas_jax.analysis import benchmark_table
 from enas_jax.spaces import nasbench201 as nasbench201_space
-from experiments import nasbench201
+from experiments import _table
 from tests import command_line
 
 FLAGS = (
@@ -77,6 +77,19 @@ class CommandLineTest(parameterized.TestCase):
     self.assertEqual(again.returncode, 0, again.stderr)
     self.assertIn("the run is finished", again.stdout)
     self.assertIn("is not looked up", again.stdout)
+    self.check_derived_again(result, workdir)
+
+  def check_derived_again(self, result, workdir):
+    """The first of the same candidates is the run's."""
+    again = self.folder / "again"
+    flags = (f"--run={workdir}", f"--workdir={again}", "--tune_arcs=0")
+    table = f"--benchmark_table={self.table}"
+    found = command_line.run("derive", *flags, table, "--derive_arcs=8")
+    self.assertEqual(found.returncode, 0, found.stderr)
+    self.assertIn(f"true accuracy {result['true_accuracy']:.2f}%", found.stdout)
+    record = json.loads((again / "result.json").read_text())
+    for name in ("ops", "true_accuracy", "rank", "mean_true_accuracy"):
+      self.assertEqual(record[name], result[name])
 
   def check_kendall_tau(self, result, workdir):
     """As `experiments.ranking` finds on the same cells."""
@@ -133,7 +146,7 @@ class CommandLineTest(parameterized.TestCase):
     lines = [json.dumps(row) + "\n" for row in rows]
     (self.folder / "arcs.jsonl").write_text("".join(lines))
     table = benchmark_table.BenchmarkTable.load(self.table)
-    found = nasbench201.look_up_candidates(table, self.folder)
+    found = _table.look_up_candidates(table, self.folder)
     # Of the three pairs two have their order, and then all.
     self.assertAlmostEqual(found["kendall_tau_before_tuning"], 1 / 3)
     self.assertAlmostEqual(found["kendall_tau_after_tuning"], 1.0)

@@ -78,6 +78,18 @@ class PathTest(parameterized.TestCase):
       self._result("same")["mean_reward_uniform"],
     )
 
+  def test_a_table_of_another_space_ends_it_before_it_starts(self):
+    workdir = self.folder / "looked_up"
+    found = command_line.run(
+      "derive", f"--run={self.run_folder}", "--benchmark_table=none.csv",
+      f"--workdir={workdir}",
+    )  # fmt: skip
+    self.assertEqual(found.returncode, 2, found.stderr)
+    self.assertRegex(
+      found.stderr, "^error: .* is a search of the recurrent .*\n$"
+    )
+    self.assertFalse(workdir.exists())
+
   def test_trains_the_best_candidates_and_exports_the_best_of_them(self):
     call(
       "ptb_train", *_TRAIN, self.dataset, "--retrain_top=2",
