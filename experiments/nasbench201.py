@@ -23,7 +23,8 @@ from experiments import _cli, _images, _search, _table
 def main() -> None:
   """Runs or resumes one search and looks up what it found."""
   # Before the search: what is wrong with the table must not cost its time.
-  table = _table.load_complete() if flags.FLAGS.benchmark_table else None
+  given = flags.FLAGS.benchmark_table is not None
+  table = _table.load_complete() if given else None
   finished = _images.run_search(
     "nasbench201", "nasbench201", "Cell found by ENAS"
   )
