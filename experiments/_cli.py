@@ -169,6 +169,23 @@ def resolve_config(
   return config_lib.override_parts(config, changes)
 
 
+def check_same(
+  space: str, found: Config, wanted: Config, folder: pathlib.Path
+) -> None:
+  """Refuses to go on with a search that has other numbers than are wanted.
+
+  Raises:
+    InputError: if a field differs that a resumed run may not change.
+  """
+  for name, (part, field) in _config_fields(wanted, space).items():
+    old, new = (getattr(getattr(c, part), field.name) for c in (found, wanted))
+    if old != new and (part, field.name) not in _FREE_ON_RESUME:
+      raise types.InputError(
+        f"the search in {folder} has --{name}={old}, not {new} as is asked for"
+        " here; give another --workdir, or move that folder away."
+      )
+
+
 def _check_no_others(space: str, known: Collection[str]) -> None:
   """Refuses options of other configurations, which would do nothing."""
   others: list[tuple[str, Preset]] = [

@@ -60,8 +60,21 @@ def open_run(folder: str) -> Run:
     InputError: if the folder holds no search that can be read.
   """
   path = pathlib.Path(folder).expanduser()
+  space, config, dataset = read_config(path)
+  state = checkpoint.read_newest(path / "checkpoints")
+  return Run(space, config, dataset, path, state)
+
+
+def read_config(
+  folder: pathlib.Path,
+) -> tuple[str, config_lib.SearchConfig, str]:
+  """The space, the configuration and the data set of a search.
+
+  Raises:
+    InputError: if the folder holds no search's `config.json`.
+  """
   try:
-    saved = json.loads((path / "config.json").read_text())
+    saved = json.loads((folder / "config.json").read_text())
     space = SEARCHES[saved["experiment"]]
     dataset = saved["dataset"]
     fields = saved["config"]
@@ -70,8 +83,7 @@ def open_run(folder: str) -> Run:
       f"{folder} is not the folder of a search: it has no config.json of one."
     ) from None
   config = _cli.saved_config(config_lib.preset("paper", space), fields)
-  state = checkpoint.read_newest(path / "checkpoints")
-  return Run(space, config, dataset, path, state)
+  return space, config, dataset
 
 
 class Opened(NamedTuple):

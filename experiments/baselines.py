@@ -23,8 +23,9 @@ shared weights' order of `--ranking_arcs` uniform cells and the true one.
 
 A search has a folder of its own in `--workdir`, POLICY-SEED, as written by
 `experiments.nasbench201`; with `--resume` finished ones are not repeated, and
-seeds and policies may be added. `result.json` and `--json` have all numbers.
-`README.md` has results.
+seeds and policies may be added. One that was run alone may be put there; with
+other numbers or data it is refused. `result.json` and `--json` have all
+numbers. `README.md` has results.
 """
 
 import json
@@ -43,7 +44,7 @@ from enas_jax.analysis import benchmark_table, paired, table_reinforce
 from enas_jax.data import images
 from enas_jax.spaces import nasbench201
 from enas_jax.supergraph import networks
-from experiments import _cli, _images, _search, _table
+from experiments import _cli, _images, _runs, _search, _table
 
 SEARCHES = ("controller", "random", "evolution")
 POLICIES = (*SEARCHES, "table_reinforce", "table_random")
@@ -67,6 +68,9 @@ def main() -> None:
   table = _table.load_complete()
   progress = loop.Progress() if values.json else _cli.TerminalProgress()
   runner = _Runner(config, dataset, table, workdir, saved, progress)
+  for policy in policies:
+    for seed in seeds:
+      runner.check(policy, seed)
   _cli.enable_compilation_cache()
   _cli.write_config(workdir, "baselines", config, dataset, saved)
   rows: Rows = {policy: [] for policy in policies}
@@ -106,10 +110,37 @@ class _Runner:
     Raises:
       Interrupted: after a signal.
     """
+    config = self._config_of(policy, seed)
+    if policy in SEARCHES:
+      return self._search(config)
+    return self._query(config, policy)
+
+  def check(self, policy: str, seed: int) -> None:
+    """Refuses a search in its place that is not the one to be compared.
+
+    Raises:
+      InputError: if its numbers or its data are others.
+    """
+    folder = self._folder(policy, seed)
+    if policy not in SEARCHES or not any(folder.glob("*")):
+      return
+    space, found, dataset = _runs.read_config(folder)
+    if (space, dataset) != ("nasbench201", self._dataset):
+      raise types.InputError(
+        f"the search in {folder} is of {space} on {dataset}, not of"
+        f" nasbench201 on {self._dataset}; give another --workdir, or move that"
+        " folder away."
+      )
+    _cli.check_same(space, found, self._config_of(policy, seed), folder)
+
+  def _config_of(self, policy: str, seed: int) -> config_lib.SearchConfig:
     config = config_lib.override(self._config, "run", seed=seed)
     if policy in SEARCHES:
-      return self._search(config_lib.override(config, "run", policy=policy))
-    return self._query(config, policy)
+      config = config_lib.override(config, "run", policy=policy)
+    return config
+
+  def _folder(self, policy: str, seed: int) -> pathlib.Path:
+    return self._workdir / f"{policy}-{seed}"
 
   def _query(
     self, config: config_lib.SearchConfig, policy: str
@@ -135,7 +166,7 @@ class _Runner:
 
   def _search(self, config: config_lib.SearchConfig) -> dict[str, Any]:
     """One search in a folder of its own, unless it is finished."""
-    folder = self._workdir / f"{config.run.policy}-{config.run.seed}"
+    folder = self._folder(config.run.policy, config.run.seed)
     if self._data is None:
       self._data = _images.load(config, self._dataset)
     network = networks.SHARED["nasbench201"]

@@ -149,6 +149,29 @@ class CommandLineTest(absltest.TestCase):
       self.assertNotEqual(tau, 0.0)
     self.assertIsNone(record["runs"]["table_random"][0]["kendall_tau"])
     self._rank(workdir / "evolution-0")
+    self._refuse_another_search(workdir, flags)
+
+  def _refuse_another_search(self, workdir, flags):
+    """A folder that was put there is kept as it is."""
+    path = workdir / "evolution-0" / "config.json"
+    saved = json.loads(path.read_text())
+    saved["config"]["theta"]["steps"] = 4
+    path.write_text(json.dumps(saved))
+    flags = ["baselines", *flags, "--policies=evolution", "--resume"]
+    found = command_line.run(*flags)
+    self.assertEqual(found.returncode, 2, found.stderr)
+    self.assertRegex(
+      found.stderr,
+      "^error: the search in .*evolution-0 has --theta_steps=4, not 3 .*move"
+      " that folder away",
+    )
+    saved["config"]["theta"]["steps"] = 3
+    saved["dataset"] = "digits"
+    path.write_text(json.dumps(saved))
+    found = command_line.run(*flags)
+    self.assertEqual(found.returncode, 2, found.stderr)
+    self.assertIn("is of nasbench201 on digits, not", found.stderr)
+    self.assertEqual(json.loads(path.read_text()), saved)
 
   def _rank(self, run):
     flags = [
