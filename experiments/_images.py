@@ -8,7 +8,7 @@ from enas_jax import config as config_lib
 from enas_jax import image_classifier, loop, tune, types
 from enas_jax.data import images
 from enas_jax.supergraph import networks
-from experiments import _cli, _search
+from experiments import _cli, _search, _terminal
 
 DATA_HELP = (
   "'cifar10', 'digits' (no download), 'fashion_mnist', 'tfds:NAME', or"
@@ -84,7 +84,7 @@ def run_search(experiment: str, space: str, title: str) -> _search.Finished:
       "--num_valid is 0, but a search needs validation images for its rewards."
     )
   data = load(config, dataset)
-  progress = _cli.TerminalProgress()
+  progress = _terminal.TerminalProgress()
   progress.line(describe(data))
   network = networks.SHARED[space]
   task = image_classifier.ImageClassifier.of(config, network, data)

@@ -6,7 +6,7 @@ from typing import Any, NamedTuple
 from enas_jax import config as config_lib
 from enas_jax import loop, metrics, phases, search
 from enas_jax.report import html
-from experiments import _cli, _drawing
+from experiments import _drawing, _terminal
 
 
 class Finished(NamedTuple):
@@ -47,7 +47,7 @@ def run(
     workdir: the run's folder.
     progress: where lines go.
   """
-  stop = _cli.SignalCatcher().stop
+  stop = _terminal.SignalCatcher().stop
   task_search = search.Search(config, task, splits, workdir, progress, stop)
   if task_search.finished:
     progress.line("the run is finished; this is what it found")

@@ -12,7 +12,7 @@ from enas_jax import arcs, export, loop, metrics, train, types
 from enas_jax import config as config_lib
 from enas_jax.report import html
 from enas_jax.spaces import records
-from experiments import _arcs, _cli, _drawing, _runs
+from experiments import _arcs, _cli, _drawing, _runs, _terminal
 
 PREPROCESSING = "preprocessing.json"  # of a run's folder
 # Options that change no weight's shape: a training that starts from a search's
@@ -226,7 +226,7 @@ def run(
   )
   text = json.dumps(export.to_preprocessing(preprocessing)) + "\n"
   metrics.write_whole(job.workdir / PREPROCESSING, text)
-  stop = _cli.SignalCatcher().stop
+  stop = _terminal.SignalCatcher().stop
   several = more["retrain_top"] > 0
   found = []
   for rank, (arc, omega) in enumerate(

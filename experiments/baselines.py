@@ -44,7 +44,7 @@ from enas_jax.analysis import benchmark_table, paired, table_reinforce
 from enas_jax.data import images
 from enas_jax.spaces import nasbench201
 from enas_jax.supergraph import networks
-from experiments import _cli, _images, _runs, _search, _table
+from experiments import _cli, _images, _runs, _search, _table, _terminal
 
 SEARCHES = ("controller", "random", "evolution")
 POLICIES = (*SEARCHES, "table_reinforce", "table_random")
@@ -66,7 +66,7 @@ def main() -> None:
   if "table_reinforce" in policies:
     table_reinforce.check_budget(config, values.num_queries)
   table = _table.load_complete()
-  progress = loop.Progress() if values.json else _cli.TerminalProgress()
+  progress = loop.Progress() if values.json else _terminal.TerminalProgress()
   runner = _Runner(config, dataset, table, workdir, saved, progress)
   for policy in policies:
     for seed in seeds:
@@ -147,7 +147,7 @@ class _Runner:
   ) -> dict[str, Any]:
     """A search on the table: seconds, so it is not kept."""
     # That of the search before would swallow a signal.
-    stop = _cli.SignalCatcher().stop
+    stop = _terminal.SignalCatcher().stop
     # Fractions, as the accuracies that reward a controller elsewhere.
     table = table_reinforce.Table(
       config.child.space(),

@@ -13,7 +13,7 @@ from typing import Any
 
 from enas_jax import export, image_classifier, loop
 from enas_jax.supergraph import networks
-from experiments import _cli, _images, _training
+from experiments import _cli, _images, _terminal, _training
 
 _SPACES = ("macro", "micro")
 
@@ -24,7 +24,7 @@ def main() -> None:
   if not job.saved:
     job = job._replace(config=_images.suit(job.config, job.dataset))
   data = _images.load(job.config, job.dataset)
-  progress = _cli.TerminalProgress()
+  progress = _terminal.TerminalProgress()
   progress.line(_images.describe(data))
 
   def build(arc: Any, config: Any) -> tuple[Any, loop.Splits]:

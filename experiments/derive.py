@@ -21,7 +21,7 @@ from absl import flags
 
 from enas_jax import config as config_lib
 from enas_jax import search, types
-from experiments import _cli, _runs, _search, _table
+from experiments import _cli, _runs, _search, _table, _terminal
 
 # The script's own name of a run in `config.json`.
 _EXPERIMENT = "derive"
@@ -54,7 +54,7 @@ def main() -> None:
   _cli.write_config(
     workdir, _EXPERIMENT, config, dataset, None, {"run": source}
   )
-  progress = _cli.TerminalProgress()
+  progress = _terminal.TerminalProgress()
   again = search.Search(config, opened.task, opened.splits, workdir, progress)
   again.state = state
   result = again.keep_best()

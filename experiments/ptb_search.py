@@ -9,7 +9,7 @@ minutes on two CPU cores), `smoke` (about a minute). Without the corpus,
 
 from enas_jax import language_model, tune
 from enas_jax.data import text
-from experiments import _cli, _search, _texts
+from experiments import _cli, _search, _terminal, _texts
 
 
 def main() -> None:
@@ -18,7 +18,7 @@ def main() -> None:
   config = _cli.resolve_config("recurrent", saved and saved["config"])
   dataset = _cli.resolve_dataset(saved)
   corpus = text.load(dataset, _cli.data_dir())
-  progress = _cli.TerminalProgress()
+  progress = _terminal.TerminalProgress()
   progress.line(_texts.describe(corpus))
   task = language_model.LanguageModel(config, len(corpus.vocabulary))
   splits = _texts.splits(task, corpus)

@@ -12,14 +12,14 @@ from typing import Any
 
 from enas_jax import export, language_model, loop
 from enas_jax.data import text
-from experiments import _cli, _texts, _training
+from experiments import _cli, _terminal, _texts, _training
 
 
 def main() -> None:
   """Trains, or goes on with a training."""
   job = _training.open_job("ptb_train", ("recurrent",))
   corpus = text.load(job.dataset, _cli.data_dir())
-  progress = _cli.TerminalProgress()
+  progress = _terminal.TerminalProgress()
   progress.line(_texts.describe(corpus))
 
   def build(arc: Any, config: Any) -> tuple[Any, loop.Splits]:

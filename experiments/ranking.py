@@ -38,7 +38,7 @@ from enas_jax import config as config_lib
 from enas_jax import evaluate, loop, metrics, types
 from enas_jax.analysis import benchmark_table, ranking
 from enas_jax.spaces import decisions
-from experiments import _alone, _cli, _runs, _table
+from experiments import _alone, _cli, _runs, _table, _terminal
 
 # By field of a record of stand-alone training: 1 where larger is better.
 _FIELDS = {
@@ -142,7 +142,7 @@ def _truth(run: _runs.Opened, folder: pathlib.Path) -> Truth:
     for name in ("tune_steps", "tune_rate", "tune_changes")
     if values[name].value is not None
   }
-  progress = loop.Progress() if values.json else _cli.TerminalProgress()
+  progress = loop.Progress() if values.json else _terminal.TerminalProgress()
   path = _alone.train(run, folder, num_arcs, values.seed, asked, progress)
   return _of_records(run, [str(path)], num_arcs)
 
