@@ -22,11 +22,12 @@ if TYPE_CHECKING:
   from enas_jax.image_classifier import ImageClassifier
   from enas_jax.language_model import LanguageModel
   from enas_jax.loop import Progress, Splits
-  from enas_jax.phases import SearchState, make_omega_step, make_theta_step
+  from enas_jax.phases import make_omega_step, make_theta_step
   from enas_jax.policies import ControllerPolicy, UniformPolicy, make_policy
   from enas_jax.report.cell import cell_svg, cell_text
   from enas_jax.search import Result, Search
   from enas_jax.spaces.recurrent import RecurrentArc, RecurrentSpace
+  from enas_jax.states import SearchState
   from enas_jax.types import InputError
 
 __version__ = "0.1.0"
@@ -85,7 +86,7 @@ _SOURCES = {
   "Sample": "controller",
   "Search": "search",
   "SearchConfig": "config",
-  "SearchState": "phases",
+  "SearchState": "states",
   "Splits": "loop",
   "TextData": "data.text",
   "UniformPolicy": "policies",

@@ -6,7 +6,7 @@ from typing import Any
 import jax
 import orbax.checkpoint as ocp
 
-from enas_jax import phases, types
+from enas_jax import states, types
 
 
 class Checkpoints:
@@ -24,7 +24,7 @@ class Checkpoints:
     self._manager = ocp.CheckpointManager(self.folder, options=options)
 
   def save(
-    self, position: int, state: phases.SearchState, pending: dict[str, Any]
+    self, position: int, state: states.SearchState, pending: dict[str, Any]
   ) -> None:
     """Writes one checkpoint, whole or not at all.
 
@@ -46,8 +46,8 @@ class Checkpoints:
     )
 
   def restore(
-    self, like: phases.SearchState
-  ) -> tuple[phases.SearchState, dict[str, Any]] | None:
+    self, like: states.SearchState
+  ) -> tuple[states.SearchState, dict[str, Any]] | None:
     """Reads the newest checkpoint that is whole; None if there is none.
 
     Args:

@@ -1,6 +1,6 @@
 """Language modelling as a task: what a batch, a loss and a reward are.
 
-The phases know only the methods of this class (`phases.Task`), so another task
+The phases know only the methods of this class (`tasks.Task`), so another task
 is another class with the same ones.
 """
 

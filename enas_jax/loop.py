@@ -11,7 +11,7 @@ from typing import Any, NamedTuple
 
 import jax
 
-from enas_jax import checkpoint, metrics, phases
+from enas_jax import checkpoint, metrics, tasks
 from enas_jax import config as config_lib
 
 
@@ -59,7 +59,7 @@ class Loop:
   """The steps of one run in one folder.
 
   Attributes:
-    state: the whole truth of the run, of `phases`.
+    state: the whole truth of the run, of `states`.
   """
 
   state: Any
@@ -77,7 +77,7 @@ class Loop:
 
     Args:
       run: of the configuration.
-      task: of `phases.Task`, with the methods that evaluation needs.
+      task: of `tasks.Task`, with the methods that evaluation needs.
       data: the three splits.
       workdir: the run's folder, which exists.
       progress: is told how far the run is.
@@ -87,7 +87,7 @@ class Loop:
     self._workdir, self._stop = workdir, stop
     self._progress = progress or Progress()
     self._checkpoints = checkpoint.Checkpoints(workdir / "checkpoints")
-    self._window: list[phases.Metrics] = []
+    self._window: list[tasks.Metrics] = []
     self._seconds = 0.0
     self._clock = time.monotonic()
 
@@ -138,7 +138,7 @@ class Loop:
     self,
     writer: metrics.MetricWriter,
     phase: str,
-    step: Callable[[Any, Any], tuple[Any, phases.Metrics]],
+    step: Callable[[Any, Any], tuple[Any, tasks.Metrics]],
     total: int,
   ) -> None:
     """Runs the phase's steps that this epoch still lacks."""

@@ -7,9 +7,8 @@ killed and resumed runs the same stream of numbers.
 
 import functools
 from collections.abc import Callable
-from typing import Any, ClassVar, Protocol, TypeVar
+from typing import Any
 
-import flax.struct
 import jax
 import jax.numpy as jnp
 import optax
@@ -17,243 +16,32 @@ from jax import lax
 
 from enas_jax import config as config_lib
 from enas_jax import controller as controller_lib
-from enas_jax import evolution, losses, optimizers, policies, types
+from enas_jax import (
+  evolution,
+  losses,
+  optimizers,
+  policies,
+  states,
+  tasks,
+  types,
+)
 from enas_jax import reward as reward_lib
 from enas_jax.spaces import decisions
 
-Metrics = dict[str, types.Array]
-
-# One stream of keys per use; folded into the run's key before the step.
-ARC_KEYS, OMEGA_KEYS, THETA_KEYS, EVAL_KEYS, DERIVE_KEYS, EPOCH_KEYS = range(6)
-
-
-class Task(Protocol):
-  """What the phases need of a task; see `language_model.LanguageModel`."""
-
-  @property
-  def space(self) -> Any: ...  # noqa: D102
-
-  @property
-  def gathers(self) -> bool:
-    """Whether a traced arc's `child_params` are part of omega only.
-
-    Plain SGD then updates no more than these, by `add_to_child`.
-    """
-    ...
-
-  def init_omega(self, key: types.PRNGKey) -> types.Omega: ...  # noqa: D102
-
-  def init_carry(self) -> types.Carry: ...  # noqa: D102
-
-  def start_epoch(self, carry: types.Carry, key: types.PRNGKey) -> types.Carry:
-    """The carry of an epoch's first step, from that of the last one's."""
-    ...
-
-  def train_batch(  # noqa: D102
-    self,
-    train: Any,
-    carry: types.Carry,
-    step: types.Array,
-    key: types.PRNGKey,
-  ) -> Any: ...
-
-  def step_size(self, batch: Any) -> types.Array | float:
-    """A factor on the learning rate for this batch."""
-    ...
-
-  def reward_batch(self, valid: Any, key: types.PRNGKey) -> Any: ...  # noqa: D102
-
-  def child_params(self, omega: types.Omega, arc: Any) -> types.Omega: ...  # noqa: D102
-
-  def add_to_child(
-    self, omega: types.Omega, arc: Any, update: types.Omega
-  ) -> types.Omega:
-    """Adds an update of the child's weights; asked only of one that gathers."""
-    ...
-
-  def loss(
-    self,
-    child: types.Omega,
-    arc: Any,
-    batch: Any,
-    carry: types.Carry,
-    key: types.PRNGKey,
-  ) -> tuple[types.Array, tuple[Metrics, types.Carry]]:
-    """The loss to minimise; what to report; the next step's carry."""
-    ...
-
-  def reward(  # noqa: D102
-    self, omega: types.Omega, arc: Any, batch: Any, carry: types.Carry
-  ) -> types.Array: ...
-
-
-@flax.struct.dataclass
-class SearchState:
-  """The whole truth of a search; saved and restored as one.
-
-  Attributes:
-    epoch: [] int32, epochs finished.
-    omega_step: [] int32, omega steps done in this epoch.
-    theta_step: [] int32, theta steps done in this epoch.
-    total_steps: [] int32, omega steps done in all.
-    omega: shared weights.
-    theta: controller weights, or the population of evolution.
-    omega_opt: optax state.
-    theta_opt: optax state.
-    baseline: moving average of rewards.
-    carry: what one omega step hands to the next, e.g. the hidden state.
-    key: typed key of the run; never consumed, only folded into.
-  """
-
-  epoch: types.Array
-  omega_step: types.Array
-  theta_step: types.Array
-  total_steps: types.Array
-  omega: types.Omega
-  theta: types.Theta
-  omega_opt: Any
-  theta_opt: Any
-  baseline: reward_lib.BaselineState
-  carry: types.Carry
-  key: types.PRNGKey
-
-  replace: ClassVar[Callable[..., "SearchState"]]  # flax.struct adds it
-
-
-@flax.struct.dataclass
-class TrainState:
-  """The whole truth of the training of one architecture.
-
-  Attributes:
-    epoch: [] int32, epochs finished.
-    omega_step: [] int32, steps done in this epoch.
-    total_steps: [] int32, steps done in all.
-    omega: the architecture's weights.
-    omega_opt: optax state.
-    average: the running mean of omega, laid out like it; {} where the
-      configuration asks for none.
-    num_averaged: [] int32, over how many steps; 0: it has not begun.
-    carry: as in `SearchState`.
-    key: likewise.
-  """
-
-  epoch: types.Array
-  omega_step: types.Array
-  total_steps: types.Array
-  omega: types.Omega
-  omega_opt: Any
-  average: types.Omega
-  num_averaged: types.Array
-  carry: types.Carry
-  key: types.PRNGKey
-
-  replace: ClassVar[Callable[..., "TrainState"]]  # flax.struct adds it
-
-
-State = TypeVar("State", SearchState, TrainState)
-OmegaStep = Callable[[SearchState, Any], tuple[SearchState, Metrics]]
-TrainStep = Callable[[TrainState, Any], tuple[TrainState, Metrics]]
-ThetaStep = Callable[[SearchState, Any], tuple[SearchState, Metrics]]
-
-
-def init_state(
-  config: config_lib.SearchConfig,
-  task: Task,
-  controller: controller_lib.Controller,
-  steps_per_epoch: int,
-) -> SearchState:
-  """The state before the first step, from `config.run.seed`."""
-  omega_opt = optimizers.make_omega_optimizer(config.omega, steps_per_epoch)
-  theta_opt = optimizers.make_theta_optimizer(config.theta)
-
-  def init_theta(key: types.PRNGKey) -> tuple[types.Theta, Any]:
-    if config.run.policy == "evolution":
-      population = evolution.init(task.space, key, config.theta)
-      return population, optax.EmptyState()
-    theta = controller.init(key)
-    return theta, theta_opt.init(theta)
-
-  def build(key: types.PRNGKey) -> SearchState:
-    key_omega, key_theta, key = jax.random.split(key, 3)
-    omega = task.init_omega(key_omega)
-    theta, theta_start = init_theta(key_theta)
-    state = SearchState(
-      epoch=jnp.int32(0),
-      omega_step=jnp.int32(0),
-      theta_step=jnp.int32(0),
-      total_steps=jnp.int32(0),
-      omega=omega,
-      theta=theta,
-      omega_opt=omega_opt.init(omega),
-      theta_opt=theta_start,
-      baseline=reward_lib.init_baseline(),
-      carry=task.init_carry(),
-      key=key,
-    )
-    return _start_epoch(state, task)
-
-  # Compiled as one program: op by op, the start would take many seconds.
-  return jax.jit(build)(jax.random.key(config.run.seed))
-
-
-def init_training(
-  config: config_lib.TrainConfig,
-  task: Task,
-  steps_per_epoch: int,
-  omega: types.Omega | None = None,
-) -> TrainState:
-  """The state before the first step, from `config.run.seed`.
-
-  Args:
-    config: of the training.
-    task: of one architecture.
-    steps_per_epoch: of the training data.
-    omega: weights to start from, laid out as the task's; None for fresh ones.
-  """
-  optimizer = optimizers.make_omega_optimizer(config.omega, steps_per_epoch)
-
-  def build(key: types.PRNGKey, given: types.Omega | None) -> TrainState:
-    key_omega, key = jax.random.split(key)
-    weights = task.init_omega(key_omega) if given is None else given
-    averaged = jax.tree.map(jnp.zeros_like, weights)
-    state = TrainState(
-      epoch=jnp.int32(0),
-      omega_step=jnp.int32(0),
-      total_steps=jnp.int32(0),
-      omega=weights,
-      omega_opt=optimizer.init(weights),
-      average=averaged if config.run.average_after else {},
-      num_averaged=jnp.int32(0),
-      carry=task.init_carry(),
-      key=key,
-    )
-    return _start_epoch(state, task)
-
-  return jax.jit(build)(jax.random.key(config.run.seed), omega)
-
-
-def next_epoch(state: State, task: Task) -> State:
-  """The state at the start of the next epoch."""
-  state = state.replace(epoch=state.epoch + 1, omega_step=jnp.int32(0))
-  if isinstance(state, SearchState):
-    state = state.replace(theta_step=jnp.int32(0))
-  return _start_epoch(state, task)
-
-
-def _start_epoch(state: State, task: Task) -> State:
-  key = step_key(state, EPOCH_KEYS, jnp.int32(0))
-  return state.replace(carry=task.start_epoch(state.carry, key))
-
-
-def step_key(state: State, stream: int, step: types.Array) -> types.PRNGKey:
-  """The key of one step of one epoch in one stream of keys."""
-  key = jax.random.fold_in(state.key, stream)
-  return jax.random.fold_in(jax.random.fold_in(key, state.epoch), step)
+OmegaStep = Callable[
+  [states.SearchState, Any], tuple[states.SearchState, tasks.Metrics]
+]
+TrainStep = Callable[
+  [states.TrainState, Any], tuple[states.TrainState, tasks.Metrics]
+]
+ThetaStep = Callable[
+  [states.SearchState, Any], tuple[states.SearchState, tasks.Metrics]
+]
 
 
 def make_omega_step(
   config: config_lib.SearchConfig,
-  task: Task,
+  task: tasks.Task,
   policy: policies.Policy,
   steps_per_epoch: int,
 ) -> OmegaStep:
@@ -267,7 +55,9 @@ def make_omega_step(
   step = make_arcs_step(config, task, steps_per_epoch)
   num_arcs = config.omega.num_arcs
 
-  def sample_uniform(state: SearchState, key: types.PRNGKey) -> types.Arc:
+  def sample_uniform(
+    state: states.SearchState, key: types.PRNGKey
+  ) -> types.Arc:
     arcs = task.space.sample_uniform(key, num_arcs)
     if chances := config.omega.op_chances():
       key_ops = jax.random.fold_in(key, 1)
@@ -276,10 +66,10 @@ def make_omega_step(
       return arcs
     # Numbered through all epochs: a group may lie across two of them.
     first = state.total_steps * num_arcs
-    key_run = jax.random.fold_in(state.key, ARC_KEYS)
+    key_run = jax.random.fold_in(state.key, states.ARC_KEYS)
     return decisions.balance_ops(task.space, arcs, key_run, first)
 
-  def sample(state: SearchState, key: types.PRNGKey) -> types.Arc:
+  def sample(state: states.SearchState, key: types.PRNGKey) -> types.Arc:
     if not policy.learns:
       return sample_uniform(state, key)
     arcs = policy.propose(state.theta, key, num_arcs)
@@ -290,9 +80,11 @@ def make_omega_step(
     return jax.tree.map(functools.partial(jnp.where, early), uniform, arcs)
 
   def sample_and_step(
-    state: SearchState, train: Any
-  ) -> tuple[SearchState, Metrics]:
-    arcs = sample(state, step_key(state, ARC_KEYS, state.omega_step))
+    state: states.SearchState, train: Any
+  ) -> tuple[states.SearchState, tasks.Metrics]:
+    arcs = sample(
+      state, states.step_key(state, states.ARC_KEYS, state.omega_step)
+    )
     if num_arcs == 1:
       arcs = jax.tree.map(lambda leaf: leaf[0], arcs)
     return step(state, train, arcs)
@@ -301,7 +93,7 @@ def make_omega_step(
 
 
 def make_train_step(
-  config: config_lib.TrainConfig, task: Task, steps_per_epoch: int
+  config: config_lib.TrainConfig, task: tasks.Task, steps_per_epoch: int
 ) -> TrainStep:
   """Builds the compiled step of one architecture: (state, data) -> same.
 
@@ -317,8 +109,8 @@ def make_train_step(
   step = make_arcs_step(config, task, steps_per_epoch)
 
   def step_and_average(
-    state: TrainState, train: Any
-  ) -> tuple[TrainState, Metrics]:
+    state: states.TrainState, train: Any
+  ) -> tuple[states.TrainState, tasks.Metrics]:
     state, metrics = step(state, train, ())
     if config.run.average_after:
       state = _averaged(state)
@@ -327,7 +119,7 @@ def make_train_step(
   return jax.jit(step_and_average, donate_argnames="state")
 
 
-def _averaged(state: TrainState) -> TrainState:
+def _averaged(state: states.TrainState) -> states.TrainState:
   count = state.num_averaged + 1
   begun = state.num_averaged > 0
   share = jnp.where(begun, 1.0 / count, 0.0)
@@ -337,7 +129,7 @@ def _averaged(state: TrainState) -> TrainState:
   return state.replace(average=average, num_averaged=jnp.where(begun, count, 0))
 
 
-def begin_average(state: TrainState) -> TrainState:
+def begin_average(state: states.TrainState) -> states.TrainState:
   """The state with an average that holds the current weights alone."""
   copy = jax.tree.map(jnp.copy, state.omega)
   return state.replace(average=copy, num_averaged=jnp.int32(1))
@@ -345,9 +137,11 @@ def begin_average(state: TrainState) -> TrainState:
 
 def make_arcs_step(
   config: config_lib.SearchConfig | config_lib.TrainConfig,
-  task: Task,
+  task: tasks.Task,
   steps_per_epoch: int,
-) -> Callable[[State, Any, types.Arc], tuple[State, Metrics]]:
+) -> Callable[
+  [states.State, Any, types.Arc], tuple[states.State, tasks.Metrics]
+]:
   """Builds the omega step on given architectures, not compiled.
 
   The step takes one arc, or arcs with leaves [M, ...] if the configuration has
@@ -364,9 +158,11 @@ def make_arcs_step(
   else:
     update = functools.partial(_update_all, num_arcs=num_arcs)
 
-  def step(state: State, train: Any, arcs: types.Arc) -> tuple[State, Metrics]:
+  def step(
+    state: states.State, train: Any, arcs: types.Arc
+  ) -> tuple[states.State, tasks.Metrics]:
     key_batch, key_loss = jax.random.split(
-      step_key(state, OMEGA_KEYS, state.omega_step)
+      states.step_key(state, states.OMEGA_KEYS, state.omega_step)
     )
     batch = task.train_batch(train, state.carry, state.omega_step, key_batch)
     omega, omega_opt, metrics, carry = update(
@@ -387,13 +183,13 @@ def make_arcs_step(
 
 
 def _update_child(
-  task: Task,
+  task: tasks.Task,
   optimizer: optax.GradientTransformation,
-  state: SearchState | TrainState,
+  state: states.SearchState | states.TrainState,
   arc: types.Arc,
   batch: Any,
   key: types.PRNGKey,
-) -> tuple[types.Omega, Any, Metrics, types.Carry]:
+) -> tuple[types.Omega, Any, tasks.Metrics, types.Carry]:
   """Updates the weights of one sampled child in place (M = 1).
 
   SGD without momentum leaves every other weight as it is, so only the child's
@@ -411,14 +207,14 @@ def _update_child(
 
 
 def _update_all(
-  task: Task,
+  task: tasks.Task,
   optimizer: optax.GradientTransformation,
-  state: SearchState | TrainState,
+  state: states.SearchState | states.TrainState,
   arcs: types.Arc,
   batch: Any,
   key: types.PRNGKey,
   num_arcs: int,
-) -> tuple[types.Omega, Any, Metrics, types.Carry]:
+) -> tuple[types.Omega, Any, tasks.Metrics, types.Carry]:
   """Updates all of omega by the mean gradient of M children (Eqn 1)."""
 
   def loss_of(omega: types.Omega, arc: types.Arc, key: types.PRNGKey) -> Any:
@@ -476,7 +272,7 @@ def _mean_of(
 
 def make_theta_step(
   config: config_lib.SearchConfig,
-  task: Task,
+  task: tasks.Task,
   controller: controller_lib.Controller,
 ) -> ThetaStep:
   """Builds the compiled theta step: (state, validation data) -> same.
@@ -489,8 +285,10 @@ def make_theta_step(
   """
   num_arcs = config.theta.num_arcs
 
-  def step(state: SearchState, valid: Any) -> tuple[SearchState, Metrics]:
-    key = step_key(state, THETA_KEYS, state.theta_step)
+  def step(
+    state: states.SearchState, valid: Any
+  ) -> tuple[states.SearchState, tasks.Metrics]:
+    key = states.step_key(state, states.THETA_KEYS, state.theta_step)
 
     def earn(arc: types.Arc, key: types.PRNGKey) -> types.Array:
       batch = task.reward_batch(valid, key)
@@ -515,10 +313,10 @@ def make_theta_step(
 def reinforce(
   config: config_lib.SearchConfig,
   controller: controller_lib.Controller,
-  state: SearchState,
+  state: states.SearchState,
   sample: controller_lib.Sample,
   earned: types.Array,
-) -> tuple[SearchState, Metrics]:
+) -> tuple[states.SearchState, tasks.Metrics]:
   """Trains theta on what sampled architectures earned, not compiled.
 
   Args:

@@ -17,6 +17,7 @@ from enas_jax import (
   metrics,
   phases,
   policies,
+  states,
   tune,
   types,
 )
@@ -43,7 +44,7 @@ class Search(loop.Loop):
 
   Attributes:
     config: of the search.
-    state: of `phases.SearchState`.
+    state: of `states.SearchState`.
   """
 
   def __init__(
@@ -59,7 +60,7 @@ class Search(loop.Loop):
 
     Args:
       config: of the search.
-      task: of `phases.Task`, with the methods that evaluation needs.
+      task: of `tasks.Task`, with the methods that evaluation needs.
       data: the three splits.
       workdir: the run's folder, which exists.
       progress: is told how far the run is.
@@ -84,7 +85,7 @@ class Search(loop.Loop):
     self._evaluate = evaluate.make_evaluate(task)
     # At once: what cannot be changed must not cost the time of a search.
     self._alone = tune.changed(config, task, data.train, data.valid)
-    self._begin(phases.init_state(config, task, controller, self._omega_steps))
+    self._begin(states.init_state(config, task, controller, self._omega_steps))
 
   @property
   def finished(self) -> bool:
@@ -135,12 +136,12 @@ class Search(loop.Loop):
       if k.startswith("valid/")
     ]
     self._progress.line(f"epoch {row['epoch']}: validation " + ", ".join(shown))
-    self.state = phases.next_epoch(self.state, self._task)
+    self.state = states.next_epoch(self.state, self._task)
     self._save()
 
   def _evaluate_epoch(self) -> dict[str, Any]:
     """How the policy's samples do, and uniform ones under the same omega."""
-    key = phases.step_key(self.state, phases.EVAL_KEYS, self.state.epoch)
+    key = states.step_key(self.state, states.EVAL_KEYS, self.state.epoch)
     key_policy, key_uniform, key_batch = jax.random.split(key, 3)
     count, task = self.config.run.eval_arcs, self._task
     state, valid = self.state, self._data.valid
@@ -168,7 +169,7 @@ class Search(loop.Loop):
   def keep_best(self) -> Result:
     """Section 2.2: keeps the best of K samples; writes the run's results."""
     state, task = self.state, self._task
-    key = phases.step_key(state, phases.DERIVE_KEYS, state.epoch)
+    key = states.step_key(state, states.DERIVE_KEYS, state.epoch)
     count = self.config.run.derive_arcs
     self._progress.line(f"deriving: scoring {count} sampled architectures")
     key_policy, key_uniform, key_batch = jax.random.split(key, 3)

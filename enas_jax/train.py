@@ -9,7 +9,7 @@ from typing import Any
 import jax
 
 from enas_jax import config as config_lib
-from enas_jax import evaluate, loop, metrics, phases, types
+from enas_jax import evaluate, loop, metrics, phases, states, types
 
 
 class Training(loop.Loop):
@@ -17,7 +17,7 @@ class Training(loop.Loop):
 
   Attributes:
     config: of the training.
-    state: of `phases.TrainState`.
+    state: of `states.TrainState`.
   """
 
   def __init__(
@@ -53,7 +53,7 @@ class Training(loop.Loop):
     self._evaluate = evaluate.make_evaluate(task)
     if omega is not None:
       _check_layout(omega, jax.eval_shape(task.init_omega, jax.random.key(0)))
-    fresh = phases.init_training(config, task, self._steps, omega)
+    fresh = states.init_training(config, task, self._steps, omega)
     # Metric of the validation split after each epoch.
     self._history: list[float] = self._begin(fresh).get("history", [])
 
@@ -93,7 +93,7 @@ class Training(loop.Loop):
   def _pending(self) -> dict[str, Any]:
     return {**super()._pending(), "history": self._history}
 
-  def _shown(self) -> phases.TrainState:
+  def _shown(self) -> states.TrainState:
     if int(self.state.num_averaged):
       return self.state.replace(omega=self.state.average)
     return self.state
@@ -119,7 +119,7 @@ class Training(loop.Loop):
         self._progress.line("from here on weights are averaged")
       self._history.append(found)
     writer.write(row)
-    self.state = phases.next_epoch(self.state, self._task)
+    self.state = states.next_epoch(self.state, self._task)
     self._save()
 
   def _average_is_due(self, found: float) -> bool:

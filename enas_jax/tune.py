@@ -15,10 +15,10 @@ import jax.numpy as jnp
 
 from enas_jax import config as config_lib
 from enas_jax import controller as controller_lib
-from enas_jax import evaluate, optimizers, phases, types
+from enas_jax import evaluate, optimizers, phases, states, types
 from enas_jax.spaces import decisions
 
-Tune = Callable[[phases.SearchState, types.Arc], phases.SearchState]
+Tune = Callable[[states.SearchState, types.Arc], states.SearchState]
 
 
 def make_tune(
@@ -36,7 +36,7 @@ def make_tune(
 
   Args:
     config: of the search.
-    task: of `phases.Task`.
+    task: of `tasks.Task`.
     train: its training data.
     serve_signal: called between steps; may raise.
   """
@@ -61,7 +61,7 @@ def make_tune(
     donate_argnums=0,
   )
 
-  def tune(state: phases.SearchState, arc: types.Arc) -> phases.SearchState:
+  def tune(state: states.SearchState, arc: types.Arc) -> states.SearchState:
     arc = decisions.as_arrays(arc)
     state = jax.tree.map(jnp.copy, state)  # the step donates its buffers
     state = state.replace(
@@ -71,7 +71,7 @@ def make_tune(
     )
     for index in range(steps):
       if index and index % per_epoch == 0:
-        state = phases.next_epoch(state, task)
+        state = states.next_epoch(state, task)
       state, found = step(state, train, arc)
       # As in the loop of a search: few steps in flight.
       jax.block_until_ready(found)
@@ -117,7 +117,7 @@ def tune_best(
   task: Any,
   train: Any,
   valid: Any,
-  state: phases.SearchState,
+  state: states.SearchState,
   arcs: list[types.Arc],
   serve_signal: Callable[[], None],
   advance: Callable[[Tuned], None],
@@ -127,7 +127,7 @@ def tune_best(
 
   Args:
     config: of the search; this and the next three as `changed` returns them.
-    task: of `phases.Task`, with the methods that evaluation needs.
+    task: of `tasks.Task`, with the methods that evaluation needs.
     train: its training data.
     valid: its validation data, whole.
     state: of the search, at its end.
@@ -142,7 +142,7 @@ def tune_best(
   """
   if config.run.tune_from == "scratch":
     controller = controller_lib.Controller(task.space, config.controller)
-    state = phases.init_state(
+    state = states.init_state(
       config, task, controller, task.steps_per_epoch(train)
     )
   tune = make_tune(config, task, train, serve_signal)

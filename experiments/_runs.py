@@ -9,7 +9,7 @@ from enas_jax import (
   image_classifier,
   language_model,
   loop,
-  phases,
+  states,
   types,
 )
 from enas_jax import config as config_lib
@@ -92,7 +92,7 @@ class Opened(NamedTuple):
   Attributes:
     space: of `config_lib.SPACES`.
     config: of the search.
-    task: of `phases.Task`.
+    task: of `tasks.Task`.
     splits: its data on the device.
     state: of its newest checkpoint.
   """
@@ -101,7 +101,7 @@ class Opened(NamedTuple):
   config: config_lib.SearchConfig
   task: Any
   splits: loop.Splits
-  state: phases.SearchState
+  state: states.SearchState
 
 
 def open_task(space: str, config: Any, dataset: str) -> Any:
@@ -132,7 +132,7 @@ def open_search(run: Run, dataset: str | None = None) -> Opened:
   task, splits = open_task(run.space, run.config, dataset or run.dataset)
   controller = controller_lib.Controller(task.space, run.config.controller)
   steps = task.steps_per_epoch(splits.train)
-  fresh = phases.init_state(run.config, task, controller, steps)
+  fresh = states.init_state(run.config, task, controller, steps)
   found = checkpoint.Checkpoints(run.folder / "checkpoints").restore(fresh)
   assert found is not None  # `open_run` has read one
   return Opened(run.space, run.config, task, splits, found[0])

@@ -4,7 +4,7 @@ import pathlib
 from typing import Any, NamedTuple
 
 from enas_jax import config as config_lib
-from enas_jax import loop, metrics, phases, search
+from enas_jax import loop, metrics, search, states
 from enas_jax.report import html
 from experiments import _drawing, _terminal
 
@@ -16,13 +16,13 @@ class Finished(NamedTuple):
     workdir: the run's folder.
     result: what it found.
     state: at its end.
-    task: of `phases.Task`.
+    task: of `tasks.Task`.
     splits: the data.
   """
 
   workdir: pathlib.Path
   result: search.Result
-  state: phases.SearchState
+  state: states.SearchState
   task: Any
   splits: loop.Splits
 
@@ -42,7 +42,7 @@ def run(
     space: of `config_lib.SPACES`.
     title: of the drawing.
     config: of the search.
-    task: of `phases.Task`, with the methods that evaluation needs.
+    task: of `tasks.Task`, with the methods that evaluation needs.
     splits: the data.
     workdir: the run's folder.
     progress: where lines go.

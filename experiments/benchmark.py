@@ -33,6 +33,7 @@ from enas_jax import (
   optimizers,
   phases,
   policies,
+  states,
   train,
   types,
 )
@@ -178,7 +179,7 @@ def _training_record() -> dict[str, Any]:
     values.space if values["space"].present else None, config_lib.train_preset
   )
   task, data = _make_task(config, loaded.name, loaded.arc)
-  state = phases.init_training(config, task, _BATCHES)
+  state = states.init_training(config, task, _BATCHES)
   params = train.count_params(state.omega)
   timed = _Timed(phases.make_train_step(config, task, _BATCHES), state)
   compiled = _Compilations()
@@ -208,13 +209,13 @@ class _Bench:
     self.controller = controller_lib.Controller(
       self.task.space, config.controller
     )
-    self.state = phases.init_state(config, self.task, self.controller, _BATCHES)
+    self.state = states.init_state(config, self.task, self.controller, _BATCHES)
     self.omega_step = jax.jit(
       phases.make_arcs_step(config, self.task, _BATCHES), donate_argnums=0
     )
     self.theta_step = phases.make_theta_step(config, self.task, self.controller)
 
-  def _fresh(self) -> phases.SearchState:
+  def _fresh(self) -> states.SearchState:
     # A copy, as steps take their state's memory; compiled but once.
     return jax.tree.map(lambda leaf: leaf.copy(), self.state)
 
@@ -248,7 +249,7 @@ class _Bench:
       "rounds": rounds,
     }
 
-  def _static(self, arc: Any) -> tuple[Callable[..., Any], phases.SearchState]:
+  def _static(self, arc: Any) -> tuple[Callable[..., Any], states.SearchState]:
     step = phases.make_arcs_step(self.config, self.alone, _BATCHES)
     fresh = self._fresh()
     child = jax.jit(lambda omega: self.task.child_params(omega, arc))
@@ -292,10 +293,10 @@ class _Bench:
     """
     step, length = self.theta_step, 10
 
-    def fused(state: phases.SearchState, data: Any) -> Any:
+    def fused(state: states.SearchState, data: Any) -> Any:
       return lax.scan(lambda s, _: step(s, data), state, None, length=length)
 
-    def looped(state: phases.SearchState, data: Any) -> Any:
+    def looped(state: states.SearchState, data: Any) -> Any:
       for _ in range(length):
         state, found = step(state, data)
       return state, found

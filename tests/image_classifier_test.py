@@ -13,6 +13,7 @@ from enas_jax import (
   image_ops,
   phases,
   policies,
+  states,
   types,
 )
 from enas_jax.data import augment
@@ -34,7 +35,7 @@ def make(space, **changes):
   task, splits = tiny.make_image_task(config, space)
   controller = controller_lib.Controller(task.space, config.controller)
   steps = task.steps_per_epoch(splits.train)
-  state = phases.init_state(config, task, controller, steps)
+  state = states.init_state(config, task, controller, steps)
   return config, task, splits, controller, state
 
 
@@ -82,7 +83,7 @@ class TaskTest(PlainTestCase):
       np.testing.assert_array_equal(
         labels, np.asarray(splits.train.labels)[order[:48]]
       )
-      state = phases.next_epoch(state, task)
+      state = states.next_epoch(state, task)
     self.assertFalse(np.array_equal(*orders))
 
   def test_a_training_batch_is_augmented_and_a_reward_batch_is_not(self):
@@ -240,7 +241,7 @@ class OmegaPhaseTest(PlainTestCase):
         ]
         before = after
         if int(state.omega_step) == 4:
-          state = phases.next_epoch(state, task)
+          state = states.next_epoch(state, task)
       np.testing.assert_array_equal(counts, 1)
 
   @parameterized.parameters(2, 1)
@@ -258,7 +259,7 @@ class OmegaPhaseTest(PlainTestCase):
     momentum = None
     for _ in range(2):
       keys = jax.random.split(
-        phases.step_key(state, phases.OMEGA_KEYS, state.omega_step)
+        states.step_key(state, states.OMEGA_KEYS, state.omega_step)
       )
       batch = task.train_batch(
         splits.train, state.carry, state.omega_step, keys[0]
@@ -323,7 +324,7 @@ class OmegaPhaseTest(PlainTestCase):
     )
     train = task.prepare(wide, data.train_labels, "train")
     controller = controller_lib.Controller(task.space, config.controller)
-    state = phases.init_state(config, task, controller, 6)
+    state = states.init_state(config, task, controller, 6)
     before = host(state.omega)
     arc = evaluate.nth(task.space.sample_uniform(jax.random.key(3), 1), 0)
     step = jax.jit(phases.make_arcs_step(config, task, 6))
@@ -347,7 +348,7 @@ class OmegaPhaseTest(PlainTestCase):
     statistics = host(state.carry["statistics"])
     self.assertEqual(statistics["steps"], 1)
     self.assertGreater(np.abs(statistics["stem"]["mean"]).max(), 1e-3)
-    state = phases.next_epoch(state, task)
+    state = states.next_epoch(state, task)
     np.testing.assert_array_equal(
       state.carry["statistics"]["stem"]["mean"], statistics["stem"]["mean"]
     )
@@ -375,7 +376,7 @@ class OmegaPhaseTest(PlainTestCase):
       for _ in range(2):
         state, found = step(state, splits.train)
         nats.append(float(found["nats"]))
-      state = phases.next_epoch(state, task)
+      state = states.next_epoch(state, task)
     self.assertGreater(np.mean(nats[:5]), 1.05)  # ln 3 = 1.1
     self.assertLess(np.mean(nats[-20:]), 0.9)
     self.assertEqual(step._cache_size(), 1)

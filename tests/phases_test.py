@@ -10,7 +10,7 @@ import numpy as np
 from absl.testing import absltest, parameterized
 
 from enas_jax import controller as controller_lib
-from enas_jax import evaluate, phases, policies
+from enas_jax import evaluate, phases, policies, states
 from enas_jax.spaces import decisions
 from enas_jax.supergraph import recurrent as supergraph
 from tests import oracles, tiny
@@ -34,7 +34,7 @@ class PhasesTest(parameterized.TestCase):
     controller = controller_lib.Controller(task.space, config.controller)
     policy = policies.make_policy(config, controller)
     steps = task.steps_per_epoch(splits.train)
-    state = phases.init_state(config, task, controller, steps)
+    state = states.init_state(config, task, controller, steps)
     omega_step = phases.make_omega_step(config, task, policy, steps)
     theta_step = phases.make_theta_step(config, task, controller)
     return config, task, splits, state, omega_step, theta_step
@@ -154,7 +154,7 @@ class PhasesTest(parameterized.TestCase):
     )[-1]
     np.testing.assert_allclose(first.carry.state, expected, atol=1e-5)
     self.assertEqual(int(first.carry.position), 5)
-    again = phases.next_epoch(first, task)
+    again = states.next_epoch(first, task)
     np.testing.assert_array_equal(again.carry.state, 0.0)
     self.assertEqual(int(again.carry.position), 0)
     self.assertEqual(int(again.epoch), 1)
@@ -171,7 +171,7 @@ class PhasesTest(parameterized.TestCase):
       for _ in range(50):
         state, found = omega_step(state, splits.train)
         losses.append(float(found["nats"]))
-      state = phases.next_epoch(state, task)
+      state = states.next_epoch(state, task)
     self.assertGreater(np.mean(losses[:5]), 3.2)
     self.assertLess(np.mean(losses[-20:]), 2.9)
 

@@ -10,7 +10,7 @@ from absl.testing import absltest, parameterized
 
 from enas_jax import config as config_lib
 from enas_jax import controller as controller_lib
-from enas_jax import evaluate, phases, search, tune, types
+from enas_jax import evaluate, search, states, tune, types
 from enas_jax.spaces import macro
 from experiments import _alone, ranking
 from tests import command_line, tiny
@@ -102,7 +102,7 @@ class TrainedHereTest(absltest.TestCase):
       done.config, "run", tune_from="scratch", tune_steps=3
     )
     controller = controller_lib.Controller(task.space, config.controller)
-    fresh = phases.init_state(
+    fresh = states.init_state(
       config, task, controller, task.steps_per_epoch(splits.train)
     )
     train = tune.make_tune(config, task, splits.train)

@@ -13,8 +13,8 @@ from enas_jax import (
   evaluate,
   loop,
   metrics,
-  phases,
   search,
+  states,
   types,
 )
 from enas_jax.spaces import recurrent
@@ -174,7 +174,7 @@ class SearchTest(parameterized.TestCase):
       child={"hidden_size": 12}, data={"bptt_length": 3}
     )
     task, splits = tiny.make_task(config, self.dataset)
-    state = phases.init_state(
+    state = states.init_state(
       config, task, controller.Controller(task.space, config.controller), 6
     )
     nats = evaluate.make_nats(task)

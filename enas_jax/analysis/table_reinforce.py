@@ -19,7 +19,7 @@ from jax import lax
 
 from enas_jax import config as config_lib
 from enas_jax import controller as controller_lib
-from enas_jax import evolution, phases, types
+from enas_jax import evolution, phases, states, types
 
 # Above this a table of all architectures is a mistake.
 _LARGEST = 10_000_000
@@ -104,10 +104,10 @@ def search(
   each = config.theta.num_arcs
   controller = controller_lib.Controller(table.space, config.controller)
   task: Any = _NoOmega(table.space)
-  start = phases.init_state(config, task, controller, 1)
+  start = states.init_state(config, task, controller, 1)
 
-  def step(state: phases.SearchState, _: None) -> Any:
-    key = phases.step_key(state, phases.THETA_KEYS, state.theta_step)
+  def step(state: states.SearchState, _: None) -> Any:
+    key = states.step_key(state, states.THETA_KEYS, state.theta_step)
     sample = controller.sample(state.theta, key, each)
     choices = table.space.to_choices(sample.arc)
     earned = table.look_up(choices)
@@ -145,7 +145,7 @@ def _best(table: Table, choices: types.Array) -> Found:
 
 
 class _NoOmega:
-  """Just enough of a `phases.Task` for a state without shared weights."""
+  """Just enough of a `tasks.Task` for a state without shared weights."""
 
   gathers = False
 
