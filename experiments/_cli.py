@@ -173,11 +173,13 @@ def check_same(
   """Refuses to go on with a search that has other numbers than are wanted.
 
   Raises:
-    InputError: if a field differs that a resumed run may not change.
+    InputError: if a field differs, unless a resumed run may change it and it is
+      to grow: what was done beyond it cannot be undone.
   """
   for name, (part, field) in _config_fields(wanted, space).items():
     old, new = (getattr(getattr(c, part), field.name) for c in (found, wanted))
-    if old != new and (part, field.name) not in _FREE_ON_RESUME:
+    grows = (part, field.name) in _FREE_ON_RESUME and old < new
+    if old != new and not grows:
       raise types.InputError(
         f"the search in {folder} has --{name}={old}, not {new} as is asked for"
         " here; give another --workdir, or move that folder away."

@@ -154,24 +154,29 @@ class CommandLineTest(absltest.TestCase):
   def _refuse_another_search(self, workdir, flags):
     """A folder that was put there is kept as it is."""
     path = workdir / "evolution-0" / "config.json"
-    saved = json.loads(path.read_text())
-    saved["config"]["theta"]["steps"] = 4
-    path.write_text(json.dumps(saved))
-    flags = ["baselines", *flags, "--policies=evolution", "--resume"]
-    found = command_line.run(*flags)
-    self.assertEqual(found.returncode, 2, found.stderr)
-    self.assertRegex(
-      found.stderr,
-      "^error: the search in .*evolution-0 has --theta_steps=4, not 3 .*move"
-      " that folder away",
-    )
-    saved["config"]["theta"]["steps"] = 3
-    saved["dataset"] = "digits"
-    path.write_text(json.dumps(saved))
-    found = command_line.run(*flags)
-    self.assertEqual(found.returncode, 2, found.stderr)
-    self.assertIn("is of nasbench201 on digits, not", found.stderr)
-    self.assertEqual(json.loads(path.read_text()), saved)
+    record = path.read_text()
+    for change, message in (
+      (("theta", "steps", 4), "has --theta_steps=4, not 3 "),
+      # More epochs than are asked for: a larger budget than the others'.
+      (("run", "num_epochs", 2), "has --num_epochs=2, not 1 "),
+      (None, "is of nasbench201 on digits, not of"),
+    ):
+      saved = json.loads(record)
+      if change:
+        part, name, value = change
+        saved["config"][part][name] = value
+      else:
+        saved["dataset"] = "digits"
+      path.write_text(json.dumps(saved))
+      found = command_line.run(
+        "baselines", *flags, "--policies=evolution", "--resume"
+      )
+      self.assertEqual(found.returncode, 2, found.stderr)
+      self.assertRegex(
+        found.stderr,
+        f"^error: the search in .*evolution-0 {message}.*move that folder away",
+      )
+      self.assertEqual(json.loads(path.read_text()), saved)
 
   def _rank(self, run):
     flags = [
