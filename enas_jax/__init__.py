@@ -9,25 +9,30 @@ import importlib
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-  from enas_jax.arcs import load_arc
-  from enas_jax.config import PRESETS, SearchConfig, override, preset
-  from enas_jax.controller import Controller, Sample
+  from enas_jax.config import PRESETS, SearchConfig, override
   from enas_jax.data.images import load as load_images
   from enas_jax.data.text import TextData
   from enas_jax.data.text import load as load_text
-  from enas_jax.derive import Candidate, Derived
-  from enas_jax.evaluate import make_evaluate, make_score
   from enas_jax.export import load as load_exported
   from enas_jax.export import save as save_exported
-  from enas_jax.image_classifier import ImageClassifier
-  from enas_jax.language_model import LanguageModel
-  from enas_jax.loop import Progress, Splits
-  from enas_jax.phases import make_omega_step, make_theta_step
-  from enas_jax.policies import ControllerPolicy, UniformPolicy, make_policy
   from enas_jax.report.cell import cell_svg, cell_text
-  from enas_jax.search import Result, Search
-  from enas_jax.spaces.recurrent import RecurrentArc, RecurrentSpace
-  from enas_jax.states import SearchState
+  from enas_jax.search.derive import Candidate, Derived
+  from enas_jax.search.evaluate import make_evaluate, make_score
+  from enas_jax.search.loop import Progress, Splits
+  from enas_jax.search.search import Result, Search
+  from enas_jax.search.state import SearchState
+  from enas_jax.search.steps import make_omega_step, make_theta_step
+  from enas_jax.spaces.arcs import load_arc
+  from enas_jax.spaces.recurrent.arc import RecurrentArc, RecurrentSpace
+  from enas_jax.spaces.registry import preset
+  from enas_jax.strategies.controller import Controller, Sample
+  from enas_jax.strategies.policies import (
+    ControllerPolicy,
+    UniformPolicy,
+    make_policy,
+  )
+  from enas_jax.tasks.image_classifier import ImageClassifier
+  from enas_jax.tasks.language_model import LanguageModel
   from enas_jax.types import InputError
 
 __version__ = "0.1.0"
@@ -72,37 +77,37 @@ __all__ = [
 # imports above say it to type checkers.
 _SOURCES = {
   "PRESETS": "config",
-  "Candidate": "derive",
-  "Controller": "controller",
-  "ControllerPolicy": "policies",
-  "Derived": "derive",
-  "ImageClassifier": "image_classifier",
+  "Candidate": "search.derive",
+  "Controller": "strategies.controller",
+  "ControllerPolicy": "strategies.policies",
+  "Derived": "search.derive",
+  "ImageClassifier": "tasks.image_classifier",
   "InputError": "types",
-  "LanguageModel": "language_model",
-  "Progress": "loop",
-  "RecurrentArc": "spaces.recurrent",
-  "RecurrentSpace": "spaces.recurrent",
-  "Result": "search",
-  "Sample": "controller",
-  "Search": "search",
+  "LanguageModel": "tasks.language_model",
+  "Progress": "search.loop",
+  "RecurrentArc": "spaces.recurrent.arc",
+  "RecurrentSpace": "spaces.recurrent.arc",
+  "Result": "search.search",
+  "Sample": "strategies.controller",
+  "Search": "search.search",
   "SearchConfig": "config",
-  "SearchState": "states",
-  "Splits": "loop",
+  "SearchState": "search.state",
+  "Splits": "search.loop",
   "TextData": "data.text",
-  "UniformPolicy": "policies",
+  "UniformPolicy": "strategies.policies",
   "cell_svg": "report.cell",
   "cell_text": "report.cell",
-  "load_arc": "arcs",
+  "load_arc": "spaces.arcs",
   "load_exported": "export:load",
   "load_images": "data.images:load",
   "load_text": "data.text:load",
-  "make_evaluate": "evaluate",
-  "make_omega_step": "phases",
-  "make_policy": "policies",
-  "make_score": "evaluate",
-  "make_theta_step": "phases",
+  "make_evaluate": "search.evaluate",
+  "make_omega_step": "search.steps",
+  "make_policy": "strategies.policies",
+  "make_score": "search.evaluate",
+  "make_theta_step": "search.steps",
   "override": "config",
-  "preset": "config",
+  "preset": "spaces.registry",
   "save_exported": "export:save",
 }
 

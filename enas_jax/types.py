@@ -20,6 +20,7 @@ PRNGKey = jax.Array
 Omega = Any  # dict pytree of float32 arrays: the shared weights
 Theta = Any  # dict pytree of float32 arrays: the controller's weights
 Arc = Any  # NamedTuple of int32 arrays, or of Python ints for a fixed child
+Statistics = Any  # dict pytree of the batch norms' moving statistics, or {}
 Carry = Any  # what one omega step hands to the next: hidden state, or ()
 
 

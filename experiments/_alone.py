@@ -8,7 +8,8 @@ from typing import Any
 import jax
 
 from enas_jax import config as config_lib
-from enas_jax import evaluate, loop, metrics, tune, types
+from enas_jax import types
+from enas_jax.search import evaluate, loop, metrics, tune
 from experiments import _runs
 
 _NAME = "trained_alone.jsonl"

@@ -5,8 +5,9 @@ from typing import Any
 
 from absl import flags
 
-from enas_jax import arcs, types
 from enas_jax import config as config_lib
+from enas_jax import types
+from enas_jax.spaces import arcs, registry
 from experiments import _cli
 
 
@@ -22,7 +23,7 @@ def define_arc_flag() -> None:
 
 
 def resolve(
-  space: str | None, preset: _cli.Preset = config_lib.preset
+  space: str | None, preset: _cli.Preset = registry.preset
 ) -> tuple[arcs.Loaded, Any]:
   """The architecture of `--arc`, and a configuration that fits it.
 
@@ -40,7 +41,7 @@ def resolve(
 
 
 def load(
-  space: str | None, preset: _cli.Preset = config_lib.preset
+  space: str | None, preset: _cli.Preset = registry.preset
 ) -> arcs.Loaded:
   """The architecture of `--arc`; arguments and errors as `resolve`."""
   text = flags.FLAGS.arc

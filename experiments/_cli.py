@@ -16,7 +16,9 @@ import jax
 from absl import app, flags, logging
 
 from enas_jax import config as config_lib
-from enas_jax import loop, metrics, types
+from enas_jax import types
+from enas_jax.search import loop, metrics
+from enas_jax.spaces import registry
 
 # Where the fields of a part of the configuration appear among the flags.
 _PREFIXES = {
@@ -53,12 +55,10 @@ _FREE_ON_RESUME = {("run", "num_epochs")}
 
 
 Config = config_lib.SearchConfig | config_lib.TrainConfig
-Preset = Callable[[str, str], Config]  # config_lib.preset or train_preset
+Preset = Callable[[str, str], Config]  # registry.preset or train_preset
 
 
-def define_config_flags(
-  *spaces: str, preset: Preset = config_lib.preset
-) -> None:
+def define_config_flags(*spaces: str, preset: Preset = registry.preset) -> None:
   """One flag per configuration field, unset; a set flag overrides a preset.
 
   Args:
@@ -133,7 +133,7 @@ def define_folder_flags() -> None:
 def resolve_config(
   space: str,
   saved: Mapping[str, Any] | None = None,
-  preset: Preset = config_lib.preset,
+  preset: Preset = registry.preset,
 ) -> Any:
   """The configuration that the flags ask for.
 
@@ -189,8 +189,8 @@ def check_same(
 def _check_no_others(space: str, known: Collection[str]) -> None:
   """Refuses options of other configurations, which would do nothing."""
   others: list[tuple[str, Preset]] = [
-    *((other, config_lib.preset) for other in config_lib.SPACES),
-    *((other, config_lib.train_preset) for other in config_lib.TRAINABLE),
+    *((other, registry.preset) for other in registry.SPACES),
+    *((other, registry.train_preset) for other in registry.TRAINABLE),
   ]
   for other, preset in others:
     config = preset("paper", other)

@@ -7,7 +7,7 @@ from typing import Any
 import jax
 import numpy as np
 
-from enas_jax import image_ops
+from enas_jax.nn import image_ops
 
 _REPEATS = 5  # calls between two looks at the clock
 

@@ -5,7 +5,10 @@ from typing import Any, NamedTuple
 
 from enas_jax.report import cell, conv_cell, edge_cell, network
 from enas_jax.report import svg as svg_lib
-from enas_jax.spaces import macro, micro, nasbench201, recurrent
+from enas_jax.spaces.macro import arc as macro
+from enas_jax.spaces.micro import arc as micro
+from enas_jax.spaces.nasbench201 import arc as nasbench201
+from enas_jax.spaces.recurrent import arc as recurrent
 
 
 class Drawing(NamedTuple):

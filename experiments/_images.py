@@ -5,9 +5,11 @@ from typing import Any
 from absl import flags
 
 from enas_jax import config as config_lib
-from enas_jax import image_classifier, loop, tune, types
+from enas_jax import types
 from enas_jax.data import images
-from enas_jax.supergraph import networks
+from enas_jax.search import loop, tune
+from enas_jax.spaces import networks
+from enas_jax.tasks import image_classifier
 from experiments import _cli, _search, _terminal
 
 DATA_HELP = (
@@ -71,7 +73,7 @@ def run_search(experiment: str, space: str, title: str) -> _search.Finished:
 
   Args:
     experiment: name of the script.
-    space: of `config_lib.SPACES`.
+    space: of `registry.SPACES`.
     title: of the drawing of what is found.
   """
   workdir, saved = _cli.open_workdir(experiment)

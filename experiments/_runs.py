@@ -4,18 +4,15 @@ import json
 import pathlib
 from typing import Any, NamedTuple
 
-from enas_jax import (
-  checkpoint,
-  image_classifier,
-  language_model,
-  loop,
-  states,
-  types,
-)
 from enas_jax import config as config_lib
-from enas_jax import controller as controller_lib
+from enas_jax import types
 from enas_jax.data import text
-from enas_jax.supergraph import networks, recurrent
+from enas_jax.search import checkpoint, loop
+from enas_jax.search import state as states
+from enas_jax.spaces import networks, registry
+from enas_jax.spaces.recurrent import network as recurrent
+from enas_jax.strategies import controller as controller_lib
+from enas_jax.tasks import image_classifier, language_model
 from experiments import _cli, _images, _texts
 
 # By experiment, the space it searches.
@@ -31,7 +28,7 @@ class Run(NamedTuple):
   """A search, finished or not.
 
   Attributes:
-    space: of `config_lib.SPACES`.
+    space: of `registry.SPACES`.
     config: of the search.
     dataset: its name.
     folder: where it lies.
@@ -82,7 +79,7 @@ def read_config(
     raise types.InputError(
       f"{folder} is not the folder of a search: it has no config.json of one."
     ) from None
-  config = _cli.saved_config(config_lib.preset("paper", space), fields)
+  config = _cli.saved_config(registry.preset("paper", space), fields)
   return space, config, dataset
 
 
@@ -90,7 +87,7 @@ class Opened(NamedTuple):
   """A search with its data, ready to score architectures.
 
   Attributes:
-    space: of `config_lib.SPACES`.
+    space: of `registry.SPACES`.
     config: of the search.
     task: of `tasks.Task`.
     splits: its data on the device.

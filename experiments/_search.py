@@ -4,8 +4,9 @@ import pathlib
 from typing import Any, NamedTuple
 
 from enas_jax import config as config_lib
-from enas_jax import loop, metrics, search, states
 from enas_jax.report import html
+from enas_jax.search import loop, metrics, search
+from enas_jax.search import state as states
 from experiments import _drawing, _terminal
 
 
@@ -39,7 +40,7 @@ def run(
   """Runs or resumes a search and shows the architecture that it found.
 
   Args:
-    space: of `config_lib.SPACES`.
+    space: of `registry.SPACES`.
     title: of the drawing.
     config: of the search.
     task: of `tasks.Task`, with the methods that evaluation needs.

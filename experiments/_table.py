@@ -9,10 +9,11 @@ import numpy as np
 import tqdm
 from absl import flags
 
-from enas_jax import metrics, search, types
+from enas_jax import types
 from enas_jax.analysis import benchmark_table, ranking
 from enas_jax.report import html
-from enas_jax.spaces import nasbench201
+from enas_jax.search import metrics, search
+from enas_jax.spaces.nasbench201 import arc as nasbench201
 from experiments import _search
 
 _DRAWS = (1, 10, 100)

@@ -6,7 +6,7 @@ from typing import Any
 
 import tqdm
 
-from enas_jax import loop
+from enas_jax.search import loop
 
 
 class TerminalProgress(loop.Progress):

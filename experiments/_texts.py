@@ -1,7 +1,8 @@
 """Texts as the scripts load and describe them."""
 
-from enas_jax import language_model, loop
 from enas_jax.data import text
+from enas_jax.search import loop
+from enas_jax.tasks import language_model
 
 DATA_HELP = (
   "'ptb', 'python_docs' (no download), or 'text:DIR' with files train.txt,"

@@ -8,10 +8,11 @@ from typing import Any, NamedTuple
 
 from absl import flags
 
-from enas_jax import arcs, export, loop, metrics, train, types
 from enas_jax import config as config_lib
+from enas_jax import export, types
 from enas_jax.report import html
-from enas_jax.spaces import records
+from enas_jax.search import loop, metrics, train
+from enas_jax.spaces import arcs, records, registry
 from experiments import _arcs, _cli, _drawing, _runs, _terminal
 
 PREPROCESSING = "preprocessing.json"  # of a run's folder
@@ -24,7 +25,7 @@ class Job(NamedTuple):
   """What is to be trained, and where.
 
   Attributes:
-    space: of `config_lib.TRAINABLE`.
+    space: of `registry.TRAINABLE`.
     arcs: architectures of Python ints; several with `--retrain_top`.
     config: of `config_lib.TrainConfig`.
     dataset: its name.
@@ -45,7 +46,7 @@ class Job(NamedTuple):
 def define_flags(dataset: str, data_help: str, *spaces: str) -> None:
   """The flags of a script that trains architectures of these spaces."""
   _cli.define_run_flags(dataset, data_help)
-  _cli.define_config_flags(*spaces, preset=config_lib.train_preset)
+  _cli.define_config_flags(*spaces, preset=registry.train_preset)
   _arcs.define_arc_flag()
   flags.DEFINE_enum("space", None, spaces, "of --arc, where it does not say")
   flags.DEFINE_string(
@@ -78,7 +79,7 @@ def open_job(experiment: str, spaces: tuple[str, ...]) -> Job:
   elif values.retrain_top:
     loaded = _top(values.retrain_top)
   else:
-    loaded = [_arcs.load(values.space, config_lib.train_preset)]
+    loaded = [_arcs.load(values.space, registry.train_preset)]
   first = loaded[0]
   if first.name not in spaces:
     raise types.InputError(
@@ -86,7 +87,7 @@ def open_job(experiment: str, spaces: tuple[str, ...]) -> Job:
       f" of: {', '.join(spaces)}."
     )
   config = _cli.resolve_config(
-    first.name, saved and saved["config"], config_lib.train_preset
+    first.name, saved and saved["config"], registry.train_preset
   )
   init = saved["init"] if saved else values.init
   if init != "scratch":

@@ -39,11 +39,13 @@ import numpy as np
 from absl import flags
 
 from enas_jax import config as config_lib
-from enas_jax import derive, image_classifier, loop, metrics, types
+from enas_jax import types
 from enas_jax.analysis import benchmark_table, paired, table_reinforce
 from enas_jax.data import images
-from enas_jax.spaces import nasbench201
-from enas_jax.supergraph import networks
+from enas_jax.search import derive, loop, metrics
+from enas_jax.spaces import networks
+from enas_jax.spaces.nasbench201 import arc as nasbench201
+from enas_jax.tasks import image_classifier
 from experiments import _cli, _images, _runs, _search, _table, _terminal
 
 SEARCHES = ("controller", "random", "evolution")

@@ -25,20 +25,14 @@ from absl import flags
 from jax import lax
 
 from enas_jax import config as config_lib
-from enas_jax import controller as controller_lib
-from enas_jax import (
-  evaluate,
-  image_classifier,
-  language_model,
-  optimizers,
-  phases,
-  policies,
-  states,
-  train,
-  types,
-)
-from enas_jax.spaces import decisions
-from enas_jax.supergraph import networks
+from enas_jax import types
+from enas_jax.search import evaluate, optimizers, train
+from enas_jax.search import state as states
+from enas_jax.search import steps as phases
+from enas_jax.spaces import decisions, networks, registry
+from enas_jax.strategies import controller as controller_lib
+from enas_jax.strategies import policies
+from enas_jax.tasks import image_classifier, language_model
 from experiments import _arcs, _cli, _depthwise
 
 _COMPILED = "/jax/core/compile/backend_compile_duration"
@@ -176,7 +170,7 @@ def _training_record() -> dict[str, Any]:
   """Seconds of a training step of `--arc`, and its memory."""
   values = flags.FLAGS
   loaded, config = _arcs.resolve(
-    values.space if values["space"].present else None, config_lib.train_preset
+    values.space if values["space"].present else None, registry.train_preset
   )
   task, data = _make_task(config, loaded.name, loaded.arc)
   state = states.init_training(config, task, _BATCHES)
@@ -339,7 +333,7 @@ if __name__ == "__main__":
   flags.DEFINE_enum(
     "preset", "paper", config_lib.PRESETS, "which numbers to start from"
   )
-  flags.DEFINE_enum("space", "recurrent", config_lib.SPACES, "the search space")
+  flags.DEFINE_enum("space", "recurrent", registry.SPACES, "the search space")
   flags.DEFINE_integer("num_arcs", 5, "architectures that take turns", 1)
   flags.DEFINE_integer("steps", 5, "timed repetitions of each", 1)
   flags.DEFINE_integer(
@@ -348,8 +342,6 @@ if __name__ == "__main__":
   flags.DEFINE_integer("vocabulary_size", 10000, "words, V", 2)
   flags.DEFINE_boolean("json", False, "print one JSON object")
   _arcs.define_arc_flag()
-  _cli.define_config_flags(*config_lib.SPACES)
-  _cli.define_config_flags(
-    *config_lib.TRAINABLE, preset=config_lib.train_preset
-  )
+  _cli.define_config_flags(*registry.SPACES)
+  _cli.define_config_flags(*registry.TRAINABLE, preset=registry.train_preset)
   _cli.run(main)

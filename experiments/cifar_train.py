@@ -11,8 +11,10 @@ needs no download.
 
 from typing import Any
 
-from enas_jax import export, image_classifier, loop
-from enas_jax.supergraph import networks
+from enas_jax import export
+from enas_jax.search import loop
+from enas_jax.spaces import networks
+from enas_jax.tasks import image_classifier
 from experiments import _cli, _images, _terminal, _training
 
 _SPACES = ("macro", "micro")

@@ -20,7 +20,8 @@ import jax
 from absl import flags
 
 from enas_jax import config as config_lib
-from enas_jax import search, types
+from enas_jax import types
+from enas_jax.search import search
 from experiments import _cli, _runs, _search, _table, _terminal
 
 # The script's own name of a run in `config.json`.

@@ -21,8 +21,11 @@ from typing import Any
 
 from absl import flags
 
-from enas_jax import arcs, describe, metrics, types
 from enas_jax import config as config_lib
+from enas_jax import types
+from enas_jax.report import describe
+from enas_jax.search import metrics
+from enas_jax.spaces import arcs, registry
 from experiments import _arcs, _cli, _drawing
 
 
@@ -62,9 +65,9 @@ def main() -> None:
 
 def _preset(name: str, space: str) -> _cli.Config:
   """What `--network` asks for; a space without trainings has searches alone."""
-  if flags.FLAGS.network == "trained" and space in config_lib.TRAINABLE:
-    return config_lib.train_preset(name, space)
-  return config_lib.preset(name, space)
+  if flags.FLAGS.network == "trained" and space in registry.TRAINABLE:
+    return registry.train_preset(name, space)
+  return registry.preset(name, space)
 
 
 def _draw_suffix() -> str:
@@ -137,7 +140,7 @@ def define_flags() -> None:
   flags.DEFINE_enum(
     "preset", "paper", config_lib.PRESETS, "which numbers to start from"
   )
-  flags.DEFINE_enum("space", None, config_lib.SPACES, "the search space")
+  flags.DEFINE_enum("space", None, registry.SPACES, "the search space")
   flags.DEFINE_enum(
     "network",
     "trained",
@@ -151,10 +154,8 @@ def define_flags() -> None:
   flags.DEFINE_string("draw", None, "also draw it: a file .svg, .png or .dot")
   flags.DEFINE_boolean("json", False, "print one JSON object")
   _arcs.define_arc_flag()
-  _cli.define_config_flags(*config_lib.SPACES)
-  _cli.define_config_flags(
-    *config_lib.TRAINABLE, preset=config_lib.train_preset
-  )
+  _cli.define_config_flags(*registry.SPACES)
+  _cli.define_config_flags(*registry.TRAINABLE, preset=registry.train_preset)
 
 
 if __name__ == "__main__":

@@ -13,8 +13,9 @@ from typing import Any
 
 from absl import flags
 
-from enas_jax import arcs, checkpoint, export, types
-from enas_jax import config as config_lib
+from enas_jax import export, types
+from enas_jax.search import checkpoint
+from enas_jax.spaces import arcs, registry
 from experiments import _cli, _training
 
 _EXPERIMENTS = ("ptb_train", "cifar_train")
@@ -40,7 +41,7 @@ def main() -> None:
   best = result.get("best_rank")
   folder = run / f"arc_{best}" if best else run
   loaded = arcs.of_record(_read(folder, "arc.json"))
-  preset = config_lib.train_preset("paper", loaded.name)
+  preset = registry.train_preset("paper", loaded.name)
   config = _cli.saved_config(preset, saved["config"])
   state = checkpoint.read_newest(folder / "checkpoints")
   averaged = int(state["num_averaged"]) > 0

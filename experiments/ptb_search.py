@@ -7,8 +7,9 @@ minutes on two CPU cores), `smoke` (about a minute). Without the corpus,
 `--dataset=python_docs` needs no download.
 """
 
-from enas_jax import language_model, tune
 from enas_jax.data import text
+from enas_jax.search import tune
+from enas_jax.tasks import language_model
 from experiments import _cli, _search, _terminal, _texts
 
 

@@ -10,8 +10,10 @@ Presets: `paper` and `released` (a GPU; not yet run to the end), `small`
 
 from typing import Any
 
-from enas_jax import export, language_model, loop
+from enas_jax import export
 from enas_jax.data import text
+from enas_jax.search import loop
+from enas_jax.tasks import language_model
 from experiments import _cli, _terminal, _texts, _training
 
 

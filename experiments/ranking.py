@@ -35,8 +35,9 @@ import tqdm
 from absl import flags
 
 from enas_jax import config as config_lib
-from enas_jax import evaluate, loop, metrics, types
+from enas_jax import types
 from enas_jax.analysis import benchmark_table, ranking
+from enas_jax.search import evaluate, loop, metrics
 from enas_jax.spaces import decisions
 from experiments import _alone, _cli, _runs, _table, _terminal
 

@@ -8,7 +8,7 @@ import types
 import numpy as np
 from absl.testing import absltest
 
-from enas_jax.spaces import nasbench201
+from enas_jax.spaces.nasbench201 import arc as nasbench201
 from experiments import baselines
 from tests import command_line, tiny
 

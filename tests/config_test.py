@@ -6,11 +6,12 @@ from absl.testing import absltest, parameterized
 
 from enas_jax import config as config_lib
 from enas_jax import types
+from enas_jax.spaces import registry
 
 
 class PresetTest(parameterized.TestCase):
   def test_paper(self):
-    config = config_lib.preset("paper")
+    config = registry.preset("paper")
     self.assertEqual(config.child.num_nodes, 12)
     self.assertEqual(config.child.init_range, 0.025)
     self.assertTrue(config.child.batch_norm)
@@ -35,7 +36,7 @@ class PresetTest(parameterized.TestCase):
     self.assertEqual(config.run.num_epochs, 150)
 
   def test_released(self):
-    config = config_lib.preset("released")
+    config = registry.preset("released")
     self.assertEqual(config.child.num_nodes, 9)
     self.assertEqual(config.child.first_node, "tanh")
     self.assertEqual(config.child.output, "all_nodes")
@@ -50,7 +51,7 @@ class PresetTest(parameterized.TestCase):
 
   @parameterized.parameters(*config_lib.PRESETS)
   def test_every_field_has_a_help_text(self, name):
-    config = config_lib.preset(name)
+    config = registry.preset(name)
     for part in dataclasses.fields(config):
       for field in dataclasses.fields(getattr(config, part.name)):
         self.assertNotEmpty(field.metadata["help"])
@@ -109,7 +110,7 @@ class RefusalTest(parameterized.TestCase):
   )
   def test_values_are_checked(self, part, change, message):
     with self.assertRaisesRegex(types.InputError, message):
-      config_lib.override(config_lib.preset("smoke"), part, **change)
+      config_lib.override(registry.preset("smoke"), part, **change)
 
   @parameterized.parameters(
     ("1,2,x,1", "must be positive numbers with commas .*, got '1,2,x,1'"),
@@ -118,7 +119,7 @@ class RefusalTest(parameterized.TestCase):
     ("1,2,3", "must be 4 positive numbers .*, one for each op.*, got '1,2,3'"),
   )
   def test_weights_of_operations(self, weights, message):
-    config = config_lib.preset("smoke")
+    config = registry.preset("smoke")
     config = config_lib.override(config, "run", policy="random")
     with self.assertRaisesRegex(
       types.InputError, f"^omega_op_weights {message}"
@@ -140,7 +141,7 @@ class RefusalTest(parameterized.TestCase):
     ("num_cells=0", "num_cells must be positive, got 0"),
   )
   def test_changes_for_candidates(self, changes, message):
-    config = config_lib.preset("smoke", "nasbench201")
+    config = registry.preset("smoke", "nasbench201")
     start = {"tune_from": "scratch", "tune_changes": ""}
     config = config_lib.override(config, "run", **start)
     with self.assertRaisesRegex(types.InputError, f"^{message}"):
@@ -162,16 +163,16 @@ class RefusalTest(parameterized.TestCase):
       config_lib.override(given, "run", tune_from="shared")
     with self.assertRaisesRegex(types.InputError, "leave the space as it is"):
       config_lib.override(
-        config_lib.preset("smoke"), "run", tune_changes="num_nodes=3"
+        registry.preset("smoke"), "run", tune_changes="num_nodes=3"
       )
 
   def test_unknown_preset(self):
     with self.assertRaisesRegex(
       types.InputError, "preset must be one of paper, released, small, smoke"
     ):
-      config_lib.preset("huge")
+      registry.preset("huge")
     with self.assertRaisesRegex(types.InputError, "space must be one of"):
-      config_lib.preset("paper", "graph")
+      registry.preset("paper", "graph")
 
 
 if __name__ == "__main__":

@@ -9,10 +9,13 @@ import numpy as np
 import pytest
 
 from enas_jax import config as config_lib
-from enas_jax import controller as controller_lib
-from enas_jax import released, types
-from enas_jax.spaces import macro, micro
-from enas_jax.supergraph import recurrent as supergraph
+from enas_jax import types
+from enas_jax.released import recurrent as released
+from enas_jax.spaces import registry
+from enas_jax.spaces.macro import arc as macro
+from enas_jax.spaces.micro import arc as micro
+from enas_jax.spaces.recurrent import network as supergraph
+from enas_jax.strategies import controller as controller_lib
 from tests.golden import checker, vectors
 
 FOLDER = pathlib.Path(__file__).parent / "golden"
@@ -361,7 +364,7 @@ class TestBadInput:
 
 def released_config() -> config_lib.SearchConfig:
   config = config_lib.override(
-    config_lib.preset("released"), "child", num_nodes=3, hidden_size=2
+    registry.preset("released"), "child", num_nodes=3, hidden_size=2
   )
   return config_lib.override(config, "controller", hidden_size=3)
 
@@ -442,7 +445,7 @@ class TestReleased:
   def test_convolutional_theta_round_trip(
     self, name: str, space: released.ConvolutionalSpace
   ) -> None:
-    config = config_lib.preset("released", name).controller
+    config = registry.preset("released", name).controller
     theta = controller_lib.Controller(space, config).init(jax.random.key(0))
     named = released.convolutional_theta_to_released(theta, space)
     # The second operation of the released macro space is our third.

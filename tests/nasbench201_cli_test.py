@@ -9,7 +9,7 @@ import numpy as np
 from absl.testing import absltest, parameterized
 
 from enas_jax.analysis import benchmark_table
-from enas_jax.spaces import nasbench201 as nasbench201_space
+from enas_jax.spaces.nasbench201 import arc as nasbench201_space
 from experiments import _table
 from tests import command_line
 

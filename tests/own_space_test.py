@@ -17,9 +17,12 @@ import numpy as np
 from absl.testing import absltest
 
 from enas_jax import config as config_lib
-from enas_jax import image_classifier, image_ops, loop, ops, search, types
-from enas_jax.spaces import decisions, records
-from enas_jax.supergraph import network as network_lib
+from enas_jax import types
+from enas_jax.nn import image_ops, ops
+from enas_jax.search import loop, search
+from enas_jax.spaces import base as network_lib
+from enas_jax.spaces import decisions, records, registry
+from enas_jax.tasks import image_classifier
 from tests import tiny
 
 ROOT = pathlib.Path(__file__).resolve().parent.parent
@@ -110,7 +113,7 @@ NETWORK = network_lib.Network(
 
 
 def find_cell(data, workdir, **run):
-  config = config_lib.preset("smoke", "micro")
+  config = registry.preset("smoke", "micro")
   config = dataclasses.replace(config, child=ToyConfig(num_filters=4))
   config = config_lib.override(config, "run", **run)
   config = config_lib.override(config, "omega", steps=4)

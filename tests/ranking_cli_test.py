@@ -9,9 +9,11 @@ import jax
 from absl.testing import absltest, parameterized
 
 from enas_jax import config as config_lib
-from enas_jax import controller as controller_lib
-from enas_jax import evaluate, search, states, tune, types
-from enas_jax.spaces import macro
+from enas_jax import types
+from enas_jax.search import evaluate, search, tune
+from enas_jax.search import state as states
+from enas_jax.spaces.macro import arc as macro
+from enas_jax.strategies import controller as controller_lib
 from experiments import _alone, ranking
 from tests import command_line, tiny
 

@@ -9,11 +9,11 @@ import jax
 import numpy as np
 from absl.testing import absltest, parameterized
 
-from enas_jax import loop, search
-from enas_jax.spaces import macro
+from enas_jax.search import loop, search
+from enas_jax.spaces.macro import arc as macro
 from tests import command_line, tiny
-from tests.image_classifier_test import PlainTestCase
 from tests.search_test import final_files, stop_after
+from tests.tasks_image_classifier_test import PlainTestCase
 
 
 class ImageSearchTest(PlainTestCase):

@@ -8,16 +8,11 @@ import jax
 import numpy as np
 from absl.testing import absltest, parameterized
 
-from enas_jax import (
-  controller,
-  evaluate,
-  loop,
-  metrics,
-  search,
-  states,
-  types,
-)
-from enas_jax.spaces import recurrent
+from enas_jax import types
+from enas_jax.search import evaluate, loop, metrics, search
+from enas_jax.search import state as states
+from enas_jax.spaces.recurrent import arc as recurrent
+from enas_jax.strategies import controller
 from tests import tiny
 
 

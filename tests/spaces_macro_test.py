@@ -6,7 +6,8 @@ import numpy as np
 from absl.testing import absltest, parameterized
 
 from enas_jax import types
-from enas_jax.spaces import decisions, macro
+from enas_jax.spaces import decisions
+from enas_jax.spaces.macro import arc as macro
 
 # Layer 4 takes layers 1 and 3, as the text of Section 2.3 says of Figure 3.
 # The rest of the figure is not in the text; operations: one of each kind.

@@ -6,7 +6,8 @@ import numpy as np
 from absl.testing import absltest, parameterized
 
 from enas_jax import types
-from enas_jax.spaces import decisions, micro
+from enas_jax.spaces import decisions
+from enas_jax.spaces.micro import arc as micro
 
 # Figure 5: node 3 is sep 5x5 of node 2 plus node 2 itself; node 4 is the
 # average pool of node 3 plus sep 3x3 of node 1.

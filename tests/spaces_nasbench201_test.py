@@ -6,8 +6,9 @@ import jax
 import numpy as np
 from absl.testing import absltest, parameterized
 
-from enas_jax import arcs, types
-from enas_jax.spaces import decisions, nasbench201
+from enas_jax import types
+from enas_jax.spaces import arcs, decisions
+from enas_jax.spaces.nasbench201 import arc as nasbench201
 
 SPACE = nasbench201.NasBench201Space()
 # One of each operation and a second 3x3 convolution.

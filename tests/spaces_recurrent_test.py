@@ -8,7 +8,8 @@ import numpy as np
 from absl.testing import absltest, parameterized
 
 from enas_jax import types
-from enas_jax.spaces import decisions, recurrent
+from enas_jax.spaces import decisions
+from enas_jax.spaces.recurrent import arc as recurrent
 
 FIGURE_1 = recurrent.RecurrentArc((0, 0, 1, 0), (0, 1, 1, 0))
 PAPER_TOKENS = "0 0 0 1 1 2 1 2 0 2 0 5 1 1 0 6 1 8 1 8 1 8 1"

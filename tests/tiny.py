@@ -6,9 +6,10 @@ import pathlib
 import numpy as np
 
 from enas_jax import config as config_lib
-from enas_jax import image_classifier, language_model, loop
 from enas_jax.data import images, text
-from enas_jax.supergraph import networks
+from enas_jax.search import loop
+from enas_jax.spaces import networks, registry
+from enas_jax.tasks import image_classifier, language_model
 
 FLAGS = {
   "child": {"num_nodes": 3, "hidden_size": 8, "init_range": 0.1},
@@ -27,13 +28,13 @@ FLAGS = {
 
 def child_config(space, preset="paper", **changes):
   """A preset's options of the space and its network, with fields replaced."""
-  child = config_lib.preset(preset, space).child
+  child = registry.preset(preset, space).child
   return dataclasses.replace(child, **changes)
 
 
 def make_config(**changes):
   """The smoke preset with `FLAGS`, then with `part=dict(field=value)`."""
-  config = config_lib.preset("smoke")
+  config = registry.preset("smoke")
   for part, fields in FLAGS.items():
     config = config_lib.override(config, part, **fields)
   for part, fields in changes.items():
@@ -88,7 +89,7 @@ NETWORKS = networks.SHARED
 
 def make_image_config(space, preset="smoke", **changes):
   """A tiny search on images, then with `part=dict(field=value)`."""
-  config = config_lib.preset(preset, space)
+  config = registry.preset(preset, space)
   parts = {
     "child": IMAGE_FLAGS[space],
     "data": {"batch_size": 8, "reward_batch_size": 10, "pad": 1},

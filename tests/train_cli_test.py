@@ -8,7 +8,7 @@ import numpy as np
 from absl.testing import absltest, parameterized
 
 import enas_jax
-from enas_jax import checkpoint
+from enas_jax.search import checkpoint
 from tests import command_line, tiny
 
 _TRAIN = (

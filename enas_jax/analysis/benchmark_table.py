@@ -15,7 +15,8 @@ from collections.abc import Iterable, Sequence
 import numpy as np
 
 from enas_jax import types
-from enas_jax.spaces import nasbench201, records
+from enas_jax.spaces import records
+from enas_jax.spaces.nasbench201 import arc as nasbench201
 
 ACCURACY = "cifar10_test_200"
 _COLUMNS = ("ops", ACCURACY)

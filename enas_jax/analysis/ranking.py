@@ -16,7 +16,8 @@ import jax
 import numpy as np
 from scipy import stats
 
-from enas_jax import evaluate, types
+from enas_jax import types
+from enas_jax.search import evaluate
 
 # By score, how shared weights judge; larger is better in both.
 SCORES = ("metric", "nll")

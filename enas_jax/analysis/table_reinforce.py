@@ -18,8 +18,11 @@ import numpy as np
 from jax import lax
 
 from enas_jax import config as config_lib
-from enas_jax import controller as controller_lib
-from enas_jax import evolution, phases, states, types
+from enas_jax import types
+from enas_jax.search import state as states
+from enas_jax.search import steps as phases
+from enas_jax.strategies import controller as controller_lib
+from enas_jax.strategies import evolution
 
 # Above this a table of all architectures is a mistake.
 _LARGEST = 10_000_000

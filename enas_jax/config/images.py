@@ -3,7 +3,7 @@
 import dataclasses
 from typing import Any, ClassVar
 
-from enas_jax.config import fields, parts, recurrent
+from enas_jax.config import fields, paper, parts
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -54,13 +54,13 @@ def paper_data() -> ImagesConfig:
 
 def paper_parts() -> dict[str, Any]:
   """What Sections 3.2 and Appendix B say of all parts but the child."""
-  text = recurrent.PRESETS["paper"]()
+  text = paper.parts()
   return {
     "data": paper_data(),
     # Section 3.2 has the numbers of Section 3.1; the anchors are open.
-    "controller": dataclasses.replace(text.controller, anchor="own_step"),
+    "controller": dataclasses.replace(text["controller"], anchor="own_step"),
     "omega": dataclasses.replace(
-      text.omega,
+      text["omega"],
       learning_rate=0.05,  # Section 3.2
       momentum=0.9,  # Section 3.2 says Nesterov; its weight is the authors'
       schedule="cosine",  # Section 3.2
@@ -71,14 +71,14 @@ def paper_parts() -> dict[str, Any]:
       l2_weight=1e-4,  # Section 3.2
     ),
     "theta": dataclasses.replace(
-      text.theta,
+      text["theta"],
       reward="accuracy",  # Section 2.2
       reward_scale=1.0,  # of the likelihood, should that be the reward
       entropy_weight=0.1,  # Section 3.2
       skip_weight=0.8,  # Section 3.2
       baseline_decay=0.99,  # open; the authors' code
     ),
-    "run": dataclasses.replace(text.run, num_epochs=310),  # Section 3.2
+    "run": dataclasses.replace(text["run"], num_epochs=310),  # Section 3.2
   }
 
 

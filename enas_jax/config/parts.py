@@ -6,7 +6,6 @@ from collections.abc import Mapping
 from typing import Any, ClassVar, Generic, Protocol, TypeVar
 
 from enas_jax.config import fields
-from enas_jax.spaces import decisions
 
 _OP_WEIGHTS = "positive numbers with commas between them"
 _CHANGES = "options of the network or of minibatches, NAME=VALUE with commas"
@@ -368,7 +367,9 @@ class SearchConfig(Generic[Child, Data]):
       not weights or uniform, "omega_op_weights", "empty" + rule, weights
     )
     if weights:
-      count = decisions.num_ops(self.child.space())
+      decisions = self.child.space().decisions()
+      ops = [d.num_choices for d in decisions if d.kind == "op"]
+      count = max(ops, default=0)
       fields.check(
         len(self.omega.op_chances()) == count,
         "omega_op_weights",

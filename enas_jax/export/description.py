@@ -13,11 +13,11 @@ import jax.numpy as jnp
 import numpy as np
 
 from enas_jax import types
-from enas_jax.config.macro import MacroConfig
-from enas_jax.config.micro import MicroConfig
-from enas_jax.config.recurrent import RecurrentConfig
 from enas_jax.data import augment
 from enas_jax.spaces import records
+from enas_jax.spaces.macro.presets import MacroConfig
+from enas_jax.spaces.micro.presets import MicroConfig
+from enas_jax.spaces.recurrent.presets import RecurrentConfig
 
 FORMAT = "enas_jax.export"
 VERSION = 1

@@ -15,9 +15,10 @@ import jax
 import jax.numpy as jnp
 
 from enas_jax import types
-from enas_jax.supergraph import network as network_lib
-from enas_jax.supergraph import networks, recurrent
-from enas_jax.supergraph import recurrent_loop as loop
+from enas_jax.spaces import base as network_lib
+from enas_jax.spaces import networks
+from enas_jax.spaces.recurrent import network as recurrent
+from enas_jax.spaces.recurrent import time_loop as loop
 
 
 class ImageNetwork(nn.Module):

@@ -13,9 +13,10 @@ import jax
 from jax import export as jax_export
 from jax import lax
 
-from enas_jax import image_ops, types
+from enas_jax import types
 from enas_jax.export import modules
 from enas_jax.export.description import ImagePreprocessing, Preprocessing
+from enas_jax.nn import image_ops
 
 PLATFORMS = ("cpu", "cuda", "tpu")
 

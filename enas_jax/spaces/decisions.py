@@ -97,11 +97,6 @@ def weigh_ops(
   return space.from_choices(choices.at[:, where].set(ops.astype(choices.dtype)))
 
 
-def num_ops(space: Any) -> int:
-  """How many operations there are to choose from, at most."""
-  return max(_op_places(space), default=0)
-
-
 def _op_places(space: Any) -> dict[int, np.ndarray]:
   """Where operations are in the flat choices, by how many there are."""
   found: dict[int, list[int]] = {}

@@ -8,9 +8,12 @@ import jax.numpy as jnp
 import numpy as np
 
 from enas_jax import config as config_lib
-from enas_jax import controller as controller_lib
-from enas_jax import released, types
-from enas_jax.spaces import decisions, macro, micro
+from enas_jax import types
+from enas_jax.released import recurrent as released
+from enas_jax.spaces import decisions, registry
+from enas_jax.spaces.macro import arc as macro
+from enas_jax.spaces.micro import arc as micro
+from enas_jax.strategies import controller as controller_lib
 from tests.golden import vectors as vectors_lib
 
 
@@ -55,7 +58,7 @@ def _config(
   """The released options with the case's numbers."""
   _require(vectors, "lstm_num_layers", 1)
   return dataclasses.replace(
-    config_lib.preset("released", space).controller,
+    registry.preset("released", space).controller,
     hidden_size=vectors.integer("lstm_size"),
     tanh_constant=vectors.number("tanh_constant"),
     # The release's null is no temperature at all.

@@ -11,11 +11,12 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from enas_jax import config as config_lib
-from enas_jax import released_macro, types
-from enas_jax.spaces import decisions
-from enas_jax.spaces import macro as space_lib
-from enas_jax.supergraph import macro as supergraph
+from enas_jax import types
+from enas_jax.released import macro as released_macro
+from enas_jax.spaces import decisions, registry
+from enas_jax.spaces.macro import arc as space_lib
+from enas_jax.spaces.macro import network as supergraph
+from enas_jax.spaces.macro import presets as macro_presets
 from tests.golden import vectors as vectors_lib
 
 # Of the whole gradient's norm. The release's noise reaches 1e-6, and its
@@ -31,16 +32,16 @@ class _Case:
   constants.
   """
 
-  config: config_lib.MacroConfig
+  config: macro_presets.MacroConfig
   omega: types.Omega
-  statistics: supergraph.Statistics
+  statistics: types.Statistics
   images: types.Array
   labels: types.Array
 
   def forward(
     self,
     omega: types.Omega,
-    statistics: supergraph.Statistics,
+    statistics: types.Statistics,
     arc: space_lib.MacroArc,
   ) -> dict[str, types.Array]:
     """Both modes, from the statistics of the file."""
@@ -55,10 +56,10 @@ class _Case:
   def train(
     self,
     omega: types.Omega,
-    statistics: supergraph.Statistics,
+    statistics: types.Statistics,
     arc: space_lib.MacroArc,
     images: types.Array | None = None,
-  ) -> tuple[types.Omega, supergraph.Statistics]:
+  ) -> tuple[types.Omega, types.Statistics]:
     """The gradient of the plain cross-entropy, and the moved statistics."""
 
     def loss(omega: types.Omega) -> tuple[types.Array, Any]:
@@ -70,12 +71,12 @@ class _Case:
   def _run(
     self,
     omega: types.Omega,
-    statistics: supergraph.Statistics,
+    statistics: types.Statistics,
     arc: space_lib.MacroArc,
     *,
     train: bool,
     images: types.Array | None = None,
-  ) -> tuple[types.Array, supergraph.Statistics]:
+  ) -> tuple[types.Array, types.Statistics]:
     images = self.images if images is None else images
     return supergraph.apply(
       omega, statistics, arc, images, config=self.config, train=train
@@ -143,7 +144,7 @@ def _compare_grads(
 def _compare_statistics(
   checks: vectors_lib.Checks,
   case: _Case,
-  statistics: supergraph.Statistics,
+  statistics: types.Statistics,
   prefix: str,
 ) -> None:
   named = released_macro.statistics_to_released(statistics, case.config)
@@ -190,7 +191,7 @@ def _case(vectors: vectors_lib.Vectors) -> _Case:
   branches = len(space_lib.RELEASED_OPS)
   _expect_number(vectors, "num_branches", branches, "one for each operation")
   config = dataclasses.replace(
-    config_lib.preset("released", "macro").child,
+    registry.preset("released", "macro").child,
     num_layers=vectors.integer("num_layers"),
     num_filters=vectors.integer("out_filters"),
     drop_features=0.0,

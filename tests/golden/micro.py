@@ -18,12 +18,15 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from enas_jax import config as config_lib
-from enas_jax import image_ops, released_micro, types
-from enas_jax.spaces import decisions
-from enas_jax.spaces import micro as space_lib
-from enas_jax.supergraph import micro as supergraph
-from enas_jax.supergraph import micro_final, network
+from enas_jax import types
+from enas_jax.nn import image_ops
+from enas_jax.released import micro as released_micro
+from enas_jax.spaces import base as network
+from enas_jax.spaces import decisions, registry
+from enas_jax.spaces.micro import arc as space_lib
+from enas_jax.spaces.micro import final_network as micro_final
+from enas_jax.spaces.micro import network as supergraph
+from enas_jax.spaces.micro import presets as micro_presets
 from tests.golden import vectors as vectors_lib
 
 # Relative, a few roundings of float32; and how many moves are tried.
@@ -276,7 +279,7 @@ def _cross_entropy(logits: np.ndarray, labels: np.ndarray) -> np.ndarray:
 class _Run:
   """What is computed of an architecture, traced or of Python ints."""
 
-  config: config_lib.MicroConfig
+  config: micro_presets.MicroConfig
   network: network.Network
   images: types.Array
   labels: types.Array
@@ -339,14 +342,14 @@ class _Run:
     return jnp.mean(jax.nn.logsumexp(logits, axis=-1) - gold)
 
 
-def _config(vectors: vectors_lib.Vectors) -> config_lib.MicroConfig:
+def _config(vectors: vectors_lib.Vectors) -> micro_presets.MicroConfig:
   if vectors.number("keep_prob", 1.0) != 1:
     raise types.InputError(
       f"{vectors.stem}.json: config.keep_prob must be 1, as dropout is random,"
       f" got {vectors.number('keep_prob')}."
     )
   return dataclasses.replace(
-    config_lib.preset("released", "micro").child,
+    registry.preset("released", "micro").child,
     # The release does not count a cell's inputs.
     num_nodes=vectors.integer("num_cells") + space_lib.NUM_INPUTS,
     num_layers=vectors.integer("num_layers"),

@@ -10,17 +10,15 @@ import numpy as np
 import optax
 
 from enas_jax import config as config_lib
-from enas_jax import controller as controller_lib
-from enas_jax import (
-  language_model,
-  losses,
-  optimizers,
-  released,
-  types,
-)
-from enas_jax.spaces import decisions
-from enas_jax.spaces import recurrent as space_lib
-from enas_jax.supergraph import recurrent as supergraph
+from enas_jax import types
+from enas_jax.nn import losses
+from enas_jax.released import recurrent as released
+from enas_jax.search import optimizers
+from enas_jax.spaces import decisions, registry
+from enas_jax.spaces.recurrent import arc as space_lib
+from enas_jax.spaces.recurrent import network as supergraph
+from enas_jax.strategies import controller as controller_lib
+from enas_jax.tasks import language_model
 from tests.golden import vectors as vectors_lib
 
 
@@ -34,7 +32,7 @@ def check_controller(checks: vectors_lib.Checks) -> None:
       f" {len(space_lib.OPS)}, got {num_ops}."
     )
   config = dataclasses.replace(
-    config_lib.preset("released").controller,
+    registry.preset("released").controller,
     hidden_size=vectors.integer("controller_hidden_size"),
     # The release's null is no temperature at all.
     temperature=vectors.number("controller_temperature", 1.0),
@@ -302,7 +300,7 @@ def _task(
     )
   batch, length = _shape(vectors.main, "x", 2)
   config = config_lib.override(
-    config_lib.preset("released"),
+    registry.preset("released"),
     "child",
     num_nodes=vectors.integer("N"),
     hidden_size=vectors.integer("hidden"),

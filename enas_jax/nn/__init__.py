@@ -1,0 +1,1 @@
+"""Operations, layers and losses that networks are made of."""

@@ -1,0 +1,1 @@
+"""Weights in the naming of the code that the authors released."""

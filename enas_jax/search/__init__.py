@@ -1,0 +1,1 @@
+"""The phases, the loops around them, and what a run keeps."""

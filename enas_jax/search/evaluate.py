@@ -1,0 +1,101 @@
+"""Scores of architectures under shared weights: rewards and whole splits."""
+
+from collections.abc import Callable
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+
+from enas_jax import types
+from enas_jax.spaces import decisions
+from enas_jax.strategies import policies
+
+
+def make_evaluate(task: Any) -> Callable[[Any, types.Arc, Any], float]:
+  """Builds (state, arc, split) -> perplexity or accuracy of the whole split.
+
+  Compiled once for all arcs. Every token or image of the split that
+  `task.prepare` keeps is counted, the carry passed from part to part. Of the
+  search's state omega and the carry are read.
+  """
+  totals = _make_totals(task, task.evaluate_chunk)
+  return lambda *of: task.finish_evaluation(*totals(*of))
+
+
+def make_nats(task: Any) -> Callable[[Any, types.Arc, Any], float]:
+  """Builds (state, arc, split) -> mean nats a token or image of the split.
+
+  As `make_evaluate`, but the mean negative log-likelihood, which tells
+  networks apart that classify the same images rightly.
+  """
+  totals = _make_totals(task, task.nats_chunk)
+
+  def nats(state: Any, arc: types.Arc, split: Any) -> float:
+    total, count = totals(state, arc, split)
+    return total / count
+
+  return nats
+
+
+def _make_totals(
+  task: Any, chunk_of: Callable[..., Any]
+) -> Callable[[Any, types.Arc, Any], tuple[float, float]]:
+  """Builds (state, arc, split) -> the sums over all chunks."""
+  chunk = jax.jit(chunk_of)
+
+  def totals(state: Any, arc: types.Arc, split: Any) -> tuple[float, float]:
+    arc, omega = decisions.as_arrays(arc), state.omega
+    carry, sums, counts = task.start_split(state.carry), [], []
+    for index in range(task.evaluation_chunks(split)):
+      total, count, carry = chunk(omega, arc, split, jnp.int32(index), carry)
+      sums.append(total)
+      counts.append(count)
+    return float(sum(map(float, sums))), float(sum(map(float, counts)))
+
+  return totals
+
+
+def make_score(task: Any) -> Callable[..., list[float]]:
+  """Builds (state, arcs, validation data, key) -> the reward of each arc.
+
+  Every arc, leaves [S, ...], meets the same minibatch, drawn by `key`, or with
+  `num_batches` the same so many, over which its reward is the mean. Of the
+  search's state omega and the carry are read.
+  """
+  reward = jax.jit(
+    lambda omega, carry, arc, valid, key: task.reward(
+      omega, arc, task.reward_batch(valid, key), carry
+    )
+  )
+
+  def score(
+    state: Any,
+    arcs: types.Arc,
+    valid: Any,
+    key: types.PRNGKey,
+    num_batches: int = 1,
+  ) -> list[float]:
+    count = jax.tree.leaves(arcs)[0].shape[0]
+    keys = [key] if num_batches == 1 else jax.random.split(key, num_batches)
+    rewards = [
+      [
+        reward(state.omega, state.carry, nth(arcs, index), valid, k)
+        for k in keys
+      ]
+      for index in range(count)
+    ]
+    return [sum(map(float, each)) / num_batches for each in rewards]
+
+  return score
+
+
+def make_propose(
+  policy: policies.Policy,
+) -> Callable[[types.Theta, types.PRNGKey, int], types.Arc]:
+  """Builds the compiled (theta, key, S) -> arcs with leaves [S, ...]."""
+  return jax.jit(policy.propose, static_argnums=2)
+
+
+def nth(arcs: types.Arc, index: int) -> types.Arc:
+  """One arc out of arcs with leaves [S, ...]."""
+  return jax.tree.map(lambda leaf: leaf[index], arcs)

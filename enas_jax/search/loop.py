@@ -1,0 +1,220 @@
+"""What every training loop does: steps, rows, checkpoints, signals.
+
+`search` and `train` say what an epoch consists of.
+"""
+
+import math
+import pathlib
+import time
+from collections.abc import Callable
+from typing import Any, NamedTuple
+
+import jax
+
+from enas_jax import config as config_lib
+from enas_jax.search import checkpoint, metrics
+from enas_jax.tasks import base as tasks
+
+
+class Interrupted(Exception):
+  """A signal ended the run; its checkpoint is saved.
+
+  Attributes:
+    signum: the signal's number.
+  """
+
+  def __init__(self, signum: int) -> None:
+    super().__init__(f"stopped by signal {signum}")
+    self.signum = signum
+
+
+class Diverged(Exception):
+  """The loss or the reward is no longer a finite number."""
+
+
+class Progress:
+  """Where a run tells how far it is; this one tells nothing."""
+
+  def start(self, phase: str, epoch: int, done: int, total: int) -> None:
+    """A phase of `total` steps goes on after its first `done`."""
+
+  def advance(self) -> None:
+    """One more step is done."""
+
+  def finish(self, summary: str) -> None:
+    """The phase is over."""
+
+  def line(self, text: str) -> None:
+    """Something worth a line."""
+
+
+class Splits(NamedTuple):
+  """Training, validation and test data as `task.prepare` returns them."""
+
+  train: Any
+  valid: Any
+  test: Any
+
+
+class Loop:
+  """The steps of one run in one folder.
+
+  Attributes:
+    state: the whole truth of the run, of `states`.
+  """
+
+  state: Any
+
+  def __init__(
+    self,
+    run: config_lib.RunConfig | config_lib.TrainRunConfig,
+    task: Any,
+    data: Splits,
+    workdir: pathlib.Path,
+    progress: Progress | None,
+    stop: Callable[[], int],
+  ) -> None:
+    """Sets up what does not depend on the state.
+
+    Args:
+      run: of the configuration.
+      task: of `tasks.Task`, with the methods that evaluation needs.
+      data: the three splits.
+      workdir: the run's folder, which exists.
+      progress: is told how far the run is.
+      stop: returns the number of a signal that asks the run to end, or 0.
+    """
+    self._run, self._task, self._data = run, task, data
+    self._workdir, self._stop = workdir, stop
+    self._progress = progress or Progress()
+    self._checkpoints = checkpoint.Checkpoints(workdir / "checkpoints")
+    self._window: list[tasks.Metrics] = []
+    self._seconds = 0.0
+    self._clock = time.monotonic()
+
+  def _begin(self, fresh: Any) -> dict[str, Any]:
+    """Goes on from the newest checkpoint; without one, from a fresh state.
+
+    Returns:
+      What `_pending` held when the checkpoint was saved, or {}.
+    """
+    self.state = fresh
+    found = self._checkpoints.restore(fresh)
+    if found is None:
+      return {}
+    self.state, pending = found
+    self._window, self._seconds = pending["window"], pending["seconds"]
+    self._progress.line(
+      f"resuming after {int(self.state.epoch)} epochs and"
+      f" {self._steps_of_epoch()} steps of the next"
+    )
+    return pending
+
+  def _steps_of_epoch(self) -> int:
+    """Steps done in the epoch that is not finished."""
+    return int(self.state.omega_step)
+
+  def _position(self) -> int:
+    """Steps done in all."""
+    return int(self.state.total_steps)
+
+  def _pending(self) -> dict[str, Any]:
+    """JSON-ready, what a checkpoint keeps besides the state."""
+    window = [
+      {k: float(v) for k, v in step.items()}
+      for step in jax.device_get(self._window)
+    ]
+    return {"window": window, "seconds": self._seconds}
+
+  def _start_clock(self) -> None:
+    self._clock = time.monotonic()
+
+  def _stop_clock(self) -> None:
+    """Adds the time since the clock was started or last stopped."""
+    now = time.monotonic()
+    self._seconds += now - self._clock
+    self._clock = now
+
+  def _run_phase(
+    self,
+    writer: metrics.MetricWriter,
+    phase: str,
+    step: Callable[[Any, Any], tuple[Any, tasks.Metrics]],
+    total: int,
+  ) -> None:
+    """Runs the phase's steps that this epoch still lacks."""
+    data = self._data.train if phase == "omega" else self._data.valid
+    done = int(getattr(self.state, f"{phase}_step"))
+    if done >= total:
+      return
+    self._progress.start(phase, int(self.state.epoch) + 1, done, total)
+    before, since = time.monotonic(), done
+    row: dict[str, Any] = {}
+    for index in range(done, total):
+      self.state, found = step(self.state, data)
+      if len(self._window) > 1:
+        # Two steps in flight keep the device busy; more would only delay the
+        # answer to a signal.
+        jax.block_until_ready(self._window[-1])
+      self._window.append(found)
+      self._progress.advance()
+      if index == done:
+        # The first step may compile; its time is no step's time.
+        jax.block_until_ready(found)
+        before, since = time.monotonic(), done + 1
+      if (index + 1) % self._run.log_every == 0 or index + 1 == total:
+        row = self._row(phase)
+        now = time.monotonic()
+        if index + 1 > since:
+          row["sec_per_step"] = (now - before) / (index + 1 - since)
+        before, since = now, index + 1
+        writer.write(row)
+        self._check_finite(row, phase)
+      self._serve_signal()
+    self._progress.finish(_summary(phase, row))
+
+  def _row(self, phase: str) -> dict[str, Any]:
+    """Means over the steps since the last row; empties the window."""
+    window = jax.device_get(self._window)
+    self._window = []
+    row: dict[str, Any] = {
+      "phase": phase,
+      "epoch": int(self.state.epoch) + 1,
+      "step": int(self.state.total_steps),
+      "theta_step": self._position() - int(self.state.total_steps),
+    }
+    for name in window[0]:
+      key = f"{phase}/loss_nats" if name == "nats" else f"{phase}/{name}"
+      row[key] = sum(float(w[name]) for w in window) / len(window)
+    return row
+
+  def _check_finite(self, row: dict[str, Any], phase: str) -> None:
+    for name, value in row.items():
+      if isinstance(value, float) and not math.isfinite(value):
+        advice = "lower --omega_learning_rate or --omega_clip_norm"
+        raise Diverged(
+          f"{name} is {value} in epoch {row['epoch']} ({phase} phase); the last"
+          f" checkpoint is kept; {advice}."
+        )
+
+  def _serve_signal(self) -> None:
+    signum = self._stop()
+    if signum:
+      self._save()
+      raise Interrupted(signum)
+
+  def _save(self) -> None:
+    self._stop_clock()
+    self._checkpoints.save(self._position(), self.state, self._pending())
+
+
+def _summary(phase: str, row: dict[str, Any]) -> str:
+  """The last row of a phase in a few words."""
+  names = {
+    "omega": ("omega/loss_nats", "omega/grad_norm", "omega/learning_rate"),
+    "theta": ("theta/reward", "theta/baseline", "theta/entropy_nats"),
+  }[phase]
+  shown = [f"{n.split('/')[1]} {row[n]:.4g}" for n in names if n in row]
+  if "sec_per_step" in row:
+    shown.append(f"{row['sec_per_step']:.3g} s/step")
+  return ", ".join(shown)

@@ -1,0 +1,181 @@
+"""The whole truth of a run, as one pytree: of a search or of one training."""
+
+from collections.abc import Callable
+from typing import Any, ClassVar, TypeVar
+
+import flax.struct
+import jax
+import jax.numpy as jnp
+import optax
+
+from enas_jax import config as config_lib
+from enas_jax import types
+from enas_jax.search import optimizers
+from enas_jax.strategies import baseline as reward_lib
+from enas_jax.strategies import controller as controller_lib
+from enas_jax.strategies import evolution
+from enas_jax.tasks import base as tasks
+
+# One stream of keys per use; folded into the run's key before the step.
+ARC_KEYS, OMEGA_KEYS, THETA_KEYS, EVAL_KEYS, DERIVE_KEYS, EPOCH_KEYS = range(6)
+
+
+@flax.struct.dataclass
+class SearchState:
+  """The whole truth of a search; saved and restored as one.
+
+  Attributes:
+    epoch: [] int32, epochs finished.
+    omega_step: [] int32, omega steps done in this epoch.
+    theta_step: [] int32, theta steps done in this epoch.
+    total_steps: [] int32, omega steps done in all.
+    omega: shared weights.
+    theta: controller weights, or the population of evolution.
+    omega_opt: optax state.
+    theta_opt: optax state.
+    baseline: moving average of rewards.
+    carry: what one omega step hands to the next, e.g. the hidden state.
+    key: typed key of the run; never consumed, only folded into.
+  """
+
+  epoch: types.Array
+  omega_step: types.Array
+  theta_step: types.Array
+  total_steps: types.Array
+  omega: types.Omega
+  theta: types.Theta
+  omega_opt: Any
+  theta_opt: Any
+  baseline: reward_lib.BaselineState
+  carry: types.Carry
+  key: types.PRNGKey
+
+  replace: ClassVar[Callable[..., "SearchState"]]  # flax.struct adds it
+
+
+@flax.struct.dataclass
+class TrainState:
+  """The whole truth of the training of one architecture.
+
+  Attributes:
+    epoch: [] int32, epochs finished.
+    omega_step: [] int32, steps done in this epoch.
+    total_steps: [] int32, steps done in all.
+    omega: the architecture's weights.
+    omega_opt: optax state.
+    average: the running mean of omega, laid out like it; {} where the
+      configuration asks for none.
+    num_averaged: [] int32, over how many steps; 0: it has not begun.
+    carry: as in `SearchState`.
+    key: likewise.
+  """
+
+  epoch: types.Array
+  omega_step: types.Array
+  total_steps: types.Array
+  omega: types.Omega
+  omega_opt: Any
+  average: types.Omega
+  num_averaged: types.Array
+  carry: types.Carry
+  key: types.PRNGKey
+
+  replace: ClassVar[Callable[..., "TrainState"]]  # flax.struct adds it
+
+
+State = TypeVar("State", SearchState, TrainState)
+
+
+def init_state(
+  config: config_lib.SearchConfig,
+  task: tasks.Task,
+  controller: controller_lib.Controller,
+  steps_per_epoch: int,
+) -> SearchState:
+  """The state before the first step, from `config.run.seed`."""
+  omega_opt = optimizers.make_omega_optimizer(config.omega, steps_per_epoch)
+  theta_opt = optimizers.make_theta_optimizer(config.theta)
+
+  def init_theta(key: types.PRNGKey) -> tuple[types.Theta, Any]:
+    if config.run.policy == "evolution":
+      population = evolution.init(task.space, key, config.theta)
+      return population, optax.EmptyState()
+    theta = controller.init(key)
+    return theta, theta_opt.init(theta)
+
+  def build(key: types.PRNGKey) -> SearchState:
+    key_omega, key_theta, key = jax.random.split(key, 3)
+    omega = task.init_omega(key_omega)
+    theta, theta_start = init_theta(key_theta)
+    state = SearchState(
+      epoch=jnp.int32(0),
+      omega_step=jnp.int32(0),
+      theta_step=jnp.int32(0),
+      total_steps=jnp.int32(0),
+      omega=omega,
+      theta=theta,
+      omega_opt=omega_opt.init(omega),
+      theta_opt=theta_start,
+      baseline=reward_lib.init_baseline(),
+      carry=task.init_carry(),
+      key=key,
+    )
+    return _start_epoch(state, task)
+
+  # Compiled as one program: op by op, the start would take many seconds.
+  return jax.jit(build)(jax.random.key(config.run.seed))
+
+
+def init_training(
+  config: config_lib.TrainConfig,
+  task: tasks.Task,
+  steps_per_epoch: int,
+  omega: types.Omega | None = None,
+) -> TrainState:
+  """The state before the first step, from `config.run.seed`.
+
+  Args:
+    config: of the training.
+    task: of one architecture.
+    steps_per_epoch: of the training data.
+    omega: weights to start from, laid out as the task's; None for fresh ones.
+  """
+  optimizer = optimizers.make_omega_optimizer(config.omega, steps_per_epoch)
+
+  def build(key: types.PRNGKey, given: types.Omega | None) -> TrainState:
+    key_omega, key = jax.random.split(key)
+    weights = task.init_omega(key_omega) if given is None else given
+    averaged = jax.tree.map(jnp.zeros_like, weights)
+    state = TrainState(
+      epoch=jnp.int32(0),
+      omega_step=jnp.int32(0),
+      total_steps=jnp.int32(0),
+      omega=weights,
+      omega_opt=optimizer.init(weights),
+      average=averaged if config.run.average_after else {},
+      num_averaged=jnp.int32(0),
+      carry=task.init_carry(),
+      key=key,
+    )
+    return _start_epoch(state, task)
+
+  return jax.jit(build)(jax.random.key(config.run.seed), omega)
+
+
+def next_epoch(state: State, task: tasks.Task) -> State:
+  """The state at the start of the next epoch."""
+  state = state.replace(epoch=state.epoch + 1, omega_step=jnp.int32(0))
+  if isinstance(state, SearchState):
+    state = state.replace(theta_step=jnp.int32(0))
+  return _start_epoch(state, task)
+
+
+def _start_epoch(state: State, task: tasks.Task) -> State:
+  key = step_key(state, EPOCH_KEYS, jnp.int32(0))
+  return state.replace(carry=task.start_epoch(state.carry, key))
+
+
+def step_key(state: State, stream: int, step: types.Array) -> types.PRNGKey:
+  """The key of one step of one epoch in one stream of keys."""
+  key = jax.random.fold_in(state.key, stream)
+  return jax.random.fold_in(jax.random.fold_in(key, state.epoch), step)

@@ -1,0 +1,173 @@
+"""Training one architecture from its own weights (Sections 3.1 and 3.2)."""
+
+import json
+import math
+import pathlib
+from collections.abc import Callable
+from typing import Any
+
+import jax
+
+from enas_jax import config as config_lib
+from enas_jax import types
+from enas_jax.search import evaluate, loop, metrics
+from enas_jax.search import state as states
+from enas_jax.search import steps as phases
+
+
+class Training(loop.Loop):
+  """The training of one architecture in one folder.
+
+  Attributes:
+    config: of the training.
+    state: of `states.TrainState`.
+  """
+
+  def __init__(
+    self,
+    config: config_lib.TrainConfig,
+    task: Any,
+    data: loop.Splits,
+    workdir: pathlib.Path,
+    progress: loop.Progress | None = None,
+    stop: Callable[[], int] = lambda: 0,
+    omega: types.Omega | None = None,
+  ) -> None:
+    """Sets the training up, from the newest checkpoint if there is one.
+
+    Args:
+      config: of the training.
+      task: of one architecture: `language_model.OneCell`, or an
+        `image_classifier.ImageClassifier` with a network of `supergraph.fixed`.
+      data: the three splits; `valid` may be None where all is trained on.
+      workdir: the run's folder, which exists.
+      progress: is told how far the run is.
+      stop: returns the number of a signal that asks the run to end, or 0.
+      omega: weights to start from; None for fresh ones.
+
+    Raises:
+      InputError: if these weights are not the task's, or no checkpoint of those
+        that there are can be read.
+    """
+    super().__init__(config.run, task, data, workdir, progress, stop)
+    self.config = config
+    self._steps = task.steps_per_epoch(data.train)
+    self.step = phases.make_train_step(config, task, self._steps)
+    self._evaluate = evaluate.make_evaluate(task)
+    if omega is not None:
+      _check_layout(omega, jax.eval_shape(task.init_omega, jax.random.key(0)))
+    fresh = states.init_training(config, task, self._steps, omega)
+    # Metric of the validation split after each epoch.
+    self._history: list[float] = self._begin(fresh).get("history", [])
+
+  @property
+  def finished(self) -> bool:
+    """Whether every epoch is done and evaluated."""
+    done = int(self.state.epoch) >= self.config.run.num_epochs
+    return done and (self._workdir / "result.json").exists()
+
+  def load_result(self) -> dict[str, Any]:
+    """What a finished run wrote to `result.json`."""
+    return json.loads((self._workdir / "result.json").read_text())
+
+  def run(self, facts: dict[str, Any]) -> dict[str, Any]:
+    """Trains what is left to train, and evaluates.
+
+    Args:
+      facts: JSON-ready, what else `result.json` shall say: the architecture.
+
+    Returns:
+      What was written to `result.json`.
+
+    Raises:
+      Interrupted: after a signal, once the checkpoint is saved.
+      Diverged: if a loss is not finite.
+    """
+    writer = metrics.MetricWriter(self._workdir, self._position())
+    try:
+      self._start_clock()
+      while int(self.state.epoch) < self.config.run.num_epochs:
+        self._run_phase(writer, "omega", self.step, self._steps)
+        self._end_epoch(writer)
+    finally:
+      writer.close()
+    return self._finish(facts)
+
+  def _pending(self) -> dict[str, Any]:
+    return {**super()._pending(), "history": self._history}
+
+  def _shown(self) -> states.TrainState:
+    if int(self.state.num_averaged):
+      return self.state.replace(omega=self.state.average)
+    return self.state
+
+  def _end_epoch(self, writer: metrics.MetricWriter) -> None:
+    row: dict[str, Any] = {
+      "phase": "epoch",
+      "epoch": int(self.state.epoch) + 1,
+      "step": int(self.state.total_steps),
+      "theta_step": 0,
+    }
+    if self._data.valid is not None:
+      task = self._task
+      found = self._evaluate(self._shown(), (), self._data.valid)
+      row[f"valid/{task.metric}"] = found
+      averaging = bool(int(self.state.num_averaged))
+      self._progress.line(
+        f"epoch {row['epoch']}: validation {task.metric}"
+        f" {task.format_metric(found)}" + " (averaged weights)" * averaging
+      )
+      if self._average_is_due(found):
+        self.state = phases.begin_average(self.state)
+        self._progress.line("from here on weights are averaged")
+      self._history.append(found)
+    writer.write(row)
+    self.state = states.next_epoch(self.state, self._task)
+    self._save()
+
+  def _average_is_due(self, found: float) -> bool:
+    """The non-monotonic trigger of Merity et al. (2018), as in `enas_lm`."""
+    last = self.config.run.average_after
+    before = self._history[:-last] if last else []
+    if not before or int(self.state.num_averaged):
+      return False
+    return self._worse(found, before)
+
+  def _worse(self, found: float, others: list[float]) -> bool:
+    if self._task.metric == "perplexity":
+      return found > min(others)
+    return found < max(others)
+
+  def _finish(self, facts: dict[str, Any]) -> dict[str, Any]:
+    metric, shown = self._task.metric, self._shown()
+    valid = self._data.valid
+    record = {
+      **facts,
+      f"valid_{metric}": None
+      if valid is None
+      else self._evaluate(shown, (), valid),
+      f"test_{metric}": self._evaluate(shown, (), self._data.test),
+      "epochs": int(self.state.epoch),
+      "steps": int(self.state.total_steps),
+      "averaged_steps": int(self.state.num_averaged),
+      "train_seconds": self._seconds,
+      "seed": self.config.run.seed,
+    }
+    text = json.dumps(record, indent=2) + "\n"
+    metrics.write_whole(self._workdir / "result.json", text)
+    return record
+
+
+def _check_layout(omega: types.Omega, fresh: types.Omega) -> None:
+  shapes = lambda tree: jax.tree.map(lambda leaf: tuple(leaf.shape), tree)
+  if shapes(omega) != shapes(fresh):
+    raise types.InputError(
+      "the weights to start from do not fit the network: they were trained on"
+      " data with other classes, channels or words, or with other options."
+    )
+
+
+def count_params(weights: types.Omega) -> int:
+  """How many numbers a network's weights are, its auxiliary head's left out."""
+  body = {name: part for name, part in weights.items() if name != "aux_head"}
+  return sum(math.prod(leaf.shape) for leaf in jax.tree.leaves(body))

@@ -1,0 +1,67 @@
+"""The network of one architecture alone, out of a shared one.
+
+What a search samples shares its weights with all others, and most batch norms
+of its operations keep no statistics. An architecture that is trained alone, and
+then serves single images, has weights of its own and statistics of every batch
+norm. The forward pass is the shared network's at that architecture.
+"""
+
+import functools
+from typing import Any
+
+import jax
+
+from enas_jax import types
+from enas_jax.nn import batch_norm
+from enas_jax.spaces.base import Network
+
+# No batch norm's size depends on the images or on the classes.
+_ANY_CLASSES, _ANY_SHAPE = 2, (32, 32, 3)
+
+
+def fix(network: Network, arc: Any) -> Network:
+  """A network that is always `arc`, whichever arc it is asked for.
+
+  Args:
+    network: of a space.
+    arc: of Python ints.
+
+  Returns:
+    Its functions take and return the child's weights, as the shared network's
+    `child_params` lays them out, in place of omega. Its `init_statistics` has
+    the statistics of every batch norm, laid out like these weights.
+  """
+
+  def init(
+    key: types.PRNGKey,
+    config: Any,
+    num_classes: int,
+    shape: tuple[int, int, int],
+  ) -> types.Omega:
+    omega = network.init(key, config, num_classes, shape)
+    return network.child_params(omega, arc, config)
+
+  def init_statistics(config: Any) -> types.Statistics:
+    if not config.moving_statistics:
+      return {}
+    draw = functools.partial(
+      init, config=config, num_classes=_ANY_CLASSES, shape=_ANY_SHAPE
+    )
+    return batch_norm.fresh(jax.eval_shape(draw, jax.random.key(0)))
+
+  def apply_child(
+    child: types.Omega,
+    statistics: types.Statistics,
+    _: Any,
+    images: Any,
+    **how: Any,
+  ) -> Any:
+    return network.apply_child(child, statistics, arc, images, **how)
+
+  return Network(
+    init=init,
+    init_statistics=init_statistics,
+    child_params=lambda child, _, config: child,
+    apply_child=apply_child,
+    penalised=network.penalised,
+  )

@@ -1,0 +1,1 @@
+"""Whole convolutional networks (Section 2.3)."""

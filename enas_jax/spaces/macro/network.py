@@ -1,0 +1,456 @@
+"""The shared convolutional network of all macro children (Section 2.3).
+
+A stem, L layers and a classifier. A layer is one of six operations, each with
+weights of its own, and joins the outputs of the earlier layers that it takes.
+One `apply` serves search and retraining: with a traced arc one compiled
+program runs every architecture, and of each layer's operations only the one
+sampled; with an arc of Python ints the same code compiles to the plain network.
+
+`nodes` holds the stem's output, then each layer's. What a layer reads and how
+it joins is in `MacroConfig`, in the paper's form and in the released one's.
+All images in it have F channels and, between two reductions, one size.
+
+Weights of any layer can move in any step: momentum and weight decay act on all
+of omega, as in the release. So search differentiates with respect to omega,
+and `child_params` serves fixed children.
+"""
+
+import dataclasses
+import functools
+import math
+from collections.abc import Callable, Sequence
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jax import lax
+
+from enas_jax import types
+from enas_jax.nn import batch_norm, image_ops, ops
+from enas_jax.nn import weights as weights_lib
+from enas_jax.spaces.base import Logits, Network
+from enas_jax.spaces.macro import arc as space_lib
+from enas_jax.spaces.macro.presets import MacroConfig
+
+POOLS: dict[str, Callable[[types.Array], types.Array]] = {
+  "max_pool_3x3": image_ops.max_pool,
+  "avg_pool_3x3": image_ops.avg_pool,
+}
+
+
+def init(
+  key: types.PRNGKey, config: MacroConfig, num_classes: int, channels: int
+) -> types.Omega:
+  """Initialises omega: He's initialisation, batch norms at scale 1, offset 0.
+
+  Args:
+    key: consumed.
+    config: the network's options; F is its `num_filters`.
+    num_classes: of the classifier.
+    channels: C, of the images.
+
+  Returns:
+    Nested dicts of float32 arrays. A convolution and its batch norm are one
+    dict, here (...): its weights, "scale" [F] and "offset" [F].
+      "stem": (w [3, 3, C, F])
+      "layer_0" and so on, by operation (`spaces.macro.OPS`):
+        "in": (w [F, F]), the 1x1 convolution that each begins with
+        "out": (w [k, k, F, F]), or (depthwise [k, k, F], pointwise [F, F]);
+          pooling has none
+      "skip_1" and so on: of the layer's join; with skip_combination=concat
+        also w [l + 1, F, F], a block for each candidate
+      "reduction_0" and so on, by the layer that it follows:
+        "node_0" and so on: (w1 [F, F / 2], w2 [F, F / 2])
+      "classifier": w [F, num_classes]
+  """
+  return weights_lib.draw(key, _leaves(config, num_classes, channels))
+
+
+def init_statistics(config: MacroConfig) -> types.Statistics:
+  """The moving statistics before the first step.
+
+  Returns:
+    {} unless `config.moving_statistics`. Else "steps", int32, the training
+    steps that they have seen; and for each batch norm, in the place where
+    `init` has its scale, "mean" [F] and "variance" [F].
+  """
+  if not config.moving_statistics:
+    return {}
+  return batch_norm.fresh(_leaves(config, num_classes=1, channels=1))
+
+
+def child_params(
+  omega: types.Omega, arc: space_lib.MacroArc, config: MacroConfig
+) -> types.Omega:
+  """The weights of a fixed child: its operations, and the skips it takes.
+
+  The reductions of all nodes stay, as in the release. So does all of omega
+  for a traced arc: operations differ in shape, so none can stand for another.
+  """
+  if not _is_static(arc):
+    return omega
+  own = _own_operations(omega, arc)
+  return own | _own_skips(omega, arc, config)
+
+
+def child_statistics(
+  statistics: types.Statistics, arc: space_lib.MacroArc
+) -> types.Statistics:
+  """The moving statistics of a fixed child; all of them for a traced arc."""
+  if not _is_static(arc) or not statistics:
+    return statistics
+  return _own_operations(statistics, arc)
+
+
+def apply(
+  omega: types.Omega,
+  statistics: types.Statistics,
+  arc: space_lib.MacroArc,
+  images: types.Array,
+  *,
+  config: MacroConfig,
+  train: bool,
+  key: types.PRNGKey | None = None,
+) -> tuple[types.Array, types.Statistics]:
+  """Runs one network.
+
+  Args:
+    omega: the shared weights, of `init`.
+    statistics: of `init_statistics`.
+    arc: the network; traced int32 arrays, or the tuples of Python ints that
+      `MacroSpace.validate` returns for a fixed child.
+    images: [B, H, W, C] float32.
+    config: the network's options.
+    train: whether to drop features and to move the statistics.
+    key: for dropout; not needed where nothing is dropped.
+
+  Returns:
+    [B, num_classes] float32, the logits; and the statistics, which a training
+    step with `config.moving_statistics` has moved. It moves those of all six
+    operations of every layer whichever are sampled, as the release does; a
+    fixed child has no other operations, and moves its own.
+  """
+  return apply_child(
+    child_params(omega, arc, config),
+    statistics,
+    arc,
+    images,
+    config=config,
+    train=train,
+    key=key,
+  )
+
+
+def apply_child(
+  child: types.Omega,
+  statistics: types.Statistics,
+  arc: space_lib.MacroArc,
+  images: types.Array,
+  *,
+  config: MacroConfig,
+  train: bool,
+  key: types.PRNGKey | None = None,
+) -> tuple[types.Array, types.Statistics]:
+  """`apply` on weights that `child_params` has picked."""
+  moving = config.moving_statistics
+  if moving and not train:
+    child = batch_norm.with_statistics(child, statistics)
+  net = _Network(child, arc, config, every_operation=moving and train)
+  features, seen = net.features(images)
+  if train and config.drop_features > 0:
+    features = weights_lib.drop_features(key, features, config.drop_features)
+  if moving and train:
+    statistics = batch_norm.moved(statistics, lax.stop_gradient(seen))
+  return features @ child["classifier"]["w"], statistics
+
+
+@dataclasses.dataclass(frozen=True)
+class _Network:
+  """One network's forward pass.
+
+  Its methods return an image and the mean and the unbiased variance that each
+  batch norm has seen, laid out as `init_statistics` lays them out.
+
+  Attributes:
+    weights: of the child; with statistics among them where batch norms are to
+      use these and not the batch's.
+    arc: traced, or of Python ints.
+    config: the network's options.
+    every_operation: whether a traced arc's layers also report what the batch
+      norms of the operations not sampled would have seen.
+  """
+
+  weights: types.Omega
+  arc: space_lib.MacroArc
+  config: MacroConfig
+  every_operation: bool
+
+  def features(self, images: types.Array) -> tuple[types.Array, Any]:
+    """The pooled output of the last layer, [B, F]."""
+    seen = {}
+    stem = self.weights["stem"]
+    x, seen["stem"] = batch_norm.normalise(
+      image_ops.conv(images, stem["w"]), stem
+    )
+    nodes = [x]
+    for layer in range(self.config.num_layers):
+      x, found = self._layer(layer, nodes)
+      seen |= found
+      nodes.append(x)
+      if layer in self.config.reductions():
+        nodes, seen[f"reduction_{layer}"] = self._reduce(layer, nodes)
+    return image_ops.global_average_pool(nodes[-1]), seen
+
+  def _layer(
+    self, layer: int, nodes: Sequence[types.Array]
+  ) -> tuple[types.Array, Any]:
+    """Joins, then operates (paper); or the other way round (released)."""
+    seen = {}
+    operate, join = f"layer_{layer}", f"skip_{layer}"
+    if layer == 0:
+      x, seen[operate] = self._operate(layer, nodes[0])
+      return x, seen
+    bits = _bits(self.config, self.arc, layer)
+    if self.config.main_input == "previous":
+      x, seen[operate] = self._operate(layer, nodes[-1])
+      x, seen[join] = self._join(join, [*nodes[:layer], x], bits)
+      return x, seen
+    x, seen[join] = self._join(join, nodes, bits)
+    x, seen[operate] = self._operate(layer, x)
+    return x, seen
+
+  def _operate(
+    self, layer: int, x: types.Array
+  ) -> tuple[types.Array, dict[str, Any]]:
+    weights, op = self.weights[f"layer_{layer}"], self.arc.ops[layer]
+    if isinstance(op, int):
+      name = space_lib.OPS[op]
+      y, seen = _operation(name, self.config, weights, x)
+      return y, {name: seen}
+    branch = lambda name: lambda *args: _operation(name, self.config, *args)[0]
+    y = ops.switch(op, [branch(name) for name in space_lib.OPS], weights, x)
+    return y, self._seen_by_all(weights, x) if self.every_operation else {}
+
+  def _seen_by_all(
+    self, weights: types.Omega, x: types.Array
+  ) -> dict[str, Any]:
+    """What the batch norms of all six operations see of x.
+
+    Apart from the switch and without gradient: the operations not sampled then
+    cost their convolutions' forward pass, no backward pass and no memory.
+    """
+    weights, x = lax.stop_gradient((weights, x))
+    return {
+      name: _operation(name, self.config, weights, x)[1]
+      for name in space_lib.OPS
+    }
+
+  def _join(
+    self, name: str, candidates: Sequence[types.Array], bits: Sequence[Any]
+  ) -> tuple[types.Array, dict[str, Any]]:
+    """Joins the candidates whose bit is 1."""
+    weights = self.weights[name]
+    taken = [
+      (x, bit) for x, bit in zip(candidates, bits, strict=True) if _may_be(bit)
+    ]
+    if self.config.skip_combination == "sum":
+      total = functools.reduce(jnp.add, (_masked(x, bit) for x, bit in taken))
+      return batch_norm.normalise(total, weights)
+    images = [x for x, _ in taken]
+    y = image_ops.pointwise_conv_sum(images, weights["w"], _stacked(taken))
+    y, seen = batch_norm.normalise(y, weights)
+    return jax.nn.relu(y), seen
+
+  def _reduce(
+    self, layer: int, nodes: Sequence[types.Array]
+  ) -> tuple[list[types.Array], dict[str, Any]]:
+    """Halves the size of every node, each with weights of its own."""
+    reduced, seen = [], {}
+    for i, x in enumerate(nodes):
+      name = f"node_{i}"
+      weights = self.weights[f"reduction_{layer}"][name]
+      y = image_ops.factorized_reduction(x, weights["w1"], weights["w2"])
+      y, seen[name] = batch_norm.normalise(y, weights)
+      reduced.append(y)
+    return reduced, seen
+
+
+def _operation(
+  name: str, config: MacroConfig, weights: types.Omega, x: types.Array
+) -> tuple[types.Array, dict[str, Any]]:
+  """One of `spaces.macro.OPS`, with the 1x1 convolution before it."""
+  own, seen = weights[name], {}
+  x, seen["in"] = _conv_block(config, own["in"], x, batch_norm.EPSILON)
+  if name in POOLS:
+    return POOLS[name](x), seen
+  x, seen["out"] = _conv_block(config, own["out"], x, config.op_epsilon)
+  return x, seen
+
+
+def _conv_block(
+  config: MacroConfig, weights: types.Omega, x: types.Array, eps: float
+) -> tuple[types.Array, Any]:
+  """A convolution, its batch norm and a ReLU, in the configured order."""
+  if config.conv_order == "conv_bn_relu":
+    y, seen = batch_norm.normalise(_convolve(weights, x), weights, eps)
+    return jax.nn.relu(y), seen
+  return batch_norm.normalise(_convolve(weights, jax.nn.relu(x)), weights, eps)
+
+
+def _convolve(weights: types.Omega, x: types.Array) -> types.Array:
+  """The convolution whose weights these are."""
+  if "depthwise" in weights:
+    return image_ops.separable_conv(
+      x, weights["depthwise"], weights["pointwise"]
+    )
+  if weights["w"].ndim == 2:
+    return image_ops.pointwise_conv(x, weights["w"])
+  return image_ops.conv(x, weights["w"])
+
+
+def _bits(
+  config: MacroConfig, arc: space_lib.MacroArc, layer: int
+) -> list[Any]:
+  """Which candidates layer > 0 joins: a bit each, an int or traced.
+
+  Released: node i is `nodes[i]`, so node 0 is the stem; the candidates are the
+  nodes but the one before the layer, which it always reads, and last the
+  layer's own operation. Paper: node i is layer i, and the candidates are the
+  stem and the layers before. Something must be read where a layer takes
+  nothing, of which the paper does not speak; the stem it is, as Zoph & Le
+  (2017) let such a layer read the image.
+  """
+  row = [arc.skips[layer][node] for node in range(layer)]
+  if config.main_input == "previous":
+    return [*row, 1]
+  return [_nothing(row), *row]
+
+
+def _may_be(bit: Any) -> bool:
+  """Whether a bit can be 1: it is, or it is traced."""
+  return not isinstance(bit, int) or bit == 1
+
+
+def _masked(x: types.Array, bit: Any) -> types.Array:
+  return x if isinstance(bit, int) else x * bit.astype(x.dtype)
+
+
+def _stacked(taken: Sequence[tuple[types.Array, Any]]) -> types.Array | None:
+  """The bits of (candidate, bit) pairs, [N]; None if each is known to be 1."""
+  bits = [bit for _, bit in taken]
+  if all(isinstance(bit, int) for bit in bits):
+    return None
+  return jnp.stack([jnp.asarray(bit, jnp.int32) for bit in bits])
+
+
+def _nothing(bits: Sequence[Any]) -> Any:
+  """1 where no bit is 1, else 0."""
+  if isinstance(bits[0], int):
+    return int(not any(bits))
+  return 1 - functools.reduce(jnp.maximum, bits)
+
+
+def _is_static(arc: space_lib.MacroArc) -> bool:
+  return isinstance(arc.ops, tuple)
+
+
+def _own_operations(tree: Any, arc: space_lib.MacroArc) -> Any:
+  """Drops the operations that a fixed child has not."""
+  own = {
+    f"layer_{layer}": space_lib.OPS[op] for layer, op in enumerate(arc.ops)
+  }
+  return {
+    name: {own[name]: part[own[name]]} if name in own else part
+    for name, part in tree.items()
+  }
+
+
+def _own_skips(
+  omega: types.Omega, arc: space_lib.MacroArc, config: MacroConfig
+) -> types.Omega:
+  """Gathers the blocks of the joins that a fixed child uses."""
+  found = {}
+  for layer in range(1, len(arc.ops)):
+    name = f"skip_{layer}"
+    if "w" in omega[name]:
+      bits = enumerate(_bits(config, arc, layer))
+      rows = np.array([i for i, bit in bits if bit])
+      found[name] = {**omega[name], "w": omega[name]["w"][rows]}
+  return found
+
+
+def _leaves(config: MacroConfig, num_classes: int, channels: int) -> Any:
+  """How each weight starts, laid out as `init` says."""
+  f = config.num_filters
+  tree: dict[str, Any] = {"stem": _conv_leaves(f, w=(3, 3, channels, f))}
+  for layer in range(config.num_layers):
+    tree[f"layer_{layer}"] = {
+      name: _operation_leaves(name, f) for name in space_lib.OPS
+    }
+    if layer > 0:
+      tree[f"skip_{layer}"] = _skip_leaves(config, layer)
+    if layer in config.reductions():
+      tree[f"reduction_{layer}"] = {
+        f"node_{i}": _conv_leaves(f, w1=(f, f // 2), w2=(f, f // 2))
+        for i in range(layer + 2)
+      }
+  tree["classifier"] = {"w": weights_lib.Spec((f, num_classes), fan_in=f)}
+  return tree
+
+
+def _operation_leaves(name: str, f: int) -> dict[str, Any]:
+  leaves = {"in": _conv_leaves(f, w=(f, f))}
+  if name in POOLS:
+    return leaves
+  k = int(name[-1])
+  if name.startswith("sep"):
+    out = _conv_leaves(f, depthwise=(k, k, f), pointwise=(f, f))
+  else:
+    out = _conv_leaves(f, w=(k, k, f, f))
+  return leaves | {"out": out}
+
+
+def _skip_leaves(config: MacroConfig, layer: int) -> dict[str, Any]:
+  f = config.num_filters
+  if config.skip_combination == "sum":
+    return _conv_leaves(f)
+  return _conv_leaves(f, w=(layer + 1, f, f))
+
+
+def _conv_leaves(f: int, **shapes: tuple[int, ...]) -> dict[str, Any]:
+  """A convolution's weights, and those of its batch norm."""
+  leaves = {name: _weight(name, shape) for name, shape in shapes.items()}
+  return leaves | weights_lib.norm_specs((f,))
+
+
+def _weight(name: str, shape: tuple[int, ...]) -> weights_lib.Spec:
+  # The release counts all of a depthwise kernel; batch norm undoes the scale.
+  inputs = shape if name == "depthwise" else shape[:-1]
+  return weights_lib.Spec(shape, fan_in=math.prod(inputs))
+
+
+def _init_for(
+  key: types.PRNGKey,
+  config: MacroConfig,
+  num_classes: int,
+  shape: tuple[int, int, int],
+) -> types.Omega:
+  return init(key, config, num_classes, shape[-1])
+
+
+def _apply_child(
+  *args: Any, progress: types.Array | float = 1.0, **options: Any
+) -> tuple[Logits, types.Statistics]:
+  del progress  # Networks have no drop path.
+  logits, statistics = apply_child(*args, **options)
+  return Logits(logits), statistics
+
+
+NETWORK = Network(
+  init=_init_for,
+  init_statistics=init_statistics,
+  child_params=child_params,
+  apply_child=_apply_child,
+  penalised=lambda child, config: child,
+)

@@ -1,0 +1,1 @@
+"""Convolutional cells (Section 2.4)."""

@@ -1,0 +1,74 @@
+"""Drop path: whole operations of a network of cells left out in training.
+
+Not in the paper; the authors' code trains found cells with it. For each image
+an operation other than identity is left out, more often the later its cell and
+the further the training; what is kept is scaled up, so that its mean stays.
+"""
+
+import jax
+import jax.numpy as jnp
+
+from enas_jax import types
+from enas_jax.spaces.micro import arc as space_lib
+from enas_jax.spaces.micro.presets import MicroConfig
+
+_IDENTITY = space_lib.OPS.index("identity")
+
+
+def keep_rates(
+  config: MicroConfig, progress: types.Array | float
+) -> types.Array:
+  """How often each cell keeps an operation.
+
+  Args:
+    config: with `drop_path`, the rate of the last cell in the end.
+    progress: [] float32, how much of the training is over; 1 if more.
+
+  Returns:
+    [L] float32, of all cells with the reduction cells:
+    1 - (l + 1) / L * min(1, progress) * drop_path.
+  """
+  count = sum(config.normal_cells()) + len(config.normal_cells()) - 1
+  depth = jnp.arange(1, count + 1, dtype=jnp.float32) / count
+  return 1.0 - depth * jnp.minimum(1.0, progress) * config.drop_path
+
+
+def draw(
+  key: types.PRNGKey,
+  config: MicroConfig,
+  batch: int,
+  progress: types.Array | float,
+) -> types.Array:
+  """What to multiply the operations by, if none were identity.
+
+  Returns:
+    [L, B - 2, 2, batch] float32, of each cell, node, side and image: 0, or 1
+    over the cell's rate of `keep_rates`.
+  """
+  keep = keep_rates(config, progress)[:, None, None, None]
+  shape = (keep.shape[0], config.space().num_rows, 2, batch)
+  kept = jax.random.bernoulli(key, keep, shape)
+  return kept / keep
+
+
+def apply(masks: types.Array | None, op: int, x: types.Array) -> types.Array:
+  """Drops a fixed operation's output.
+
+  Args:
+    masks: [batch] of `draw`, or None where nothing is dropped.
+    op: of the space's `OPS`.
+    x: [batch, H, W, F].
+  """
+  if masks is None or op == _IDENTITY:
+    return x
+  return masks[:, None, None, None] * x
+
+
+def for_traced(masks: types.Array, ops: types.Array) -> types.Array:
+  """The masks of traced operations: 1 for identity.
+
+  Args:
+    masks: [..., batch] of `draw`.
+    ops: [...] int32.
+  """
+  return jnp.where(ops[..., None] == _IDENTITY, 1.0, masks)

@@ -1,0 +1,341 @@
+"""The network that the authors' code trains for a found cell.
+
+It departs from `micro`, which the cell was found in, as theirs does from their
+search (Section 2.4 leaves all of this open):
+
+- a cell's output is its loose ends side by side, with the inputs among them,
+  and no convolution; so it has as many channels as they have;
+- a cell brings its inputs to its own number of channels, and then its input 1
+  through one more ReLU, 1x1 convolution and batch norm;
+- operations on a reduction cell's inputs have stride 2; identity is then a
+  factorized reduction, and so is what makes an input that is a loose end small;
+- every batch norm has moving statistics, those of operations too.
+
+Weights are those of one architecture alone: there is nothing to share.
+"""
+
+import functools
+from typing import Any, NamedTuple
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from enas_jax import types
+from enas_jax.nn import batch_norm, image_ops
+from enas_jax.nn import weights as weights_lib
+from enas_jax.spaces.base import Logits, Network
+from enas_jax.spaces.micro import arc as space_lib
+from enas_jax.spaces.micro import cell as micro_cell
+from enas_jax.spaces.micro import drop_path
+from enas_jax.spaces.micro import network as micro
+from enas_jax.spaces.micro.presets import MicroConfig
+
+_Part = tuple[types.Array, types.Statistics]  # an output, what batch norms saw
+
+
+class _Cell(NamedTuple):
+  """One cell of the network.
+
+  Attributes:
+    arc: of Python ints.
+    filters: F, of its nodes.
+    channels: of its two inputs as they come.
+    reduces: whether it is a reduction cell.
+    halves: whether its input 0 comes from before a reduction cell, and so is
+      twice as high and wide as its input 1.
+  """
+
+  arc: space_lib.CellArc
+  filters: int
+  channels: tuple[int, int]
+  reduces: bool
+  halves: bool
+
+  def stride(self, node: int) -> int:
+    """The stride of operations on that node."""
+    return 2 if self.reduces and node < space_lib.NUM_INPUTS else 1
+
+  def loose_ends(self) -> tuple[int, ...]:
+    """The nodes that no node takes, the inputs among them."""
+    space = space_lib.MicroSpace(len(self.arc.inputs) + space_lib.NUM_INPUTS)
+    return space.loose_ends(self.arc, include_inputs=True)
+
+  def width(self) -> int:
+    """Channels of its output."""
+    return self.filters * len(self.loose_ends())
+
+
+def network(arc: space_lib.MicroArc) -> Network:
+  """The network of one architecture.
+
+  Args:
+    arc: of Python ints, as `MicroSpace.validate` returns it.
+
+  Returns:
+    Functions that ignore any architecture given to them. omega is a dict:
+    "stem"; "cell_0" and so on; "fc" [channels, classes]; and "aux_head", if
+    there is one. A cell has "input_0" and "input_1" where an input is brought
+    to its size; "base", what input 1 goes through then; "node_2_side_0" and so
+    on where an operation has weights, those of a separable convolution being
+    "conv_0" and "conv_1"; and "output_0" or "output_1" where such an input of a
+    reduction cell is a loose end.
+
+  Raises:
+    InputError: if the architecture is traced.
+  """
+  if not micro_cell.is_static(arc.normal):
+    raise types.InputError(
+      "arc must be of Python ints, as MicroSpace.validate returns it, got"
+      " arrays."
+    )
+
+  def apply_child(
+    child: types.Omega,
+    statistics: types.Statistics,
+    _: Any,
+    images: types.Array,
+    **options: Any,
+  ) -> tuple[Logits, types.Statistics]:
+    return _apply_child(arc, child, statistics, images, **options)
+
+  return Network(
+    init=functools.partial(_init, arc),
+    init_statistics=functools.partial(_init_statistics, arc),
+    child_params=lambda omega, _, config: omega,
+    apply_child=apply_child,
+    penalised=micro.penalised,
+  )
+
+
+def cells(arc: space_lib.MicroArc, config: MicroConfig) -> list[_Cell]:
+  """All cells of the network, in order.
+
+  Raises:
+    InputError: if the architecture's cells are of another size.
+  """
+  rows = config.space().num_rows
+  for cell in arc:
+    if len(cell.inputs) != rows:
+      raise types.InputError(
+        f"arc must have cells of num_nodes={config.num_nodes} nodes, got"
+        f" {len(cell.inputs) + space_lib.NUM_INPUTS}."
+      )
+  filters = config.num_filters
+  channels, halves = (micro.STEM_WIDTH * filters,) * 2, False
+  found = []
+  for stage, count in enumerate(config.normal_cells()):
+    first = 1 if stage > 0 else 0
+    for at in range(first + count):
+      reduces = at < first
+      filters *= 2 if reduces else 1
+      own = arc.reduction if reduces else arc.normal
+      found.append(_Cell(own, filters, channels, reduces, halves))
+      channels, halves = (channels[1], found[-1].width()), reduces
+  return found
+
+
+def _specs(
+  arc: space_lib.MicroArc,
+  config: MicroConfig,
+  num_classes: int,
+  channels: int,
+  image_size: int,
+) -> dict[str, Any]:
+  layout = cells(arc, config)
+  stem = (3, 3, channels, layout[0].channels[0])
+  last = layout[-1].width()
+  specs = {
+    "stem": micro.conv_specs(stem),
+    "fc": weights_lib.Spec((last, num_classes), last),
+  }
+  for at, cell in enumerate(layout):
+    specs[f"cell_{at}"] = _cell_specs(cell)
+  if config.aux_head:
+    seen = layout[_aux_cell(config)].width()
+    specs["aux_head"] = micro.aux_specs(seen, num_classes, image_size)
+  return specs
+
+
+def _aux_cell(config: MicroConfig) -> int:
+  """The cell after the last reduction cell, from the end."""
+  return -config.normal_cells()[-1]
+
+
+def _cell_specs(cell: _Cell) -> dict[str, Any]:
+  filters = cell.filters
+  specs: dict[str, Any] = {"base": micro.conv_specs((filters, filters))}
+  for at, channels in enumerate(cell.channels):
+    if at == 0 and cell.halves:
+      specs["input_0"] = micro_cell.reduction_specs(channels, filters)
+    elif channels != filters:
+      specs[f"input_{at}"] = micro.conv_specs((channels, filters))
+  for name, node, op in branches(cell.arc):
+    own = _operation_specs(space_lib.OPS[op], filters, cell.stride(node))
+    if own:
+      specs[name] = own
+  for node in cell.loose_ends():
+    if cell.stride(node) > 1:
+      specs[f"output_{node}"] = micro_cell.reduction_specs(filters, filters)
+  return specs
+
+
+def branches(arc: space_lib.CellArc) -> list[tuple[str, int, int]]:
+  """Of each branch its name, the node it takes and its operation, in order."""
+  return [
+    (f"node_{row + space_lib.NUM_INPUTS}_side_{side}", node, op)
+    for row, (taken, chosen) in enumerate(zip(arc.inputs, arc.ops, strict=True))
+    for side, (node, op) in enumerate(zip(taken, chosen, strict=True))
+  ]
+
+
+def _operation_specs(name: str, filters: int, stride: int) -> dict[str, Any]:
+  """The weights of one operation; {} if it has none."""
+  if name in micro_cell.SEP_CONVS:
+    width = micro_cell.SEP_CONVS[name]
+    depthwise = (width, width, filters)
+    one = {
+      # The release counts all of a depthwise kernel; batch norm undoes it.
+      "depthwise": weights_lib.Spec(depthwise, int(np.prod(depthwise))),
+      "pointwise": weights_lib.Spec((filters, filters), filters),
+      **weights_lib.norm_specs((filters,)),
+    }
+    return {f"conv_{at}": one for at in range(micro_cell.STACK)}
+  if name == "identity" and stride > 1:
+    return micro_cell.reduction_specs(filters, filters)
+  return {}
+
+
+def _init(
+  arc: space_lib.MicroArc,
+  key: types.PRNGKey,
+  config: MicroConfig,
+  num_classes: int,
+  shape: tuple[int, int, int],
+) -> types.Omega:
+  """He's initialisation (Section 3.2); batch norm starts as the identity."""
+  height, width, channels = shape
+  size = min(height, width)
+  return weights_lib.draw(key, _specs(arc, config, num_classes, channels, size))
+
+
+def _init_statistics(
+  arc: space_lib.MicroArc, config: MicroConfig
+) -> types.Statistics:
+  """Of every batch norm."""
+  if not config.moving_statistics:
+    return {}
+  specs = _specs(arc, config, 1, 1, micro.least_image_size())
+  return batch_norm.fresh(specs)
+
+
+def _apply_child(
+  arc: space_lib.MicroArc,
+  child: types.Omega,
+  statistics: types.Statistics,
+  images: types.Array,
+  *,
+  config: MicroConfig,
+  train: bool,
+  key: types.PRNGKey | None = None,
+  progress: types.Array | float = 1.0,
+) -> tuple[Logits, types.Statistics]:
+  """See `Network`; a key is needed where features or operations are dropped."""
+  moving = config.moving_statistics
+  if moving and not train:
+    child = batch_norm.with_statistics(child, statistics)
+  masks, key = micro.path_masks(config, train, key, images.shape[0], progress)
+  x, stem = batch_norm.normalise(
+    image_ops.conv(images, child["stem"]["kernel"]), child["stem"]
+  )
+  outs, seen = [x, x], {"stem": stem}
+  for at, cell in enumerate(cells(arc, config)):
+    name, own = f"cell_{at}", None if masks is None else masks[at]
+    out, seen[name] = _run_cell(child[name], cell, outs[-2:], own)
+    outs.append(out)
+  features = image_ops.global_average_pool(jax.nn.relu(outs[-1]))
+  aux = None
+  if train and config.drop_features > 0:
+    features = weights_lib.drop_features(key, features, config.drop_features)
+  if train and config.aux_head:
+    aux, seen["aux_head"] = micro.aux_logits(
+      child["aux_head"], outs[_aux_cell(config)], config
+    )
+  if moving and train:
+    statistics = batch_norm.moved(statistics, jax.lax.stop_gradient(seen))
+  return Logits(features @ child["fc"], aux), statistics
+
+
+def _run_cell(
+  weights: types.Omega,
+  cell: _Cell,
+  inputs: list[types.Array],
+  masks: types.Array | None,
+) -> _Part:
+  """A cell's loose ends, side by side.
+
+  Args:
+    weights: of the cell.
+    cell: what it is.
+    inputs: the outputs of the two cells before, the later one second.
+    masks: [B - 2, 2, images] of `drop_path.draw`, or None.
+  """
+  nodes, seen = _fit_inputs(weights, inputs)
+  halves = []
+  for at, (name, node, op) in enumerate(branches(cell.arc)):
+    x, found = _operation(
+      weights.get(name), space_lib.OPS[op], cell.stride(node), nodes[node]
+    )
+    if found:
+      seen[name] = found
+    mask = None if masks is None else masks[divmod(at, micro_cell.SIDES)]
+    halves.append(drop_path.apply(mask, op, x))
+    if len(halves) == micro_cell.SIDES:
+      nodes.append(halves[0] + halves[1])
+      halves = []
+  ends = []
+  for node in cell.loose_ends():
+    end, name = nodes[node], f"output_{node}"
+    if name in weights:
+      end, seen[name] = micro_cell.reduce_size(weights[name], end)
+    ends.append(end)
+  return jnp.concatenate(ends, axis=-1), seen
+
+
+def _fit_inputs(
+  weights: types.Omega, inputs: list[types.Array]
+) -> tuple[list[types.Array], types.Statistics]:
+  """Nodes 0 and 1 of a cell."""
+  nodes, seen = [], {}
+  for at, x in enumerate(inputs):
+    name = f"input_{at}"
+    if name in weights and "w1" in weights[name]:
+      x, seen[name] = micro_cell.reduce_size(weights[name], jax.nn.relu(x))
+    elif name in weights:
+      x, seen[name] = micro.fit(weights[name], x)
+    nodes.append(x)
+  nodes[1], seen["base"] = micro.fit(weights["base"], nodes[1])
+  return nodes, seen
+
+
+def _operation(
+  weights: types.Omega, name: str, stride: int, x: types.Array
+) -> _Part:
+  """One operation; `weights` are None if it has none."""
+  if name in micro_cell.SEP_CONVS:
+    seen = {}
+    for at in range(micro_cell.STACK):
+      one = weights[f"conv_{at}"]
+      x = image_ops.separable_conv(
+        jax.nn.relu(x),
+        one["depthwise"],
+        one["pointwise"],
+        stride if at == 0 else 1,
+      )
+      x, seen[f"conv_{at}"] = batch_norm.normalise(x, one)
+    return x, seen
+  if name == "avg_pool_3x3":
+    return image_ops.avg_pool(x, stride), {}
+  if name == "max_pool_3x3":
+    return image_ops.max_pool(x, stride), {}
+  return (x, {}) if stride == 1 else micro_cell.reduce_size(weights, x)

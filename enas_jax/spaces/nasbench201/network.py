@@ -1,0 +1,385 @@
+"""The shared network of all cells of NAS-Bench-201.
+
+The benchmark's skeleton: a stem, three stages of N cells with F, 2F and 4F
+channels, a residual block that halves height and width between two stages, and
+a classifier. Every cell, edge and convolution has weights of its own. One
+`apply` serves search and retraining: with a traced arc one compiled program
+runs every cell, and of each edge's operations only the one sampled; with an
+arc of Python ints the same code compiles to the plain network.
+
+Convolutions are ReLU, convolution, batch norm, as the benchmark has them. In a
+cell its batch norms have no scale and no offset, as in the benchmark's searches
+with shared weights; those around the cells have both.
+
+The cells of a stage are scanned over, so what is compiled does not grow with N.
+"""
+
+import functools
+import itertools
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+from jax import lax
+
+from enas_jax import types
+from enas_jax.nn import batch_norm, image_ops, ops
+from enas_jax.nn import weights as weights_lib
+from enas_jax.spaces.base import Logits, Network
+from enas_jax.spaces.nasbench201 import arc as space_lib
+from enas_jax.spaces.nasbench201.presets import NasBench201Config
+
+CONVS = {"nor_conv_1x1": 1, "nor_conv_3x3": 3}  # and the width of their kernels
+_STAGES = 3
+_DECAY = 0.9  # of moving statistics; PyTorch's, from 0 and 1
+
+
+def init(
+  key: types.PRNGKey,
+  config: NasBench201Config,
+  num_classes: int,
+  shape: tuple[int, int, int],
+) -> types.Omega:
+  """Initialises omega: He's initialisation, batch norms at scale 1, offset 0.
+
+  Args:
+    key: consumed.
+    config: the network's options; F is its `num_filters`, N its `num_cells`.
+    num_classes: of the classifier.
+    shape: (H, W, C) of the images.
+
+  Raises:
+    InputError: unless H and W can be halved twice.
+
+  Returns:
+    Nested dicts of float32 arrays. Where "(bn)" is said a dict also has the
+    "scale" and the "offset" of a batch norm.
+      "stem": w [3, 3, C, F] (bn)
+      "stage_0" to "stage_2", by operation, with the stage's channels D:
+        "nor_conv_1x1": w [N, 6, 1, 1, D, D]
+        "nor_conv_3x3": w [N, 6, 3, 3, D, D]
+      "reduction_0" and "reduction_1", after a stage of D channels:
+        "first": w [3, 3, D, 2D] (bn)
+        "second": w [3, 3, 2D, 2D] (bn)
+        "shortcut": w [D, 2D]
+      "last": (bn) [4F]
+      "classifier": w [4F, num_classes], bias [num_classes]
+  """
+  if shape[0] % 4 or shape[1] % 4:
+    raise types.InputError(
+      "height and width of the images must be multiples of 4, as the network"
+      f" halves them twice, got {shape[0]} x {shape[1]}; set --image_size."
+    )
+  return weights_lib.draw(key, _leaves(config, num_classes, shape[-1]))
+
+
+def init_statistics(config: NasBench201Config) -> types.Statistics:
+  """The moving statistics before the first step.
+
+  Returns:
+    {} unless `config.moving_statistics`. Else for each batch norm, in the place
+    where `init` has the weights before it, "mean" and "variance": [D], in a
+    stage [N, 6, D].
+  """
+  if not config.moving_statistics:
+    return {}
+
+  def fresh(*shape: int) -> Any:
+    return {"mean": jnp.zeros(shape), "variance": jnp.ones(shape)}
+
+  filters = config.filters()
+  found: Any = {"stem": fresh(filters[0]), "last": fresh(filters[-1])}
+  for stage, width in enumerate(filters):
+    shape = (config.num_cells, space_lib.NUM_EDGES, width)
+    found[f"stage_{stage}"] = {name: fresh(*shape) for name in CONVS}
+  for block, width in enumerate(filters[1:]):
+    found[f"reduction_{block}"] = {
+      name: fresh(width) for name in ("first", "second")
+    }
+  return found
+
+
+def child_params(
+  omega: types.Omega, arc: space_lib.NasBench201Arc, config: NasBench201Config
+) -> types.Omega:
+  """The weights of a fixed child: in a stage [N, edges that use them, ...].
+
+  All of omega for a traced arc: the two convolutions differ in shape, so
+  neither can stand for the other.
+  """
+  del config
+  if not _is_static(arc):
+    return omega
+  names = [space_lib.OPS[op] for op in arc.ops]
+  child = dict(omega)
+  for stage in range(_STAGES):
+    place = f"stage_{stage}"
+    child[place] = {}
+    for conv, weights in omega[place].items():
+      rows = [edge for edge, name in enumerate(names) if name == conv]
+      if rows:
+        child[place][conv] = {"w": weights["w"][:, jnp.array(rows)]}
+  return child
+
+
+def apply(
+  omega: types.Omega,
+  statistics: types.Statistics,
+  arc: space_lib.NasBench201Arc,
+  images: types.Array,
+  *,
+  config: NasBench201Config,
+  train: bool,
+  key: types.PRNGKey | None = None,
+) -> tuple[Logits, types.Statistics]:
+  """Runs one network.
+
+  Args:
+    omega: the shared weights, of `init`.
+    statistics: of `init_statistics`.
+    arc: the cell; traced int32, or the Python ints that
+      `NasBench201Space.validate` returns for a fixed child.
+    images: [B, H, W, C] float32.
+    config: the network's options.
+    train: whether to drop features and to move the statistics.
+    key: for dropout; not needed where nothing is dropped.
+
+  Returns:
+    The logits; and the statistics, which a training step with
+    `config.moving_statistics` has moved: those of the operations that it ran.
+  """
+  child = child_params(omega, arc, config)
+  return apply_child(
+    child, statistics, arc, images, config=config, train=train, key=key
+  )
+
+
+def apply_child(
+  child: types.Omega,
+  statistics: types.Statistics,
+  arc: space_lib.NasBench201Arc,
+  images: types.Array,
+  *,
+  config: NasBench201Config,
+  train: bool,
+  key: types.PRNGKey | None = None,
+  progress: types.Array | None = None,
+) -> tuple[Logits, types.Statistics]:
+  """`apply` on weights that `child_params` has picked; ignores `progress`."""
+  del progress
+  given = statistics if config.moving_statistics and not train else {}
+  weights = batch_norm.with_statistics(child, given) if given else child
+  features, seen = _features(weights, arc, images, config.num_cells)
+  if train and config.drop_features > 0:
+    features = weights_lib.drop_features(key, features, config.drop_features)
+  if config.moving_statistics and train:
+    statistics = _moved(statistics, lax.stop_gradient(seen), arc)
+  classifier = child["classifier"]
+  return Logits(features @ classifier["w"] + classifier["bias"]), statistics
+
+
+def _features(
+  weights: types.Omega,
+  arc: space_lib.NasBench201Arc,
+  images: types.Array,
+  num_cells: int,
+) -> tuple[types.Array, Any]:
+  """The pooled output of the last stage, [B, 4F], and what batch norms saw.
+
+  Of a stage that is a mean and a variance for each edge, [N, 6, D]; they mean
+  nothing where the edge's operation has no batch norm.
+  """
+  stem, last, seen = weights["stem"], weights["last"], {}
+  x, seen["stem"] = batch_norm.normalise(
+    image_ops.conv(images, stem["w"]), stem
+  )
+  for stage in range(_STAGES):
+    name, block = f"stage_{stage}", f"reduction_{stage}"
+    x, seen[name] = _stage(weights[name], arc, x, num_cells)
+    if block in weights:
+      x, seen[block] = _reduce(weights[block], x)
+  x, seen["last"] = batch_norm.normalise(x, last)
+  return image_ops.global_average_pool(jax.nn.relu(x)), seen
+
+
+def _stage(
+  weights: types.Omega,
+  arc: space_lib.NasBench201Arc,
+  x: types.Array,
+  num_cells: int,
+) -> tuple[types.Array, Any]:
+  """N cells, one after another."""
+  cell = lambda x, own: _cell(own, arc, x)
+  return lax.scan(cell, x, weights, length=num_cells)
+
+
+def _cell(
+  weights: types.Omega,
+  arc: space_lib.NasBench201Arc,
+  x: types.Array,
+) -> tuple[types.Array, Any]:
+  """One cell; its weights are [6, ...], of a fixed child of its own edges."""
+  nodes, seen = [x], []
+  for node in range(1, space_lib.NUM_NODES):
+    terms = []
+    for edge, (source, target) in enumerate(space_lib.EDGES):
+      if target == node:
+        y, moments = _edge(weights, arc, edge, nodes[source])
+        terms.append(y)
+        seen.append(moments)
+    nodes.append(functools.reduce(jnp.add, terms))
+  mean, variance = (jnp.stack(each) for each in zip(*seen, strict=True))
+  return nodes[-1], {"mean": mean, "variance": variance}
+
+
+def _edge(
+  weights: types.Omega,
+  arc: space_lib.NasBench201Arc,
+  edge: int,
+  x: types.Array,
+) -> tuple[types.Array, tuple[types.Array, types.Array]]:
+  """An edge's operation on x, and the mean and the variance of its batch norm.
+
+  They are zero for an operation without.
+  """
+  op, own = arc.ops[edge], {}
+  for name, conv in weights.items():
+    row = edge
+    if isinstance(op, int):
+      if space_lib.OPS[op] != name:
+        continue
+      # The child has the weights of those edges alone that use them.
+      row = arc.ops[:edge].count(op)
+    own[name] = {"w": conv["w"][row]}
+    if "mean" in conv:
+      own[name] |= {part: conv[part][edge] for part in ("mean", "variance")}
+  run = _switch if isinstance(op, int) else _traced
+  return run(op, own, x, image_ops.chosen())
+
+
+def _operate(
+  name: str, weights: types.Omega, x: types.Array
+) -> tuple[types.Array, tuple[types.Array, types.Array]]:
+  """One of `spaces.nasbench201.OPS`."""
+  nothing = (jnp.zeros(x.shape[-1:]),) * 2
+  if name == "none":
+    return jnp.zeros_like(x), nothing
+  if name == "skip_connect":
+    return x, nothing
+  if name == "avg_pool_3x3":
+    return image_ops.avg_pool(x), nothing
+  own, width = weights[name], x.shape[-1]
+  y = _convolve(jax.nn.relu(x), own["w"])
+  plain = {**own, "scale": jnp.ones(width), "offset": jnp.zeros(width)}
+  y, seen = batch_norm.normalise(y, plain)
+  return y, (seen["mean"], seen["variance"])
+
+
+def _switch(
+  op: Any, weights: types.Omega, x: types.Array, form: image_ops.Form | None
+) -> Any:
+  del form  # `image_ops` knows it; a trace of one is not taken for another's
+  # New ones each time: JAX keeps the traces of branches, too.
+  branches = [functools.partial(_operate, name) for name in space_lib.OPS]
+  return ops.switch(op, branches, weights, x)
+
+
+# Six edges of a stage are traced and differentiated as one.
+_traced = jax.jit(_switch, static_argnums=3)
+
+
+def _convolve(x: types.Array, kernel: types.Array) -> types.Array:
+  if kernel.shape[0] == 1:
+    return image_ops.pointwise_conv(x, kernel[0, 0])
+  return image_ops.conv(x, kernel)
+
+
+def _reduce(
+  weights: types.Omega, x: types.Array
+) -> tuple[types.Array, dict[str, Any]]:
+  """The benchmark's residual block of stride 2."""
+  first, second = weights["first"], weights["second"]
+  seen = {}
+  y = image_ops.strided_conv(jax.nn.relu(x), first["w"])
+  y, seen["first"] = batch_norm.normalise(y, first)
+  y = image_ops.conv(jax.nn.relu(y), second["w"])
+  y, seen["second"] = batch_norm.normalise(y, second)
+  shortcut = _halve(x)
+  return y + image_ops.pointwise_conv(shortcut, weights["shortcut"]["w"]), seen
+
+
+def _halve(x: types.Array) -> types.Array:
+  """2x2 average pooling of stride 2, [B, H / 2, W / 2, C]."""
+  batch, height, width, channels = x.shape
+  blocks = x.reshape(batch, height // 2, 2, width // 2, 2, channels)
+  return jnp.mean(blocks, axis=(2, 4))
+
+
+def _moved(
+  statistics: types.Statistics, seen: Any, arc: space_lib.NasBench201Arc
+) -> types.Statistics:
+  """Moves the statistics one step: in cells, those of operations that ran."""
+  ops_run = jnp.asarray(arc.ops)[:, None]
+
+  def move(old: Any, new: Any) -> Any:
+    step = lambda o, n: _DECAY * o + (1 - _DECAY) * n
+    return jax.tree.map(step, old, new)
+
+  def move_cells(name: str, old: Any, new: Any) -> Any:
+    ran = ops_run == space_lib.OPS.index(name)
+    keep = lambda o, n: jnp.where(ran, n, o)
+    return jax.tree.map(keep, old, move(old, new))
+
+  return {
+    place: {name: move_cells(name, old[name], seen[place]) for name in CONVS}
+    if place.startswith("stage_")
+    else move(old, seen[place])
+    for place, old in statistics.items()
+  }
+
+
+def _is_static(arc: space_lib.NasBench201Arc) -> bool:
+  return isinstance(arc.ops, tuple)
+
+
+def _leaves(config: NasBench201Config, num_classes: int, channels: int) -> Any:
+  """How each weight starts, laid out as `init` says."""
+  filters = config.filters()
+  tree: dict[str, Any] = {
+    "stem": _conv_leaf(3, channels, filters[0])
+    | weights_lib.norm_specs((filters[0],)),
+    "last": weights_lib.norm_specs((filters[-1],)),
+  }
+  stacked = (config.num_cells, space_lib.NUM_EDGES)
+  for stage, width in enumerate(filters):
+    tree[f"stage_{stage}"] = {
+      name: _conv_leaf(k, width, width, stacked) for name, k in CONVS.items()
+    }
+  for block, (width, wider) in enumerate(itertools.pairwise(filters)):
+    tree[f"reduction_{block}"] = {
+      "first": _conv_leaf(3, width, wider) | weights_lib.norm_specs((wider,)),
+      "second": _conv_leaf(3, wider, wider) | weights_lib.norm_specs((wider,)),
+      "shortcut": {"w": weights_lib.Spec((width, wider), fan_in=width)},
+    }
+  tree["classifier"] = {
+    "w": weights_lib.Spec((filters[-1], num_classes), fan_in=filters[-1]),
+    "bias": weights_lib.Spec((num_classes,)),
+  }
+  return tree
+
+
+def _conv_leaf(
+  k: int, c_in: int, c_out: int, stacked: tuple[int, ...] = ()
+) -> dict[str, weights_lib.Spec]:
+  return {
+    "w": weights_lib.Spec((*stacked, k, k, c_in, c_out), fan_in=k * k * c_in)
+  }
+
+
+NETWORK = Network(
+  init=init,
+  init_statistics=init_statistics,
+  child_params=child_params,
+  apply_child=apply_child,
+  penalised=lambda child, config: child,
+)

@@ -1,0 +1,1 @@
+"""Recurrent cells (Section 2.1)."""

@@ -1,0 +1,215 @@
+"""The shared recurrent network of all cells (Section 2.1, Appendix A).
+
+One `apply` serves search and retraining: with a traced arc every architecture
+runs through the same compiled program; with an arc of Python ints the same
+code compiles to the plain cell. Each pair of nodes (j, l) has one matrix, the
+highway candidate's and the gate's columns side by side (Eqs. 4-5).
+"""
+
+from typing import Any, NamedTuple
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from enas_jax import types
+from enas_jax.spaces.recurrent import arc as space_lib
+from enas_jax.spaces.recurrent import presets
+from enas_jax.spaces.recurrent import time_loop as loop
+
+
+class Masks(NamedTuple):
+  """Variational dropout masks of one window; `None` where the rate is 0.
+
+  Every mask is drawn once a window and holds for all its time steps (Gal &
+  Ghahramani, 2016). They are scaled by 1 / (1 - rate). Masks multiply what
+  goes into a matrix product, never the highway carry.
+
+  Attributes:
+    word: [V] float32, whole words of the input embedding.
+    embedding: [B, D] float32, the embedded words.
+    x: [B, D] float32, x_t into node 1.
+    state: [B, D] float32, one mask for h_(t-1) and every node's input.
+    output: [B, D] float32, h_t into the softmax.
+  """
+
+  word: types.Array | None = None
+  embedding: types.Array | None = None
+  x: types.Array | None = None
+  state: types.Array | None = None
+  output: types.Array | None = None
+
+
+def edge_index(row: Any, prev: Any) -> Any:
+  """The row of `omega["w_edge"]` that holds the matrix of edge (prev, row)."""
+  return row * (row - 1) // 2 + prev
+
+
+def init(
+  key: types.PRNGKey,
+  config: presets.RecurrentConfig,
+  vocabulary_size: int,
+) -> types.Omega:
+  """Initialises omega uniformly in [-init_range, init_range] (Appendix A).
+
+  Returns:
+    A dict of float32 arrays: "embedding" [V, D], tied with the softmax; "w_x"
+    and "w_h" [D, 2D], node 1's; "w_edge" [E, D, 2D], or [K, E, D, 2D] with
+    `weights_per_op`; with batch norm also "bn_scale" and "bn_offset" [D].
+  """
+  d, rows = config.hidden_size, config.space().num_rows
+  edges: tuple[int, ...] = (rows * (rows - 1) // 2, d, 2 * d)
+  if config.weights_per_op:
+    edges = (len(space_lib.OPS), *edges)
+  shapes = {
+    "embedding": (vocabulary_size, d),
+    "w_x": (d, 2 * d),
+    "w_h": (d, 2 * d),
+    "w_edge": edges,
+  }
+  r = config.init_range
+  omega = {
+    name: jax.random.uniform(k, shape, jnp.float32, -r, r)
+    for (name, shape), k in zip(
+      shapes.items(), jax.random.split(key, len(shapes)), strict=True
+    )
+  }
+  if config.batch_norm:
+    omega |= {"bn_scale": jnp.ones(d), "bn_offset": jnp.zeros(d)}
+  return omega
+
+
+def child_params(
+  omega: types.Omega, arc: space_lib.RecurrentArc
+) -> types.Omega:
+  """Gathers the weights of one child: "w_edge" becomes [N - 1, D, 2D]."""
+  index = _edge_rows(omega, arc)
+  return {**omega, "w_edge": omega["w_edge"][index]}
+
+
+def add_to_child(
+  omega: types.Omega, arc: space_lib.RecurrentArc, update: types.Omega
+) -> types.Omega:
+  """Adds `update`, shaped as `child_params` returns, to the child's weights."""
+  index = _edge_rows(omega, arc)
+  # Rows of different nodes are different edges, so none occurs twice.
+  edges = omega["w_edge"].at[index].add(update["w_edge"], unique_indices=True)
+  dense = {k: omega[k] + update[k] for k in omega if k != "w_edge"}
+  return {**dense, "w_edge": edges}
+
+
+def _edge_rows(omega: types.Omega, arc: space_lib.RecurrentArc) -> Any:
+  rows = np.arange(1, np.shape(arc.prev)[0])
+  index = edge_index(rows, jnp.asarray(arc.prev)[1:])
+  if omega["w_edge"].ndim == 4:
+    return jnp.asarray(arc.ops)[1:], index
+  return index
+
+
+def sample_masks(
+  key: types.PRNGKey,
+  config: presets.RecurrentConfig,
+  batch_size: int,
+  vocabulary_size: int,
+) -> Masks:
+  """Draws the dropout masks of one window."""
+  unit = (batch_size, config.hidden_size)
+  plan = {
+    "word": (config.drop_word, (vocabulary_size,)),
+    "embedding": (config.drop_embedding, unit),
+    "x": (config.drop_x, unit),
+    "state": (config.drop_state, unit),
+    "output": (config.drop_output, unit),
+  }
+  keys = jax.random.split(key, len(plan))
+  masks = {}
+  for k, (name, (rate, shape)) in zip(keys, plan.items(), strict=True):
+    if rate > 0:
+      kept = jax.random.bernoulli(k, 1.0 - rate, shape)
+      masks[name] = kept.astype(jnp.float32) / (1.0 - rate)
+  return Masks(**masks)
+
+
+def apply(
+  omega: types.Omega,
+  arc: space_lib.RecurrentArc,
+  tokens: types.Array,
+  state: types.Array,
+  *,
+  config: presets.RecurrentConfig,
+  masks: Masks | None = None,
+) -> types.Array:
+  """Runs one cell over a window.
+
+  Args:
+    omega: the shared weights, of `init`.
+    arc: the cell; traced int32 arrays, or Python ints for a fixed child.
+    tokens: [T, B] int32.
+    state: [B, D] float32, h_0.
+    config: the network's options.
+    masks: dropout masks, or None to drop nothing (evaluation).
+
+  Returns:
+    [T, B, D] float32: h_t before output dropout. Batch norm, where on, uses
+    the statistics of the batch, also in evaluation.
+  """
+  child = child_params(omega, arc)
+  return apply_child(child, arc, tokens, state, config=config, masks=masks)
+
+
+def apply_child(
+  child: types.Omega,
+  arc: space_lib.RecurrentArc,
+  tokens: types.Array,
+  state: types.Array,
+  *,
+  config: presets.RecurrentConfig,
+  masks: Masks | None = None,
+) -> types.Array:
+  """`apply` on weights that `child_params` has gathered."""
+  masks = masks or Masks()
+  x = child["embedding"][tokens]
+  if masks.word is not None:
+    x = x * masks.word[tokens][..., None]
+  for mask in (masks.embedding, masks.x):
+    x = loop.masked(x, mask)
+  weights = loop.CellWeights(
+    x_in=x @ child["w_x"],
+    w_h=child["w_h"],
+    w_edge=child["w_edge"],
+    bn_scale=child.get("bn_scale"),
+    bn_offset=child.get("bn_offset"),
+  )
+  return loop.unroll(arc, config.output, weights, state, masks.state)
+
+
+def softmax_loss(
+  child: types.Omega,
+  states: types.Array,
+  targets: types.Array,
+  masks: Masks | None = None,
+) -> types.Array:
+  """Cross-entropy with the embedding as softmax weights (Section 3.1).
+
+  Args:
+    child: holds "embedding" [V, D].
+    states: [T, B, D] float32, of `apply`.
+    targets: [T, B] int32.
+    masks: dropout masks, or None.
+
+  Returns:
+    [T, B] float32, nats per token.
+  """
+  states = loop.masked(states, masks.output if masks else None)
+  embedding = child["embedding"]
+  flat = states.reshape(-1, states.shape[-1])
+  normaliser = jax.nn.logsumexp(flat @ embedding.T, axis=-1)
+  # The target's logit as a dot product: gathering it from the [T * B, V]
+  # logits would make the gradient scatter into an array of that size.
+  gold = jnp.sum(flat * embedding[targets.reshape(-1)], axis=-1)
+  return (normaliser - gold).reshape(targets.shape)
+
+
+def logits(child: types.Omega, states: types.Array) -> types.Array:
+  """[T, B, V] float32: unnormalised log-probabilities of the next word."""
+  return states @ child["embedding"].T

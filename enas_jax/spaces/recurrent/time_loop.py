@@ -1,0 +1,260 @@
+"""The time loop of a recurrent cell (Eqs. 3-5) and its derivative.
+
+The derivative is written by hand, for two reasons: it leaves only the
+pre-activation gradients in the backward scan and forms every weight gradient
+afterwards in one matrix product over all time steps; and it keeps the chosen
+input of a node from being copied through the whole loop. With that a traced
+arc costs little more than a fixed one (`experiments/benchmark.py`).
+"""
+
+from typing import Any, NamedTuple
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jax import lax
+
+from enas_jax import types
+from enas_jax.nn import ops
+from enas_jax.spaces.recurrent import arc as space_lib
+
+_BN_EPSILON = 1e-5
+
+
+class CellWeights(NamedTuple):
+  """What the time loop differentiates besides the state.
+
+  Attributes:
+    x_in: [T, B, 2D], x_t times node 1's input matrix, for all t at once.
+    w_h: [D, 2D].
+    w_edge: [N - 1, D, 2D], the child's own matrices.
+    bn_scale: [D], or None without batch norm.
+    bn_offset: [D], or None.
+  """
+
+  x_in: types.Array
+  w_h: types.Array
+  w_edge: types.Array
+  bn_scale: types.Array | None
+  bn_offset: types.Array | None
+
+
+class _Trace(NamedTuple):
+  """What one time step keeps for the backward pass, each [N, B, D].
+
+  Attributes:
+    nodes: h_l of Eqs. 3 and 5.
+    values: f_l(...), the candidate after its activation.
+    gates: c_l, after the sigmoid.
+  """
+
+  nodes: types.Array
+  values: types.Array
+  gates: types.Array
+
+
+def masked(x: types.Array, mask: types.Array | None) -> types.Array:
+  """`x` times a dropout mask, if there is one."""
+  return x if mask is None else x * mask
+
+
+def _is_static(arc: space_lib.RecurrentArc) -> bool:
+  return isinstance(arc.prev, tuple)
+
+
+def unroll(
+  arc: space_lib.RecurrentArc,
+  output: str,
+  weights: CellWeights,
+  state: types.Array,
+  mask: types.Array | None,
+) -> types.Array:
+  """Runs the cell over a window.
+
+  Args:
+    arc: the cell, traced or of Python ints; it has no gradient.
+    output: "loose_ends" or "all_nodes"; see `RecurrentConfig.output`.
+    weights: of the child; x_t comes multiplied.
+    state: [B, D] float32, h_0.
+    mask: [B, D] dropout mask on what enters every matrix product, or None; it
+      has no gradient.
+
+  Returns:
+    [T, B, D] float32, h_1 ... h_T.
+  """
+  fixed = arc if _is_static(arc) else None
+
+  def run(traced: Any, weights: CellWeights, state: Any, mask: Any) -> Any:
+    cell = fixed or traced
+    return _forward(cell, output, weights, state, mask)
+
+  @jax.custom_vjp
+  def loop(traced: Any, weights: Any, state: Any, mask: Any) -> Any:
+    return run(traced, weights, state, mask)[0]
+
+  def forward(traced: Any, weights: Any, state: Any, mask: Any) -> Any:
+    states, trace = run(traced, weights, state, mask)
+    return states, (traced, weights, state, mask, states, trace)
+
+  def backward(residuals: Any, d_states: types.Array) -> Any:
+    traced, weights, state, mask, states, trace = residuals
+    grads = _backward(
+      fixed or traced, output, weights, state, mask, states, trace, d_states
+    )
+    return (None, *grads, None)
+
+  loop.defvjp(forward, backward)
+  return loop(None if fixed else arc, weights, state, mask)
+
+
+def _output_weights(arc: space_lib.RecurrentArc, output: str) -> Any:
+  """[N] float32 weights of the average that is h_t: Section 2.1, step 5."""
+  count = np.shape(arc.prev)[0]
+  if output == "all_nodes":
+    # The released code leaves out its fixed first node.
+    return np.append(0.0, np.full(count - 1, 1.0 / (count - 1)))
+  xp = np if _is_static(arc) else jnp
+  prev = xp.asarray(arc.prev)[1:]
+  loose = 1.0 - xp.max(
+    xp.equal(prev[:, None], np.arange(count)[None]), axis=0, initial=0.0
+  )
+  return loose / xp.sum(loose)
+
+
+def _average(weights: Any, nodes: Any) -> types.Array:
+  """The weighted sum of nodes, leaving out those known to have weight 0."""
+  used = list(range(len(nodes)))
+  if isinstance(weights, np.ndarray):
+    used = [i for i in used if weights[i]]
+  return sum(
+    (jnp.float32(weights[i]) * nodes[i] for i in used), start=jnp.float32(0.0)
+  )
+
+
+def _normalise(
+  x: types.Array, scale: types.Array | None, offset: types.Array | None
+) -> types.Array:
+  """Batch norm over the batch, [B, D], with the batch's own statistics."""
+  if scale is None or offset is None:
+    return x
+  mean = jnp.mean(x, axis=0)
+  variance = jnp.mean(jnp.square(x - mean), axis=0)
+  return (x - mean) * (lax.rsqrt(variance + _BN_EPSILON) * scale) + offset
+
+
+def _forward(
+  arc: space_lib.RecurrentArc,
+  output: str,
+  weights: CellWeights,
+  state: types.Array,
+  mask: types.Array | None,
+) -> tuple[types.Array, _Trace]:
+  """Returns h_t and the trace of all time steps, leading axis T."""
+  average = _output_weights(arc, output)
+
+  def step(h: types.Array, x_in: types.Array) -> Any:
+    nodes: list[types.Array] = []
+    values: list[types.Array] = []
+    gates: list[types.Array] = []
+    for row in range(np.shape(arc.prev)[0]):
+      if row == 0:
+        source, z = h, x_in + masked(h, mask) @ weights.w_h
+      else:
+        source = ops.pick(arc.prev[row], nodes)
+        z = masked(source, mask) @ weights.w_edge[row - 1]
+      value, gate = jnp.split(z, 2, axis=-1)
+      value, gate = ops.activate(arc.ops[row], value), jax.nn.sigmoid(gate)
+      nodes.append(source + gate * (value - source))
+      values.append(value)
+      gates.append(gate)
+    h = _normalise(
+      _average(average, nodes), weights.bn_scale, weights.bn_offset
+    )
+    return h, (h, _Trace(*map(jnp.stack, (nodes, values, gates))))
+
+  _, (states, trace) = lax.scan(step, state, weights.x_in)
+  return states, trace
+
+
+def _backward(
+  arc: space_lib.RecurrentArc,
+  output: str,
+  weights: CellWeights,
+  state: types.Array,
+  mask: types.Array | None,
+  states: types.Array,
+  trace: _Trace,
+  d_states: types.Array,
+) -> tuple[CellWeights, types.Array]:
+  """Gradients of `_forward`'s states: for the weights and for h_0."""
+  average = _output_weights(arc, output)
+  count = np.shape(arc.prev)[0]
+  inputs = jnp.concatenate([state[None], states[:-1]])
+
+  def step(carry: Any, now: Any) -> Any:
+    d_h, d_bn = carry
+    h_tm1, trace, d_state = now
+    d_mean, d_bn = _normalise_vjp(
+      weights, _average(average, trace.nodes), d_state + d_h, d_bn
+    )
+    # Cotangent of each node, so far from the output alone.
+    d_nodes = jnp.stack(
+      [jnp.float32(average[i]) * d_mean for i in range(count)]
+    )
+    d_z: list[Any] = [None] * count
+    for row in reversed(range(count)):
+      source = h_tm1 if row == 0 else trace.nodes[arc.prev[row]]
+      value, gate = trace.values[row], trace.gates[row]
+      d_node = d_nodes[row]
+      slope = ops.activation_grad(arc.ops[row], value)
+      d_z[row] = jnp.concatenate(
+        [
+          d_node * gate * slope,
+          d_node * (value - source) * gate * (1.0 - gate),
+        ],
+        axis=-1,
+      )
+      matrix = weights.w_h if row == 0 else weights.w_edge[row - 1]
+      d_source = d_node * (1.0 - gate) + masked(d_z[row] @ matrix.T, mask)
+      if row == 0:
+        d_h = d_source
+      else:
+        d_nodes = d_nodes.at[arc.prev[row]].add(d_source)
+    return (d_h, d_bn), jnp.stack(d_z)
+
+  d_bn = (
+    None
+    if weights.bn_scale is None
+    else (jnp.zeros_like(weights.bn_scale),) * 2
+  )
+  carry = (jnp.zeros_like(state), d_bn)
+  (d_h, d_bn), d_z = lax.scan(
+    step, carry, (inputs, trace, d_states), reverse=True
+  )
+
+  def weight_grad(source: types.Array, row: int) -> types.Array:
+    return jnp.einsum("tbi,tbo->io", masked(source, mask), d_z[:, row])
+
+  edges = [
+    weight_grad(trace.nodes[:, arc.prev[row]], row) for row in range(1, count)
+  ]
+  d_scale, d_offset = d_bn if d_bn is not None else (None, None)
+  grads = CellWeights(
+    x_in=d_z[:, 0],
+    w_h=weight_grad(inputs, 0),
+    w_edge=jnp.stack(edges) if edges else jnp.zeros_like(weights.w_edge),
+    bn_scale=d_scale,
+    bn_offset=d_offset,
+  )
+  return grads, d_h
+
+
+def _normalise_vjp(
+  weights: CellWeights, x: types.Array, d_out: types.Array, d_bn: Any
+) -> tuple[types.Array, Any]:
+  """Pulls `d_out` back through `_normalise`, adding to the affine's grads."""
+  if d_bn is None:
+    return d_out, None
+  _, pull = jax.vjp(_normalise, x, weights.bn_scale, weights.bn_offset)
+  d_x, d_scale, d_offset = pull(d_out)
+  return d_x, (d_bn[0] + d_scale, d_bn[1] + d_offset)

@@ -1,0 +1,1 @@
+"""Who proposes architectures, and how it learns: a method a file."""

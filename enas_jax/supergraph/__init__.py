@@ -1,1 +1,0 @@
-"""The shared networks: one module a search space."""

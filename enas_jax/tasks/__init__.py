@@ -1,0 +1,1 @@
+"""What a batch, a loss, a reward and a score are: a task a file."""

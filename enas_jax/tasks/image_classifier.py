@@ -1,0 +1,371 @@
+"""Image classification as a task: what a batch, a loss and a reward are.
+
+The counterpart of `language_model` for the convolutional spaces. The images of
+a split lie on the device as they are on disk; a step gathers, standardises and
+augments its batch there.
+"""
+
+import dataclasses
+import functools
+import math
+from collections.abc import Callable
+from typing import Any, NamedTuple
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import optax
+from jax import lax
+
+from enas_jax import types
+from enas_jax.data import augment, images
+from enas_jax.nn import losses
+from enas_jax.spaces import base as network_lib
+
+Carry = dict[str, Any]
+_SEARCH = "the search (see tune_changes)"  # where images of a size come from
+
+
+class Split(NamedTuple):
+  """Images on the device.
+
+  Attributes:
+    images: [n, H, W, C] uint8.
+    labels: [n] int32.
+  """
+
+  images: types.Array
+  labels: types.Array
+
+
+@dataclasses.dataclass(frozen=True, eq=False)
+class ImageClassifier:
+  """A convolutional network with shared weights.
+
+  The carry of a step holds the epoch's order of training images, "order" [n]
+  int32; the batch norms' moving "statistics", {} where there are none; and
+  "step" [] int32, the training steps done.
+
+  Attributes:
+    config: the whole configuration, of a search or of a training.
+    network: the shared network of its space, or that of one architecture.
+    num_classes: of the data set.
+    image_shape: H, W and C.
+    num_train: images of the training split.
+    mean: [C] float32, of the training images in units of [0, 1].
+    std: [C] float32, likewise.
+  """
+
+  config: Any
+  network: network_lib.Network
+  num_classes: int
+  image_shape: tuple[int, int, int]
+  num_train: int
+  mean: np.ndarray
+  std: np.ndarray
+
+  metric = "accuracy"
+  gathers = False
+
+  @classmethod
+  def of(
+    cls,
+    config: Any,
+    network: network_lib.Network,
+    data: images.ImageData,
+  ) -> "ImageClassifier":
+    """The task on a data set."""
+    height, width, channels = data.train_images.shape[1:]
+    return cls(
+      config,
+      network,
+      data.num_classes,
+      (height, width, channels),
+      len(data.train_images),
+      data.mean,
+      data.std,
+    )
+
+  @property
+  def space(self) -> Any:
+    """The space of the networks."""
+    return self.config.child.space()
+
+  def changed(
+    self, config: Any, train: Split, valid: Split
+  ) -> tuple["ImageClassifier", Split, Split]:
+    """The task under another configuration, with its data.
+
+    Args:
+      config: of a search of the same space; its images are scaled down to the
+        size that it names, from the size that they have here.
+      train: as `prepare` made it.
+      valid: likewise.
+
+    Raises:
+      InputError: if they cannot be scaled to that size, are too few for one
+        batch, or are not those that it would set aside for validation.
+    """
+    if config.data.num_valid != self.config.data.num_valid:
+      raise types.InputError(
+        "num_valid cannot change: the validation images are chosen already."
+      )
+    pixels = [np.asarray(split.images) for split in (train, valid)]
+    size = config.data.image_size
+    if size and size != self.config.data.image_size:
+      pixels = [images.shrink(_SEARCH, each, size) for each in pixels]
+    shape, (mean, std) = pixels[0].shape[1:], images.channel_moments(pixels[0])
+    task = dataclasses.replace(
+      self, config=config, image_shape=shape, mean=mean, std=std
+    )
+    return (
+      task,
+      task.prepare(pixels[0], np.asarray(train.labels), "train"),
+      task.prepare(pixels[1], np.asarray(valid.labels), "validation"),
+    )
+
+  def prepare(
+    self, pixels: np.ndarray, labels: np.ndarray, split: str
+  ) -> Split:
+    """Puts a split on the device.
+
+    Raises:
+      InputError: if it has too few images for one batch.
+    """
+    data = self.config.data
+    size = data.batch_size if split == "train" else data.reward_batch_size
+    augment.num_batches(len(pixels), size, split)
+    return Split(jnp.asarray(pixels), jnp.asarray(labels))
+
+  def steps_per_epoch(self, train: Split) -> int:
+    """Batches of a whole pass, or the configured number if that is less."""
+    return self._steps_for(len(train.images))
+
+  def _steps_for(self, num_images: int) -> int:
+    batches = augment.num_batches(
+      num_images, self.config.data.batch_size, "train"
+    )
+    return min(self.config.omega.steps or batches, batches)
+
+  def _total_steps(self) -> int:
+    return self.config.run.num_epochs * self._steps_for(self.num_train)
+
+  def init_omega(self, key: types.PRNGKey) -> types.Omega:
+    """The shared weights at the start."""
+    return self.network.init(
+      key, self.config.child, self.num_classes, self.image_shape
+    )
+
+  def init_carry(self) -> Carry:
+    """The carry before the first epoch."""
+    return {
+      "order": jnp.arange(self.num_train, dtype=jnp.int32),
+      "statistics": self.network.init_statistics(self.config.child),
+      "step": jnp.int32(0),
+    }
+
+  def start_epoch(self, carry: Carry, key: types.PRNGKey) -> Carry:
+    """Shuffles the training images anew."""
+    order = augment.epoch_permutation(key, self.num_train)
+    return {**carry, "order": order}
+
+  def start_split(self, carry: Carry) -> Carry:
+    """Evaluation reads the statistics, and changes nothing."""
+    return carry
+
+  def train_batch(
+    self, train: Split, carry: Carry, step: types.Array, key: types.PRNGKey
+  ) -> types.ImageBatch:
+    """The batch of that step of the epoch, augmented."""
+    data = self.config.data
+    pixels, labels = augment.take_batch(
+      train.images, train.labels, carry["order"], step, data.batch_size
+    )
+    shown = self._standardise(pixels)
+    shown = augment.augment(key, shown, data.pad, flip=data.flip)
+    if data.cutout:
+      key_cutout = jax.random.fold_in(key, 1)
+      shown = augment.cutout(key_cutout, shown, data.cutout)
+    return types.ImageBatch(shown, labels)
+
+  def step_size(self, batch: types.ImageBatch) -> float:
+    """The learning rate is the schedule's."""
+    del batch
+    return 1.0
+
+  def reward_batch(self, valid: Split, key: types.PRNGKey) -> types.ImageBatch:
+    """One validation minibatch, drawn without replacement."""
+    order = augment.epoch_permutation(key, len(valid.images))
+    pixels, labels = augment.take_batch(
+      valid.images,
+      valid.labels,
+      order,
+      jnp.int32(0),
+      self.config.data.reward_batch_size,
+    )
+    return types.ImageBatch(self._standardise(pixels), labels)
+
+  def child_params(self, omega: types.Omega, arc: Any) -> types.Omega:
+    """The weights of one fixed child; all of omega for a traced arc."""
+    return self.network.child_params(omega, arc, self.config.child)
+
+  def loss(
+    self,
+    child: types.Omega,
+    arc: Any,
+    batch: types.ImageBatch,
+    carry: Carry,
+    key: types.PRNGKey,
+  ) -> tuple[types.Array, tuple[dict[str, types.Array], Carry]]:
+    """L(m; omega) of Eqn 1 with its penalties, on one training batch.
+
+    The l2 penalty is on all of omega, as in the authors' code: the weights of
+    operations that were not sampled decay, too.
+
+    Returns:
+      The loss to minimise, and ("nats": cross-entropy an image, "accuracy";
+      next carry).
+    """
+    config = self.config
+    logits, statistics = self.network.apply_child(
+      child,
+      carry["statistics"],
+      arc,
+      batch.images,
+      config=config.child,
+      train=True,
+      key=key,
+      progress=(carry["step"] + 1) / self._total_steps(),
+    )
+    nats = _cross_entropy(logits.main, batch.labels)
+    loss = nats
+    if logits.aux is not None:
+      aux = _cross_entropy(logits.aux, batch.labels)
+      loss += config.child.aux_weight * aux
+    if config.omega.l2_weight:
+      weights = self.network.penalised(child, config.child)
+      loss += config.omega.l2_weight * losses.sum_of_squares(weights)
+    found = {"nats": nats, "accuracy": _accuracy(logits.main, batch.labels)}
+    step = carry["step"] + 1
+    return loss, (found, {**carry, "statistics": statistics, "step": step})
+
+  def reward(
+    self,
+    omega: types.Omega,
+    arc: Any,
+    batch: types.ImageBatch,
+    carry: Carry,
+  ) -> types.Array:
+    """R(m, omega): the accuracy on a validation minibatch, or the likelihood.
+
+    The likelihood is the geometric mean over images of what the network gives
+    to the right class, times c: the c / perplexity of text.
+    """
+    logits = self._logits(omega, arc, batch, carry)
+    if self.config.theta.reward == "accuracy":
+      return _accuracy(logits, batch.labels)
+    nats = _cross_entropy(logits, batch.labels)
+    return self.config.theta.reward_scale * jnp.exp(-nats)
+
+  def reward_to_metric(self, reward: float) -> float | None:
+    """The accuracy, where that is the reward; a likelihood does not tell it."""
+    return reward if self.config.theta.reward == "accuracy" else None
+
+  def format_metric(self, accuracy: float) -> str:
+    """An accuracy as people read it."""
+    return f"{accuracy:.1%}"
+
+  def evaluation_chunks(self, split: Split) -> int:
+    """How many calls of `evaluate_chunk` cover a split."""
+    return math.ceil(len(split.images) / self.config.data.reward_batch_size)
+
+  def evaluate_chunk(
+    self,
+    omega: types.Omega,
+    arc: Any,
+    split: Split,
+    index: types.Array,
+    carry: Carry,
+  ) -> tuple[types.Array, types.Array, Carry]:
+    """Scores one batch of a split.
+
+    The last one begins early enough to be full, as batch norm may look at the
+    whole batch, and does not count the images that were counted before.
+
+    Returns:
+      Number of images classified rightly, number of images, and the carry.
+    """
+    return self._sum_chunk(_is_right, omega, arc, split, index, carry)
+
+  def nats_chunk(
+    self,
+    omega: types.Omega,
+    arc: Any,
+    split: Split,
+    index: types.Array,
+    carry: Carry,
+  ) -> tuple[types.Array, types.Array, Carry]:
+    """As `evaluate_chunk`, but the sum of the images' cross-entropies, nats."""
+    each = optax.softmax_cross_entropy_with_integer_labels
+    return self._sum_chunk(each, omega, arc, split, index, carry)
+
+  def _sum_chunk(
+    self,
+    measure: Callable[[types.Array, types.Array], types.Array],
+    omega: types.Omega,
+    arc: Any,
+    split: Split,
+    index: types.Array,
+    carry: Carry,
+  ) -> tuple[types.Array, types.Array, Carry]:
+    """The sum over one batch of `measure`, (logits, labels) -> [B]."""
+    size, count = self.config.data.reward_batch_size, len(split.images)
+    start = jnp.minimum(index * size, count - size)
+    cut = functools.partial(
+      lax.dynamic_slice_in_dim, start_index=start, slice_size=size
+    )
+    labels = cut(split.labels)
+    batch = types.ImageBatch(self._standardise(cut(split.images)), labels)
+    logits = self._logits(omega, arc, batch, carry)
+    fresh = start + jnp.arange(size) >= index * size
+    found = jnp.where(fresh, measure(logits, labels), 0)
+    return jnp.sum(found), jnp.sum(fresh), carry
+
+  def finish_evaluation(self, total: float, count: float) -> float:
+    """Accuracy on a split."""
+    return total / count
+
+  def _standardise(self, pixels: types.Array) -> types.Array:
+    return augment.standardise(
+      pixels, jnp.asarray(self.mean), jnp.asarray(self.std)
+    )
+
+  def _logits(
+    self, omega: types.Omega, arc: Any, batch: types.ImageBatch, carry: Carry
+  ) -> types.Array:
+    """[B, classes], without dropout."""
+    logits, _ = self.network.apply_child(
+      self.child_params(omega, arc),
+      carry["statistics"],
+      arc,
+      batch.images,
+      config=self.config.child,
+      train=False,
+      key=None,
+    )
+    return logits.main
+
+
+def _cross_entropy(logits: types.Array, labels: types.Array) -> types.Array:
+  """[] float32, nats, mean over the batch."""
+  each = optax.softmax_cross_entropy_with_integer_labels(logits, labels)
+  return jnp.mean(each)
+
+
+def _accuracy(logits: types.Array, labels: types.Array) -> types.Array:
+  return jnp.mean(_is_right(logits, labels).astype(jnp.float32))
+
+
+def _is_right(logits: types.Array, labels: types.Array) -> types.Array:
+  """[B] bool."""
+  return jnp.argmax(logits, axis=-1) == labels

@@ -1,0 +1,234 @@
+"""The two phases: what each step changes, and by how much."""
+
+import pathlib
+import tempfile
+
+import chex
+import jax
+import jax.numpy as jnp
+import numpy as np
+from absl.testing import absltest, parameterized
+
+from enas_jax.search import evaluate
+from enas_jax.search import state as states
+from enas_jax.search import steps as phases
+from enas_jax.spaces import decisions
+from enas_jax.spaces.recurrent import network as supergraph
+from enas_jax.strategies import controller as controller_lib
+from enas_jax.strategies import policies
+from tests import oracles, tiny
+
+
+def host(tree):
+  """A copy on the host: donated buffers are gone after a step."""
+  return jax.tree.map(np.array, tree.replace(key=jax.random.key_data(tree.key)))
+
+
+class PhasesTest(parameterized.TestCase):
+  @classmethod
+  def setUpClass(cls):
+    super().setUpClass()
+    folder = pathlib.Path(tempfile.mkdtemp())
+    cls.dataset = tiny.write_corpus(folder)
+
+  def _make(self, **changes):
+    config = tiny.make_config(**changes)
+    task, splits = tiny.make_task(config, self.dataset)
+    controller = controller_lib.Controller(task.space, config.controller)
+    policy = policies.make_policy(config, controller)
+    steps = task.steps_per_epoch(splits.train)
+    state = states.init_state(config, task, controller, steps)
+    omega_step = phases.make_omega_step(config, task, policy, steps)
+    theta_step = phases.make_theta_step(config, task, controller)
+    return config, task, splits, state, omega_step, theta_step
+
+  def test_omega_step_leaves_theta_alone_and_the_reverse(self):
+    _, _, splits, state, omega_step, theta_step = self._make()
+    before = host(state)
+    state, _ = omega_step(state, splits.train)
+    middle = host(state)
+    chex.assert_trees_all_equal(before.theta, middle.theta)
+    self.assertFalse(
+      np.array_equal(before.omega["embedding"], middle.omega["embedding"])
+    )
+    # The very first reward is its own baseline and moves nothing.
+    for _ in range(2):
+      state, _ = theta_step(state, splits.valid)
+    after = host(state)
+    chex.assert_trees_all_equal(middle.omega, after.omega)
+    chex.assert_trees_all_equal(middle.carry, after.carry)
+    self.assertFalse(np.array_equal(middle.theta["lstm"], after.theta["lstm"]))
+
+  def test_the_whole_omega_step_by_plain_gradient(self):
+    """Gather, clip, rate and scatter against a dense gradient step."""
+    config, task, splits, state, *_ = self._make(
+      omega={"learning_rate": 3.0, "clip_norm": 0.05, "l2_weight": 0.01}
+    )
+    step = phases.make_arcs_step(config, task, 6)
+    arc = task.space.from_tokens("2 0 1 1 3")
+    before = host(state)
+    after, found = step(state, splits.train, arc)
+
+    def loss(omega):
+      states = supergraph.apply(
+        omega,
+        arc,
+        splits.train[:5],
+        jnp.zeros((4, 8)),
+        config=config.child,
+      )
+      nats = supergraph.softmax_loss(omega, states, splits.train[1:6])
+      child = supergraph.child_params(omega, arc)
+      l2 = sum(jnp.sum(w * w) for w in child.values())
+      return jnp.mean(nats) + 0.01 * l2
+
+    grads = jax.grad(loss)(jax.tree.map(jnp.asarray, before.omega))
+    norm = np.sqrt(sum(np.sum(np.square(g)) for g in grads.values()))
+    self.assertGreater(norm, 0.05)
+    self.assertAlmostEqual(float(found["grad_norm"]), norm, places=4)
+    for name, grad in grads.items():
+      expected = before.omega[name] - 3.0 * grad * 0.05 / norm
+      np.testing.assert_allclose(
+        after.omega[name], expected, atol=1e-5, err_msg=name
+      )
+
+  def test_several_arcs_average_their_gradients(self):
+    config, task, splits, state, *_ = self._make(
+      omega={"num_arcs": 2, "clip_norm": 1e6}
+    )
+    single = tiny.make_config(omega={"clip_norm": 1e6})
+    arcs = task.space.sample_uniform(jax.random.key(1), 2)
+    both, _ = phases.make_arcs_step(config, task, 6)(state, splits.train, arcs)
+    alone = phases.make_arcs_step(single, task, 6)
+    each = [
+      alone(state, splits.train, evaluate.nth(arcs, i))[0] for i in range(2)
+    ]
+    for name, start in state.omega.items():
+      mean = sum(np.asarray(e.omega[name] - start) for e in each) / 2
+      np.testing.assert_allclose(
+        both.omega[name] - start, mean, atol=1e-6, err_msg=name
+      )
+
+  def test_reward_is_c_over_perplexity(self):
+    config, task, splits, state, *_ = self._make()
+    arc = task.space.from_tokens("1 0 2 1 0")
+    batch = task.reward_batch(splits.valid, jax.random.key(3))
+    omega = jax.tree.map(np.asarray, state.omega)
+    states = oracles.recurrent_states(
+      omega, *arc, np.asarray(batch.inputs), np.zeros((4, 8))
+    )
+    nats = oracles.cross_entropy(
+      omega["embedding"], states, np.asarray(batch.targets)
+    )
+    expected = 80.0 / np.exp(nats.mean())
+    found = float(task.reward(state.omega, arc, batch, state.carry))
+    self.assertAlmostEqual(found, expected, delta=1e-3 * expected)
+    self.assertAlmostEqual(task.reward_to_metric(found), 80.0 / found)
+
+  def test_whole_split_perplexity_counts_every_token(self):
+    config, task, splits, state, *_ = self._make()
+    arc = task.space.from_tokens("0 0 1 0 3")
+    found = evaluate.make_evaluate(task)(state, arc, splits.valid)
+    stream = np.asarray(splits.valid)
+    self.assertNotEqual((len(stream) - 1) % 5, 0)  # the last window is partial
+    omega = jax.tree.map(np.asarray, state.omega)
+    states = oracles.recurrent_states(
+      omega, *arc, stream[:-1], np.zeros((4, 8))
+    )
+    nats = oracles.cross_entropy(omega["embedding"], states, stream[1:])
+    self.assertAlmostEqual(found, np.exp(nats.mean()), delta=1e-2)
+
+  def test_windows_follow_each_other_and_the_carry_too(self):
+    config, task, splits, state, *_ = self._make()
+    step = phases.make_arcs_step(config, task, 6)
+    arc = task.space.from_tokens("0 0 1 0 3")
+    first, _ = step(state, splits.train, arc)
+    self.assertEqual(int(first.omega_step), 1)
+    batch = task.train_batch(
+      splits.train, first.carry, first.omega_step, state.key
+    )
+    np.testing.assert_array_equal(batch.inputs, splits.train[5:10])
+    expected = supergraph.apply(
+      state.omega,
+      arc,
+      splits.train[:5],
+      jnp.zeros((4, 8)),
+      config=config.child,
+    )[-1]
+    np.testing.assert_allclose(first.carry.state, expected, atol=1e-5)
+    self.assertEqual(int(first.carry.position), 5)
+    again = states.next_epoch(first, task)
+    np.testing.assert_array_equal(again.carry.state, 0.0)
+    self.assertEqual(int(again.carry.position), 0)
+    self.assertEqual(int(again.epoch), 1)
+    self.assertEqual(int(again.omega_step), 0)
+    self.assertEqual(int(again.total_steps), 1)
+
+  def test_omega_learns_the_text(self):
+    """31 words start at ln 31 = 3.4 nats; the text has ln 3 = 1.1."""
+    _, task, splits, state, omega_step, _ = self._make(
+      omega={"steps": 50, "learning_rate": 2.0}
+    )
+    losses = []
+    for _ in range(8):
+      for _ in range(50):
+        state, found = omega_step(state, splits.train)
+        losses.append(float(found["nats"]))
+      state = states.next_epoch(state, task)
+    self.assertGreater(np.mean(losses[:5]), 3.2)
+    self.assertLess(np.mean(losses[-20:]), 2.9)
+
+  def test_theta_learns_to_prefer_the_better_operation(self):
+    """Reward 1 for a first node of ReLU, else 0: probability must rise."""
+    config, task, splits, state, *_ = self._make(
+      theta={"learning_rate": 0.05, "num_arcs": 4, "baseline_decay": 0.9}
+    )
+
+    class OneGoodOperation:
+      def reward_batch(self, valid, key):
+        return ()
+
+      def reward(self, omega, arc, batch, carry):
+        return (arc.ops[0] == 1).astype(jnp.float32)
+
+    controller = controller_lib.Controller(task.space, config.controller)
+    step = phases.make_theta_step(config, OneGoodOperation(), controller)
+
+    def chance(theta):
+      sample = controller.sample(theta, jax.random.key(0), 1)
+      return float(sample.step_probs[0, 0, 1])
+
+    before = chance(state.theta)
+    for _ in range(60):
+      state, _ = step(state, splits.valid)
+    self.assertLess(before, 0.35)
+    self.assertGreater(chance(state.theta), 0.7)
+
+  def test_steps_compile_once_for_all_arcs(self):
+    _, _, splits, state, omega_step, theta_step = self._make()
+    for _ in range(12):
+      state, _ = omega_step(state, splits.train)
+      state, _ = theta_step(state, splits.valid)
+    self.assertEqual(omega_step._cache_size(), 1)
+    self.assertEqual(theta_step._cache_size(), 1)
+
+  def test_keys_are_used_once(self):
+    config, task, splits, state, *_ = self._make()
+    step = phases.make_arcs_step(config, task, 6)
+    arc = decisions.as_arrays(task.space.from_tokens("0 0 1 0 3"))
+    with jax.debug_key_reuse(True):
+      jax.jit(step)(state, splits.train, arc)
+
+  def test_the_random_policy_proposes_uniformly(self):
+    config, task, _, state, *_ = self._make(run={"policy": "random"})
+    controller = controller_lib.Controller(task.space, config.controller)
+    policy = policies.make_policy(config, controller)
+    self.assertFalse(policy.learns)
+    arcs = policy.propose(None, jax.random.key(0), 1000)
+    counts = np.bincount(np.asarray(arcs.ops)[:, 2], minlength=4)
+    # Five standard deviations, sqrt(1000 * 3/16) = 13.7 each.
+    np.testing.assert_allclose(counts, 250, atol=70)
+
+
+if __name__ == "__main__":
+  absltest.main()

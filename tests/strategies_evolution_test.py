@@ -1,0 +1,195 @@
+"""Regularised evolution: mutations, ageing, and whole searches with it."""
+
+import pathlib
+import tempfile
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from absl.testing import absltest, parameterized
+
+from enas_jax import config as config_lib
+from enas_jax.search import loop, search
+from enas_jax.spaces import registry
+from enas_jax.spaces.macro import arc as macro
+from enas_jax.spaces.micro import arc as micro
+from enas_jax.spaces.recurrent import arc as recurrent
+from enas_jax.strategies import evolution
+from tests import tiny
+from tests.search_test import final_files, stop_after
+
+SPACES = {
+  "recurrent": recurrent.RecurrentSpace(4),
+  "macro": macro.MacroSpace(4),
+  "micro": micro.MicroSpace(4),
+}
+
+
+def theta_config(**changes):
+  config = registry.preset("smoke")
+  return config_lib.override(config, "theta", **changes).theta
+
+
+def ones(arc, key):
+  """A toy reward: how many operations of the network are the last one."""
+  del key
+  return jnp.sum((arc.ops == 5).astype(jnp.float32))
+
+
+class MutationTest(parameterized.TestCase):
+  @parameterized.parameters(*SPACES)
+  def test_one_entry_changes_and_the_child_is_valid(self, name):
+    space = SPACES[name]
+    sizes = evolution.num_alternatives(space.decisions())
+    parent = space.to_choices(space.sample_uniform(jax.random.key(0), 1))[0]
+    keys = jax.random.split(jax.random.key(1), 400)
+    mutate = jax.jit(jax.vmap(lambda k: evolution.mutate(parent, k, sizes)))
+    children = np.asarray(mutate(keys))
+    changed = children != np.asarray(parent)
+    np.testing.assert_array_equal(changed.sum(axis=1), 1)
+    self.assertLen(sizes, len(parent))
+    # Every entry is drawn about as often, those without alternative never,
+    # and every other value comes up.
+    free = sizes > 1
+    np.testing.assert_array_equal(changed[:, ~free], False)
+    counts = changed[:, free].sum(axis=0)
+    expected = 400 / free.sum()
+    self.assertLess(np.abs(counts - expected).max(), 5 * expected**0.5)
+    for entry in np.flatnonzero(free):
+      values = set(children[changed[:, entry], entry])
+      self.assertEqual(
+        values, set(range(sizes[entry])) - {int(parent[entry])}, entry
+      )
+    arcs = jax.device_get(space.from_choices(jnp.asarray(children[:20])))
+    for index in range(20):
+      space.validate(jax.tree.map(lambda leaf, i=index: leaf[i], arcs))
+
+  def test_alternatives_by_hand(self):
+    # Layers of 6 operations; layer 1 has one skip, layer 2 two.
+    sizes = evolution.num_alternatives(macro.MacroSpace(3).decisions())
+    self.assertEqual(list(sizes), [6, 6, 2, 6, 2, 2])
+
+
+class EvolveTest(parameterized.TestCase):
+  def _evolve(self, steps, reward=ones, **changes):
+    space = SPACES["macro"]
+    config = theta_config(**changes)
+    start = evolution.init(space, jax.random.key(0), config)
+
+    @jax.jit
+    def step(population, key):
+      return evolution.evolve(space, population, key, reward, config)
+
+    trail, population = [start], start
+    for index in range(steps):
+      population, metrics = step(population, jax.random.key(index))
+      trail.append(population)
+    return trail, metrics
+
+  def test_the_oldest_gives_way_to_a_child_of_the_best(self):
+    """With a tournament that all but surely holds everyone."""
+    trail, metrics = self._evolve(12, population_size=4, tournament_size=64)
+    for step in range(12):
+      before, after = trail[step], trail[step + 1]
+      self.assertEqual(int(after.num_scored), step + 1)
+      others = np.arange(4) != step % 4
+      for name in ("choices", "rewards"):
+        np.testing.assert_array_equal(
+          getattr(before, name)[others], getattr(after, name)[others]
+        )
+      child = np.asarray(after.choices[step % 4])
+      arc = SPACES["macro"].from_choices(after.choices[step % 4])
+      self.assertEqual(after.rewards[step % 4], ones(arc, None))
+      if step < 4:  # the members of the start are scored as they are
+        np.testing.assert_array_equal(child, before.choices[step])
+      else:
+        best = np.asarray(before.rewards) == np.max(before.rewards)
+        changes = (np.asarray(before.choices)[best] != child).sum(axis=1)
+        self.assertIn(1, changes)
+    last = trail[-1].rewards
+    self.assertAlmostEqual(metrics["population_reward"], np.mean(last))
+    self.assertAlmostEqual(metrics["best_reward"], np.max(last))
+    self.assertAlmostEqual(metrics["reward"], last[11 % 4])
+
+  def test_it_finds_the_optimum_of_a_toy(self):
+    trail, metrics = self._evolve(
+      25, num_arcs=20, population_size=20, tournament_size=10
+    )
+    self.assertEqual(metrics["best_reward"], 4.0)
+    self.assertGreater(metrics["population_reward"], 3.0)
+    start = np.mean([ones(*each) for each in _arcs(trail[0])])
+    self.assertLess(start, 1.5)  # 4/6 by chance
+    again, _ = self._evolve(
+      25, num_arcs=20, population_size=20, tournament_size=10
+    )
+    for a, b in zip(trail[-1], again[-1], strict=True):
+      np.testing.assert_array_equal(a, b)
+
+  def test_a_reward_that_is_no_number_never_becomes_a_parent(self):
+    def reward(arc, key):
+      value = ones(arc, key)
+      return jnp.where(arc.ops[0] == 0, jnp.nan, value)
+
+    trail, _ = self._evolve(
+      1, reward, num_arcs=60, population_size=20, tournament_size=60
+    )
+    rewards = np.asarray(trail[-1].rewards)
+    first = np.asarray(trail[-1].choices[:, 0])
+    np.testing.assert_array_equal(np.isneginf(rewards), first == 0)
+    self.assertFalse(np.isnan(rewards).any())
+
+  def test_members_are_proposed_once_there_are_any(self):
+    space = SPACES["macro"]
+    trail, _ = self._evolve(1, num_arcs=3, population_size=3)
+    propose = jax.jit(evolution.propose, static_argnums=(0, 3))
+    members = {tuple(row) for row in np.asarray(trail[1].choices).tolist()}
+    drawn = space.to_choices(propose(space, trail[1], jax.random.key(0), 60))
+    self.assertEqual({tuple(r) for r in np.asarray(drawn).tolist()}, members)
+    early = space.to_choices(propose(space, trail[0], jax.random.key(0), 60))
+    self.assertGreater(len({tuple(r) for r in np.asarray(early).tolist()}), 50)
+
+
+def _arcs(population):
+  arcs = SPACES["macro"].from_choices(population.choices)
+  for index in range(len(population.choices)):
+    yield jax.tree.map(lambda leaf, i=index: leaf[i], arcs), None
+
+
+class EvolutionSearchTest(absltest.TestCase):
+  def setUp(self):
+    super().setUp()
+    self.folder = pathlib.Path(tempfile.mkdtemp())
+    self.dataset = tiny.write_corpus(self.folder)
+
+  def _search(self, name, stop=lambda: 0):
+    config = tiny.make_config(
+      run={"policy": "evolution"},
+      theta={"population_size": 3, "tournament_size": 2},
+    )
+    task, splits = tiny.make_task(config, self.dataset)
+    workdir = self.folder / name
+    workdir.mkdir(exist_ok=True)
+    return search.Search(config, task, splits, workdir, stop=stop), workdir
+
+  def test_stopped_and_resumed_is_uninterrupted(self):
+    whole, folder = self._search("whole")
+    whole.run()
+    rows, record, arcs = final_files(folder)
+    self.assertEqual(record["policy"], "evolution")
+    self.assertEqual(record["theta_steps"], 10)
+    self.assertIn("theta/best_reward", [k for row in rows for k in row])
+    self.assertEqual(int(whole.state.theta.num_scored), 10)
+    # In the theta phase of the first epoch, with one member unscored.
+    stopped, cut = self._search("cut", stop_after(8))
+    with self.assertRaises(loop.Interrupted):
+      stopped.run()
+    self.assertEqual(int(stopped.state.theta.num_scored), 2)
+    resumed, _ = self._search("cut")
+    resumed.run()
+    self.assertEqual(final_files(cut), (rows, record, arcs))
+    for a, b in zip(whole.state.theta, resumed.state.theta, strict=True):
+      np.testing.assert_array_equal(a, b)
+
+
+if __name__ == "__main__":
+  absltest.main()
