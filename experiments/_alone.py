@@ -9,14 +9,13 @@ import jax
 
 from enas_jax import config as config_lib
 from enas_jax import types
-from enas_jax.search import evaluate, loop, metrics, tune
-from experiments import _runs
+from enas_jax.search import evaluate, loop, metrics, runs, tune
 
 _NAME = "trained_alone.jsonl"
 
 
 def train(
-  run: _runs.Opened,
+  run: runs.Opened,
   folder: pathlib.Path,
   num_arcs: int,
   seed: int,

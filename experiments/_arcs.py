@@ -13,7 +13,9 @@ from experiments import _cli
 
 def define_arc_flag() -> None:
   """The flag of scripts that take an architecture."""
-  names = "; ".join(f"{name}, {arc.source}" for name, arc in arcs.NAMED.items())
+  names = "; ".join(
+    f"{name}, {arc.source}" for name, (_, arc) in registry.named().items()
+  )
   flags.DEFINE_string(
     "arc",
     None,
@@ -24,7 +26,7 @@ def define_arc_flag() -> None:
 
 def resolve(
   space: str | None, preset: _cli.Preset = registry.preset
-) -> tuple[arcs.Loaded, Any]:
+) -> tuple[arcs.Architecture, Any]:
   """The architecture of `--arc`, and a configuration that fits it.
 
   What the architecture says of its space outweighs the preset.
@@ -42,7 +44,7 @@ def resolve(
 
 def load(
   space: str | None, preset: _cli.Preset = registry.preset
-) -> arcs.Loaded:
+) -> arcs.Architecture:
   """The architecture of `--arc`; arguments and errors as `resolve`."""
   text = flags.FLAGS.arc
   if text is None:
@@ -54,7 +56,7 @@ def load(
   return arcs.load_arc(text, space, drawn)
 
 
-def fit(loaded: arcs.Loaded, config: Any) -> Any:
+def fit(loaded: arcs.Architecture, config: Any) -> Any:
   """`config` with the options of the child that an architecture decides.
 
   Raises:

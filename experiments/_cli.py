@@ -3,6 +3,7 @@
 import dataclasses
 import datetime
 import importlib.metadata
+import itertools
 import json
 import os
 import pathlib
@@ -17,8 +18,10 @@ from absl import app, flags, logging
 
 from enas_jax import config as config_lib
 from enas_jax import types
-from enas_jax.search import loop, metrics
-from enas_jax.spaces import registry
+from enas_jax.search import loop, metrics, runs
+from enas_jax.spaces import registry as spaces
+from enas_jax.tasks import base as tasks_base
+from enas_jax.tasks import registry as tasks
 
 # Where the fields of a part of the configuration appear among the flags.
 _PREFIXES = {
@@ -29,41 +32,29 @@ _PREFIXES = {
   "theta": "theta_",
   "run": "",
 }
-_SKIPS = ("controller_skip_target", "controller_skip_kl", "theta_skip_weight")
-_TEXT = (
-  *("omega_l2_form", "omega_slowness_weight", "omega_activation_weight"),
-  "theta_reward_scale",
-)
-_INDICES = ("controller_distance_prior", "controller_scale_index_input")
-# By space, flags that would do nothing in it.
-_WITHOUT = {
-  "recurrent": _SKIPS,
-  "macro": (*_TEXT, *_INDICES),
-  "micro": (*_TEXT, *_SKIPS),
-  "nasbench201": (*_TEXT, *_SKIPS, *_INDICES),
+# Options of the controller that do nothing without decisions of a kind.
+_BY_DECISION = {
+  "skips": (
+    *("controller_skip_target", "controller_skip_kl", "theta_skip_weight"),
+  ),
+  "index": ("controller_distance_prior", "controller_scale_index_input"),
 }
-# Those that would do nothing in a search, and in the training of one network.
-# Averaged weights would go with statistics that are not theirs.
-_WITHOUT_IN_SEARCH = ("cell_output",)
+# Options of the policy's samples, of which the training of one has none.
 _SAMPLING = ("omega_num_arcs", "omega_fair_ops", "omega_op_weights")
-_WITHOUT_IN_TRAINING = {
-  "recurrent": _SAMPLING,
-  **dict.fromkeys(("macro", "micro"), (*_SAMPLING, "average_after")),
-}
 # Fields that a resumed run may change: they alter no step that was taken.
 _FREE_ON_RESUME = {("run", "num_epochs")}
 
 
 Config = config_lib.SearchConfig | config_lib.TrainConfig
-Preset = Callable[[str, str], Config]  # registry.preset or train_preset
+Preset = Callable[[str, str], Config]  # spaces.preset or train_preset
 
 
-def define_config_flags(*spaces: str, preset: Preset = registry.preset) -> None:
+def define_config_flags(*names: str, preset: Preset = spaces.preset) -> None:
   """One flag per configuration field, unset; a set flag overrides a preset.
 
   Args:
-    *spaces: whose fields; a field that two of them share is one flag.
-    preset: whose fields: of a search or of a training.
+    *names: the search spaces; a field that two of them share is one flag.
+    preset: the presets, of a search or of a training.
   """
   definers: dict[Any, Callable[..., Any]] = {
     int: flags.DEFINE_integer,
@@ -71,7 +62,7 @@ def define_config_flags(*spaces: str, preset: Preset = registry.preset) -> None:
     bool: flags.DEFINE_boolean,
     str: flags.DEFINE_string,
   }
-  for space in spaces:
+  for space in names:
     config = preset("paper", space)
     for name, (_, field) in _config_fields(config, space).items():
       if name not in flags.FLAGS:
@@ -82,9 +73,7 @@ def _config_fields(
   config: Config, space: str
 ) -> dict[str, tuple[str, dataclasses.Field[Any]]]:
   """By flag: the part of the configuration, and its field."""
-  without = _WITHOUT[space] + _WITHOUT_IN_SEARCH
-  if isinstance(config, config_lib.TrainConfig):
-    without = _WITHOUT[space] + _WITHOUT_IN_TRAINING[space]
+  without = _ignored(config, space)
   return {
     prefix + field.name: (part, field)
     for part, prefix in _parts(config).items()
@@ -93,23 +82,81 @@ def _config_fields(
   }
 
 
+def _ignored(config: Config, space: str) -> tuple[str, ...]:
+  """Flags that would do nothing in this space."""
+  definition = spaces.get(space)
+  task = tasks.get(definition.task)
+  if isinstance(config, config_lib.TrainConfig):
+    return (*task.ignored, *task.ignored_in_training, *_SAMPLING)
+  kinds = {decision.kind for decision in config.child.space().decisions()}
+  absent = [
+    name
+    for kind, names in _BY_DECISION.items()
+    if kind not in kinds
+    for name in names
+  ]
+  return (*task.ignored, *definition.ignored_in_search, *absent)
+
+
 def _parts(config: Config) -> dict[str, str]:
   """The parts that a configuration has, with the prefix of their flags."""
   return {part: p for part, p in _PREFIXES.items() if hasattr(config, part)}
 
 
-def define_run_flags(dataset: str, data_help: str) -> None:
-  """The flags of DESIGN's table that are not configuration fields."""
+def define_run_flags(*names: str) -> None:
+  """The flags of a run that are not configuration fields.
+
+  Args:
+    *names: the search spaces that the script takes. The data set of the first
+      one's task is the default, unless their tasks differ.
+  """
   flags.DEFINE_enum(
     "preset", "paper", config_lib.PRESETS, "which numbers to start from"
   )
-  define_data_flags(dataset, data_help)
+  definitions = [tasks.get(spaces.get(name).task) for name in names]
+  texts = list(dict.fromkeys(task.data_help for task in definitions))
+  defaults = {task.dataset for task in definitions}
+  define_data_flags(
+    definitions[0].dataset if len(defaults) == 1 else None, "; ".join(texts)
+  )
   define_folder_flags()
   flags.DEFINE_boolean(
     "resume",
     False,
     "continue the run in --workdir from its newest checkpoint",
   )
+
+
+def import_plugins() -> None:
+  """Imports the modules of `--plugin`, which register what is theirs.
+
+  Spaces, strategies and tasks decide which flags there are, so they must be
+  known before flags are read. Installed packages name such modules as entry
+  points of the group "enas_jax.plugins".
+  """
+  flags.DEFINE_multi_string(
+    "plugin",
+    [],
+    "a Python module that registers a space, a strategy or a task; may be given"
+    " more than once",
+  )
+  for entry in importlib.metadata.entry_points(group="enas_jax.plugins"):
+    entry.load()
+  for name in _asked_plugins(sys.argv[1:]):
+    try:
+      importlib.import_module(name)
+    except ImportError as error:
+      _fail(f"--plugin={name} cannot be imported: {error}.")
+
+
+def _asked_plugins(arguments: Sequence[str]) -> list[str]:
+  """The values of `--plugin`, before absl knows which flags there are."""
+  names = []
+  for argument, following in itertools.zip_longest(arguments, arguments[1:]):
+    flag, has_value, value = argument.lstrip("-").partition("=")
+    if argument.startswith("-") and flag == "plugin":
+      names.append(value if has_value else following or "")
+  return [name for name in names if name]
 
 
 def define_data_flags(dataset: str | None, data_help: str) -> None:
@@ -133,7 +180,7 @@ def define_folder_flags() -> None:
 def resolve_config(
   space: str,
   saved: Mapping[str, Any] | None = None,
-  preset: Preset = registry.preset,
+  preset: Preset = spaces.preset,
 ) -> Any:
   """The configuration that the flags ask for.
 
@@ -149,7 +196,7 @@ def resolve_config(
   values = flags.FLAGS
   config = preset(values.preset, space)
   if saved is not None:
-    config = saved_config(config, saved)
+    config = runs.restore_config(config, saved)
   changes: dict[str, dict[str, Any]] = {part: {} for part in _parts(config)}
   known = _config_fields(config, space)
   _check_no_others(space, known)
@@ -189,8 +236,8 @@ def check_same(
 def _check_no_others(space: str, known: Collection[str]) -> None:
   """Refuses options of other configurations, which would do nothing."""
   others: list[tuple[str, Preset]] = [
-    *((other, registry.preset) for other in registry.SPACES),
-    *((other, registry.train_preset) for other in registry.TRAINABLE),
+    *((other, spaces.preset) for other in spaces.names()),
+    *((other, spaces.train_preset) for other in spaces.trainable()),
   ]
   for other, preset in others:
     config = preset("paper", other)
@@ -251,7 +298,7 @@ def open_workdir(experiment: str) -> tuple[pathlib.Path, dict[str, Any] | None]:
     saved = json.loads(path.read_text())
   except (OSError, ValueError) as error:
     raise types.InputError(f"{path} cannot be read: {error}.") from None
-  known = {"experiment", "preset", "dataset", "config"}
+  known = {"experiment", "space", "preset", "dataset", "config"}
   if not isinstance(saved, dict) or not known <= saved.keys():
     raise types.InputError(
       f"{path} was not written by {experiment}; give another --workdir."
@@ -264,36 +311,22 @@ def open_workdir(experiment: str) -> tuple[pathlib.Path, dict[str, Any] | None]:
   return workdir, saved
 
 
-def saved_config(config: Any, saved: Mapping[str, Any]) -> Any:
-  """`config` with every field of a run's `config.json`.
-
-  Raises:
-    InputError: if the run's fields are others.
-  """
-  try:
-    changes = {part: saved[part] for part in _parts(config)}
-    return config_lib.override_parts(config, changes)
-  except (KeyError, TypeError) as error:
-    raise types.InputError(
-      "config.json in --workdir is not one of this version of enas_jax"
-      f" ({error}); give another --workdir."
-    ) from None
-
-
 def data_dir() -> str | None:
   """`--data_dir`."""
   return flags.FLAGS.data_dir
 
 
-def resolve_dataset(saved: Mapping[str, Any] | None) -> str:
-  """`--dataset`, or that of the run that is resumed.
+def resolve_dataset(
+  task: tasks_base.Definition, saved: Mapping[str, Any] | None
+) -> str:
+  """`--dataset`, or that of the run that is resumed, or the task's own.
 
   Raises:
     InputError: if both are given and differ.
   """
   flag = flags.FLAGS["dataset"]
   if saved is None:
-    return str(flag.value)
+    return str(task.dataset if flag.value is None else flag.value)
   if flag.present and saved["dataset"] != flag.value:
     raise types.InputError(
       f"--dataset is {flag.value}, but the run in --workdir has"
@@ -305,6 +338,7 @@ def resolve_dataset(saved: Mapping[str, Any] | None) -> str:
 def write_config(
   workdir: pathlib.Path,
   experiment: str,
+  space: str,
   config: Config,
   dataset: str,
   saved: Mapping[str, Any] | None,
@@ -314,9 +348,10 @@ def write_config(
 
   Args:
     workdir: the run's folder.
-    experiment: name of the script.
-    config: of the run.
-    dataset: its name.
+    experiment: the name of the script.
+    space: the name of the search space.
+    config: the configuration of the run.
+    dataset: the name of the data set.
     saved: what `config.json` held, where the run is resumed.
     more: JSON-ready, what else the file shall hold.
 
@@ -326,6 +361,7 @@ def write_config(
   packages = ("enas_jax", "jax", "jaxlib", "flax", "optax", "orbax-checkpoint")
   record = {
     "experiment": experiment,
+    "space": space,
     "preset": saved["preset"] if saved else _preset(),
     "dataset": dataset,
     "config": config.to_dict(),

@@ -1,13 +1,19 @@
-"""Running a search and showing what it found, in every space."""
+"""Running a search and showing the architecture that it keeps."""
 
 import pathlib
 from typing import Any, NamedTuple
 
+from absl import flags
+
 from enas_jax import config as config_lib
+from enas_jax import types
 from enas_jax.report import html
-from enas_jax.search import loop, metrics, search
+from enas_jax.search import metrics, search, tune
 from enas_jax.search import state as states
-from experiments import _drawing, _terminal
+from enas_jax.spaces import registry as spaces
+from enas_jax.tasks import base as tasks_base
+from enas_jax.tasks import registry as tasks
+from experiments import _cli, _drawing, _terminal
 
 
 class Finished(NamedTuple):
@@ -15,38 +21,90 @@ class Finished(NamedTuple):
 
   Attributes:
     workdir: the run's folder.
-    result: what it found.
-    state: at its end.
-    task: of `tasks.Task`.
-    splits: the data.
+    result: the architecture that it kept, and its record.
+    state: the search's state at its end.
+    task: the task.
+    splits: the data on the device.
   """
 
   workdir: pathlib.Path
   result: search.Result
   state: states.SearchState
-  task: Any
-  splits: loop.Splits
+  task: tasks_base.Task
+  splits: tasks_base.Splits
+
+
+def define_flags(*names: str) -> None:
+  """The flags of a script that searches one of these spaces."""
+  _cli.define_run_flags(*names)
+  _cli.define_config_flags(*names)
+
+
+def run_search(experiment: str, space: str) -> Finished:
+  """Runs or resumes the search that the flags ask for.
+
+  Args:
+    experiment: the name of the script.
+    space: the name of the search space.
+  """
+  workdir, saved = _cli.open_workdir(experiment)
+  definition = spaces.get(space)
+  task_definition = tasks.get(definition.task)
+  config = _cli.resolve_config(space, saved and saved["config"])
+  dataset = _cli.resolve_dataset(task_definition, saved)
+  if not saved:
+    config = suit(config, task_definition, dataset)
+  if not task_definition.has_validation(config):
+    raise types.InputError(
+      "--num_valid is 0, but a search needs validation images for its rewards."
+    )
+  data = task_definition.load(dataset, _cli.data_dir(), config)
+  progress = _terminal.TerminalProgress()
+  progress.line(task_definition.describe(data))
+  task = task_definition.create(config, definition.network, data)
+  splits = task.splits(data)
+  # What is refused must leave no folder behind.
+  tune.changed(config, task, splits.train, splits.valid)
+  _cli.enable_compilation_cache()
+  _cli.write_config(workdir, experiment, space, config, dataset, saved)
+  progress.line(
+    f"{task.space.size():.3g} architectures (the paper's formula gives"
+    f" {task.space.printed_size():.3g}); run in {workdir}"
+  )
+  title = f"{definition.title} found by ENAS"
+  title = title[0].upper() + title[1:]
+  return run(space, title, config, task, splits, workdir, progress)
+
+
+def suit(config: Any, task: tasks_base.Definition, dataset: str) -> Any:
+  """`config` with what suits the data set, where no flag is set."""
+  suited = {
+    name: value
+    for name, value in task.suited(dataset).items()
+    if flags.FLAGS[name].value is None
+  }
+  return config_lib.override(config, "data", **suited)
 
 
 def run(
   space: str,
   title: str,
   config: config_lib.SearchConfig,
-  task: Any,
-  splits: loop.Splits,
+  task: tasks_base.Task,
+  splits: tasks_base.Splits,
   workdir: pathlib.Path,
-  progress: loop.Progress,
+  progress: Any,
 ) -> Finished:
-  """Runs or resumes a search and shows the architecture that it found.
+  """Runs or resumes a search and shows the architecture that it keeps.
 
   Args:
-    space: of `registry.SPACES`.
-    title: of the drawing.
-    config: of the search.
-    task: of `tasks.Task`, with the methods that evaluation needs.
-    splits: the data.
+    space: the name of the search space.
+    title: the title of the drawing.
+    config: the configuration of the search.
+    task: the task.
+    splits: the data on the device.
     workdir: the run's folder.
-    progress: where lines go.
+    progress: the place where lines go.
   """
   stop = _terminal.SignalCatcher().stop
   task_search = search.Search(config, task, splits, workdir, progress, stop)
@@ -63,12 +121,12 @@ def show(
   space: str,
   title: str,
   config: config_lib.SearchConfig,
-  task: Any,
+  task: tasks_base.Task,
   result: search.Result,
   workdir: pathlib.Path,
-  progress: loop.Progress,
+  progress: Any,
 ) -> None:
-  """Shows what was found, and draws it into the run's folder."""
+  """Shows the architecture that was kept, and draws it into the folder."""
   drawing = _drawing.draw(space, config.child, result.arc, title)
   progress.line("\n" + drawing.text)
   progress.line(f"tokens: {result.record['arc']['tokens']}")
@@ -78,7 +136,7 @@ def show(
   progress.line(f"arc.json, arc.svg and report.html are in {workdir}")
 
 
-def _show(record: dict[str, Any], task: Any, progress: loop.Progress) -> None:
+def _show(record: dict[str, Any], task: tasks_base.Task, progress: Any) -> None:
   chances = [
     f"{record[f'mean_reward_{who}']:.4f}"
     f" +- {record[f'standard_error_{who}']:.4f} ({who})"

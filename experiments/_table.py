@@ -42,7 +42,7 @@ def define_ranking_flag() -> None:
 
 def check_space(space: str, run: str, instead: str = "") -> None:
   """Raises InputError if a run is not of the table's space."""
-  if space != "nasbench201":
+  if space != benchmark_table.SPACE:
     raise types.InputError(
       f"--benchmark_table is for the nasbench201 space, but {run} is a search"
       f" of the {space} space{instead}."

@@ -11,9 +11,11 @@ from absl import flags
 from enas_jax import config as config_lib
 from enas_jax import export, types
 from enas_jax.report import html
-from enas_jax.search import loop, metrics, train
+from enas_jax.search import metrics, runs, train
 from enas_jax.spaces import arcs, records, registry
-from experiments import _arcs, _cli, _drawing, _runs, _terminal
+from enas_jax.tasks import base as tasks_base
+from enas_jax.tasks import registry as tasks
+from experiments import _arcs, _cli, _drawing, _search, _terminal
 
 PREPROCESSING = "preprocessing.json"  # of a run's folder
 # Options that change no weight's shape: a training that starts from a search's
@@ -25,10 +27,10 @@ class Job(NamedTuple):
   """What is to be trained, and where.
 
   Attributes:
-    space: of `registry.TRAINABLE`.
+    space: the name of the search space.
     arcs: architectures of Python ints; several with `--retrain_top`.
-    config: of `config_lib.TrainConfig`.
-    dataset: its name.
+    config: the configuration of the training.
+    dataset: the name of the data set.
     workdir: the run's folder.
     saved: `config.json` of a run that is resumed, or None.
     source: the search whose weights are the start, or None.
@@ -40,15 +42,15 @@ class Job(NamedTuple):
   dataset: str
   workdir: pathlib.Path
   saved: Mapping[str, Any] | None
-  source: _runs.Run | None
+  source: runs.Run | None
 
 
-def define_flags(dataset: str, data_help: str, *spaces: str) -> None:
+def define_flags(*names: str) -> None:
   """The flags of a script that trains architectures of these spaces."""
-  _cli.define_run_flags(dataset, data_help)
-  _cli.define_config_flags(*spaces, preset=registry.train_preset)
+  _cli.define_run_flags(*names)
+  _cli.define_config_flags(*names, preset=registry.train_preset)
   _arcs.define_arc_flag()
-  flags.DEFINE_enum("space", None, spaces, "of --arc, where it does not say")
+  flags.DEFINE_enum("space", None, names, "of --arc, where it does not say")
   flags.DEFINE_string(
     "init",
     "scratch",
@@ -64,7 +66,7 @@ def define_flags(dataset: str, data_help: str, *spaces: str) -> None:
   )
 
 
-def open_job(experiment: str, spaces: tuple[str, ...]) -> Job:
+def open_job(experiment: str, names: tuple[str, ...]) -> Job:
   """What the flags ask for, or the folder of a run that is resumed.
 
   Raises:
@@ -81,10 +83,10 @@ def open_job(experiment: str, spaces: tuple[str, ...]) -> Job:
   else:
     loaded = [_arcs.load(values.space, registry.train_preset)]
   first = loaded[0]
-  if first.name not in spaces:
+  if first.name not in names:
     raise types.InputError(
       f"--arc is of the {first.name} space; {experiment} trains architectures"
-      f" of: {', '.join(spaces)}."
+      f" of: {', '.join(names)}."
     )
   config = _cli.resolve_config(
     first.name, saved and saved["config"], registry.train_preset
@@ -97,11 +99,14 @@ def open_job(experiment: str, spaces: tuple[str, ...]) -> Job:
     config = _arcs.fit(first, config)
     if source:
       config = _as_searched(config, source.config)
-  if len(loaded) > 1 and not getattr(config.data, "num_valid", True):
+  task = tasks.get(registry.get(first.name).task)
+  dataset = _cli.resolve_dataset(task, saved)
+  if not saved:
+    config = _search.suit(config, task, dataset)
+  if len(loaded) > 1 and not task.has_validation(config):
     raise types.InputError(
       "--retrain_top chooses on validation images, but --num_valid is 0."
     )
-  dataset = _cli.resolve_dataset(saved)
   return Job(
     first.name,
     [each.arc for each in loaded],
@@ -124,7 +129,7 @@ def _check_resumed(saved: Mapping[str, Any]) -> None:
       )
 
 
-def _top(count: int) -> list[arcs.Loaded]:
+def _top(count: int) -> list[arcs.Architecture]:
   """The best candidates that a derive step has written."""
   text = flags.FLAGS.arc
   if text is None or not text.endswith(".jsonl"):
@@ -142,25 +147,25 @@ def _top(count: int) -> list[arcs.Loaded]:
     raise types.InputError(
       f"--retrain_top is {count}, but {text} has {len(lines)} candidates."
     )
-  found: list[arcs.Loaded] = []
+  candidates: list[arcs.Architecture] = []
   for line in lines:
     record = records.loads(line).get("arc")
     if not isinstance(record, Mapping):
       raise types.InputError(f'{text}: each line must have an "arc".')
     one = arcs.of_record(record)
     # A policy that has converged samples the same architecture many times.
-    if one not in found:
-      found.append(one)
-  return found[:count]
+    if one not in candidates:
+      candidates.append(one)
+  return candidates[:count]
 
 
-def _source(init: str, space: str) -> _runs.Run:
+def _source(init: str, space: str) -> runs.Run:
   kind, _, folder = init.partition(":")
   if kind != "omega" or not folder:
     raise types.InputError(
       f"--init must be 'scratch' or 'omega:RUN', got {init!r}."
     )
-  run = _runs.open_run(folder)
+  run = runs.open_run(folder)
   if run.space != space:
     raise types.InputError(
       f"--init={init}: that search is of the {run.space} space, the"
@@ -192,27 +197,19 @@ def _as_searched(
   return config_lib.override(config, "child", **fixed)
 
 
-Build = Callable[[Any, config_lib.TrainConfig], tuple[Any, loop.Splits]]
-
-
-def run(
-  job: Job,
-  experiment: str,
-  build: Build,
-  preprocessing: export.Preprocessing,
-  progress: Any,
-) -> None:
-  """Trains what the job asks for, and shows what came out.
+def run(experiment: str, names: tuple[str, ...]) -> None:
+  """Trains what the flags ask for, and shows what came out.
 
   Args:
-    job: of `open_job`.
-    experiment: name of the script.
-    build: from an architecture and the configuration, its task and the data.
-    preprocessing: what a model that is exported later must know of the data.
-    progress: where lines go.
+    experiment: the name of the script.
+    names: the search spaces that it takes.
   """
-  space = job.config.child.space()
-  values = flags.FLAGS
+  job = open_job(experiment, names)
+  task = tasks.get(registry.get(job.space).task)
+  data = task.load(job.dataset, _cli.data_dir(), job.config)
+  progress = _terminal.TerminalProgress()
+  progress.line(task.describe(data))
+  space, values = job.config.child.space(), flags.FLAGS
   _cli.enable_compilation_cache()
   more: dict[str, Any] = {
     "arcs": [space.to_dict(arc) for arc in job.arcs],
@@ -223,13 +220,15 @@ def run(
   }
   omegas = _initial(job)
   _cli.write_config(
-    job.workdir, experiment, job.config, job.dataset, job.saved, more
+    job.workdir, experiment, job.space, job.config, job.dataset, job.saved, more
   )
+  network = registry.get(job.space).network
+  preprocessing = export.preprocessing_of(network.kind, data)
   text = json.dumps(export.to_preprocessing(preprocessing)) + "\n"
   metrics.write_whole(job.workdir / PREPROCESSING, text)
   stop = _terminal.SignalCatcher().stop
   several = more["retrain_top"] > 0
-  found = []
+  results = []
   for rank, (arc, omega) in enumerate(
     zip(job.arcs, omegas, strict=True), start=1
   ):
@@ -237,9 +236,9 @@ def run(
     folder.mkdir(exist_ok=True)
     if several:
       progress.line(f"architecture {rank} of {len(job.arcs)}: {folder}")
-    found.append(_train_one(job, arc, omega, folder, build, stop, progress))
+    results.append(_train_one(job, arc, omega, data, folder, stop, progress))
   if several:
-    _keep_best(job, found, progress)
+    _keep_best(job, task, results, progress)
   html.write_report(job.workdir)
   progress.line(f"result.json and report.html are in {job.workdir}")
 
@@ -255,15 +254,16 @@ def _train_one(
   job: Job,
   arc: Any,
   omega: Any,
+  data: Any,
   folder: pathlib.Path,
-  build: Build,
   stop: Callable[[], int],
   progress: Any,
 ) -> dict[str, Any]:
-  space = job.config.child.space()
-  task, splits = build(arc, job.config)
+  space, definition = job.config.child.space(), registry.get(job.space)
+  network = definition.fixed(job.config.child, arc)
+  task = tasks.get(definition.task).create(job.config, network, data)
   training = train.Training(
-    job.config, task, splits, folder, progress, stop, omega
+    job.config, task, task.splits(data), folder, progress, stop, omega
   )
   if training.finished:
     progress.line("the run is finished; this is what came out")
@@ -296,18 +296,22 @@ def _show(record: dict[str, Any], task: Any, progress: Any) -> None:
   )
 
 
-def _keep_best(job: Job, found: list[dict[str, Any]], progress: Any) -> None:
+def _keep_best(
+  job: Job,
+  task: tasks_base.Definition,
+  results: list[dict[str, Any]],
+  progress: Any,
+) -> None:
   """Section 3.3's other way to choose: train them all, compare, keep one."""
-  metric = (
-    "valid_perplexity" if "valid_perplexity" in found[0] else ("valid_accuracy")
+  metric = f"valid_{task.metric}"
+  order = sorted(
+    range(len(results)), key=lambda at: -task.metric_sign * results[at][metric]
   )
-  sign = 1 if metric == "valid_perplexity" else -1
-  order = sorted(range(len(found)), key=lambda at: sign * found[at][metric])
-  best = found[order[0]]
-  record = {**best, "retrained": found, "best_rank": order[0] + 1}
+  best = results[order[0]]
+  record = {**best, "retrained": results, "best_rank": order[0] + 1}
   text = json.dumps(record, indent=2) + "\n"
   metrics.write_whole(job.workdir / "result.json", text)
   for name in ("arc.json", "arc.svg"):
     source = job.workdir / f"arc_{order[0] + 1}" / name
     metrics.write_whole(job.workdir / name, source.read_text())
-  progress.line(f"best of {len(found)} by {metric}: candidate {order[0] + 1}")
+  progress.line(f"best of {len(results)} by {metric}: candidate {order[0] + 1}")

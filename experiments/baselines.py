@@ -42,14 +42,16 @@ from enas_jax import config as config_lib
 from enas_jax import types
 from enas_jax.analysis import benchmark_table, paired, table_reinforce
 from enas_jax.data import images
-from enas_jax.search import derive, loop, metrics
-from enas_jax.spaces import networks
+from enas_jax.search import derive, loop, metrics, runs
+from enas_jax.spaces import registry
 from enas_jax.spaces.nasbench201 import arc as nasbench201
-from enas_jax.tasks import image_classifier
-from experiments import _cli, _images, _runs, _search, _table, _terminal
+from enas_jax.tasks import registry as tasks
+from experiments import _cli, _search, _table, _terminal
 
 SEARCHES = ("controller", "random", "evolution")
 POLICIES = (*SEARCHES, "table_reinforce", "table_random")
+_SPACE = registry.get(benchmark_table.SPACE)
+_TASK = tasks.get(_SPACE.task)
 _TITLE = "Cell found in a comparison"
 Rows = dict[str, list[dict[str, Any]]]
 
@@ -59,10 +61,10 @@ def main() -> None:
   values = flags.FLAGS
   policies, seeds = _policies(), _seeds()
   workdir, saved = _cli.open_workdir("baselines")
-  config = _cli.resolve_config("nasbench201", saved and saved["config"])
-  dataset = _cli.resolve_dataset(saved)
+  config = _cli.resolve_config(_SPACE.name, saved and saved["config"])
+  dataset = _cli.resolve_dataset(_TASK, saved)
   if not saved:
-    config = _images.suit(config, dataset)
+    config = _search.suit(config, _TASK, dataset)
   if values.benchmark_table is None:
     raise types.InputError("--benchmark_table must be given: the truth.")
   if "table_reinforce" in policies:
@@ -74,7 +76,7 @@ def main() -> None:
     for seed in seeds:
       runner.check(policy, seed)
   _cli.enable_compilation_cache()
-  _cli.write_config(workdir, "baselines", config, dataset, saved)
+  _cli.write_config(workdir, "baselines", _SPACE.name, config, dataset, saved)
   rows: Rows = {policy: [] for policy in policies}
   # Seed by seed, so that a comparison that is stopped has whole pairs.
   for seed in seeds:
@@ -126,8 +128,8 @@ class _Runner:
     folder = self._folder(policy, seed)
     if policy not in SEARCHES or not any(folder.glob("*")):
       return
-    space, found, dataset = _runs.read_config(folder)
-    if (space, dataset) != ("nasbench201", self._dataset):
+    space, found, dataset = runs.read_config(folder)
+    if (space, dataset) != (_SPACE.name, self._dataset):
       raise types.InputError(
         f"the search in {folder} is of {space} on {dataset}, not of"
         f" nasbench201 on {self._dataset}; give another --workdir, or move that"
@@ -170,13 +172,14 @@ class _Runner:
     """One search in a folder of its own, unless it is finished."""
     folder = self._folder(config.run.policy, config.run.seed)
     if self._data is None:
-      self._data = _images.load(config, self._dataset)
-    network = networks.SHARED["nasbench201"]
-    task = image_classifier.ImageClassifier.of(config, network, self._data)
-    splits = _images.splits(task, self._data)
-    _cli.write_config(folder, "nasbench201", config, self._dataset, self._saved)
+      self._data = _TASK.load(self._dataset, _cli.data_dir(), config)
+    task = _TASK.create(config, _SPACE.network, self._data)
+    splits = task.splits(self._data)
+    _cli.write_config(
+      folder, _SPACE.name, _SPACE.name, config, self._dataset, self._saved
+    )
     found = _search.run(
-      "nasbench201", _TITLE, config, task, splits, folder, self._progress
+      _SPACE.name, _TITLE, config, task, splits, folder, self._progress
     )
     row = self._row(config, found.result.arc)
     row["search_seconds"] = found.result.record["search_seconds"]
@@ -221,7 +224,7 @@ def summarise(rows: Rows, table: Any, derive_arcs: int) -> dict[str, Any]:
   count = len(accuracies[first])
   seconds |= {f"chance_{k}": [v] * count for k, v in chance.items()}
   return {
-    "space": "nasbench201",
+    "space": _SPACE.name,
     "runs": rows,
     "summary": {policy: _mean_row(found) for policy, found in rows.items()},
     "chance": chance,
@@ -327,8 +330,7 @@ def _seeds() -> list[int]:
 
 def define_flags() -> None:
   """The flags of this script."""
-  _cli.define_run_flags("cifar10", _images.DATA_HELP)
-  _cli.define_config_flags("nasbench201")
+  _search.define_flags(_SPACE.name)
   flags.DEFINE_list("seeds", ["0", "1", "2"], "seeds of every policy")
   flags.DEFINE_list(
     "policies",

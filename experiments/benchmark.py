@@ -29,22 +29,14 @@ from enas_jax import types
 from enas_jax.search import evaluate, optimizers, train
 from enas_jax.search import state as states
 from enas_jax.search import steps as phases
-from enas_jax.spaces import decisions, networks, registry
+from enas_jax.spaces import base, decisions, registry
 from enas_jax.strategies import controller as controller_lib
 from enas_jax.strategies import policies
-from enas_jax.tasks import image_classifier, language_model
-from experiments import _arcs, _cli, _depthwise
+from enas_jax.tasks import registry as tasks
+from experiments import _arcs, _cli
 
 _COMPILED = "/jax/core/compile/backend_compile_duration"
-# What a run without --preset changes of the paper's sizes.
-_SIZES: dict[str, tuple[str, dict[str, Any]]] = {
-  "recurrent": ("child", {"hidden_size": 200}),
-  "macro": ("data", {"batch_size": 32, "reward_batch_size": 32}),
-  "micro": ("data", {"batch_size": 32, "reward_batch_size": 32}),
-  "nasbench201": ("data", {"batch_size": 64, "reward_batch_size": 64}),
-}
 _BATCHES = 8
-_IMAGE_SHAPE, _CLASSES = (32, 32, 3), 10  # CIFAR-10's
 
 
 class _ChildAlone:
@@ -67,33 +59,16 @@ class _ChildAlone:
 
 def _make_task(config: Any, space: str, arc: Any = None) -> tuple[Any, Any]:
   """A task, of one architecture if it is given, and random data for it."""
-  rng, data = np.random.default_rng(0), config.data
-  if space == "recurrent":
-    size = flags.FLAGS.vocabulary_size
-    text_task = language_model.LanguageModel(config, size)
-    if arc is not None:
-      text_task = language_model.OneCell(config, size, arc)
-    count = data.batch_size * (_BATCHES * data.bptt_length + 1)
-    tokens = rng.integers(size, size=count, dtype=np.int32)
-    return text_task, text_task.prepare(tokens, "train")
-  count = max(_BATCHES * data.batch_size, data.reward_batch_size)
-  side = data.image_size or _IMAGE_SHAPE[0]
-  shape = (side, side, _IMAGE_SHAPE[2])
-  network = networks.SHARED[space]
+  definition = registry.get(space)
+  network = definition.network
   if arc is not None:
-    network = networks.of_arc(space, config.child, arc)
-  task = image_classifier.ImageClassifier(
-    config,
-    network,
-    _CLASSES,
-    shape,
-    count,
-    mean=np.full(shape[2], 0.5, np.float32),
-    std=np.full(shape[2], 0.25, np.float32),
-  )
-  pixels = rng.integers(256, size=(count, *shape), dtype=np.uint8)
-  labels = rng.integers(_CLASSES, size=count, dtype=np.int32)
-  return task, task.prepare(pixels, labels, "train")
+    network = definition.fixed(config.child, arc)
+  side = getattr(config.data, "image_size", 0) or 32
+  shape = base.DataShape(flags.FLAGS.vocabulary_size, (side, side, 3))
+  task_definition = tasks.get(definition.task)
+  data = task_definition.synthetic(config, shape, _BATCHES)
+  task = task_definition.create(config, network, data)
+  return task, task.splits(data).train
 
 
 class _Compilations:
@@ -117,11 +92,11 @@ def main() -> None:
     return
   config = _cli.resolve_config(values.space)
   if not values["preset"].present:
-    part, sizes = _SIZES[values.space]
-    changes = {
-      name: v for name, v in sizes.items() if values[name].value is None
-    }
-    config = config_lib.override(config, part, **changes)
+    for part, sizes in registry.get(values.space).benchmark.items():
+      changes = {
+        name: size for name, size in sizes.items() if values[name].value is None
+      }
+      config = config_lib.override(config, part, **changes)
   bench = _Bench(config, values.space)
   steps, count = values.steps, values.num_arcs
   record = {
@@ -132,24 +107,10 @@ def main() -> None:
     **bench.compilations(values.compilation_arcs),
     **bench.omega(count, steps),
     **bench.theta(steps),
-    **_convolutions(config, values.space),
     "peak_rss_mb": _peak_rss_mb(),
     "device": _cli.device_name(),
   }
   _show(record)
-
-
-def _convolutions(config: Any, space: str) -> dict[str, Any]:
-  """How much our depthwise convolutions gain, where a space has them."""
-  if space not in ("macro", "micro") or jax.default_backend() != "cpu":
-    return {}
-  ratios = _depthwise.ratios(
-    config.data.batch_size,
-    config.data.image_size or _IMAGE_SHAPE[0],
-    config.child.num_filters,
-    flags.FLAGS.steps,
-  )
-  return {"grouped_over_depthwise": ratios}
 
 
 def _show(record: dict[str, Any]) -> None:
@@ -157,7 +118,6 @@ def _show(record: dict[str, Any]) -> None:
     print(json.dumps(record))
     return
   record.pop("config")
-  record |= record.pop("grouped_over_depthwise", {})
   for name, value in record.items():
     print(
       f"{name:20} {value:.4g}"
@@ -330,10 +290,11 @@ def _peak_rss_mb() -> float:
 
 
 if __name__ == "__main__":
+  _cli.import_plugins()
   flags.DEFINE_enum(
     "preset", "paper", config_lib.PRESETS, "which numbers to start from"
   )
-  flags.DEFINE_enum("space", "recurrent", registry.SPACES, "the search space")
+  flags.DEFINE_enum("space", "recurrent", registry.names(), "the search space")
   flags.DEFINE_integer("num_arcs", 5, "architectures that take turns", 1)
   flags.DEFINE_integer("steps", 5, "timed repetitions of each", 1)
   flags.DEFINE_integer(
@@ -342,6 +303,6 @@ if __name__ == "__main__":
   flags.DEFINE_integer("vocabulary_size", 10000, "words, V", 2)
   flags.DEFINE_boolean("json", False, "print one JSON object")
   _arcs.define_arc_flag()
-  _cli.define_config_flags(*registry.SPACES)
-  _cli.define_config_flags(*registry.TRAINABLE, preset=registry.train_preset)
+  _cli.define_config_flags(*registry.names())
+  _cli.define_config_flags(*registry.trainable(), preset=registry.train_preset)
   _cli.run(main)

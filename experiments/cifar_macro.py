@@ -7,15 +7,14 @@ Presets: `paper` and `released` (a GPU; not yet run to the end), `small` (16 x
 `--dataset=digits` needs no download.
 """
 
-from experiments import _cli, _images
+from experiments import _cli, _search
 
 
 def main() -> None:
   """Runs or resumes one search."""
-  _images.run_search("cifar_macro", "macro", "Network found by ENAS")
+  _search.run_search("cifar_macro", "macro")
 
 
 if __name__ == "__main__":
-  _cli.define_run_flags("cifar10", _images.DATA_HELP)
-  _cli.define_config_flags("macro")
+  _search.define_flags("macro")
   _cli.run(main)

@@ -21,8 +21,8 @@ from absl import flags
 
 from enas_jax import config as config_lib
 from enas_jax import types
-from enas_jax.search import search
-from experiments import _cli, _runs, _search, _table, _terminal
+from enas_jax.search import runs, search
+from experiments import _cli, _search, _table, _terminal
 
 # The script's own name of a run in `config.json`.
 _EXPERIMENT = "derive"
@@ -34,7 +34,7 @@ def main() -> None:
   if values.run is None:
     raise types.InputError("--run must be given: the folder of a search.")
   workdir, _ = _cli.open_workdir(_EXPERIMENT)
-  run = _runs.open_run(values.run)
+  run = runs.open_run(values.run)
   table = None
   if values.benchmark_table is not None:
     _table.check_space(run.space, values.run)
@@ -47,13 +47,13 @@ def main() -> None:
   config = config_lib.override(run.config, "run", **asked)
   dataset = values.dataset or run.dataset
   _cli.enable_compilation_cache()
-  opened = _runs.open_search(run, dataset)
+  opened = runs.open_search(run, _cli.data_dir(), dataset)
   state = opened.state
   if values.seed is not None:
     state = state.replace(key=jax.random.key(values.seed))
   source = str(pathlib.Path(values.run).expanduser())
   _cli.write_config(
-    workdir, _EXPERIMENT, config, dataset, None, {"run": source}
+    workdir, _EXPERIMENT, run.space, config, dataset, None, {"run": source}
   )
   progress = _terminal.TerminalProgress()
   again = search.Search(config, opened.task, opened.splits, workdir, progress)
@@ -93,5 +93,6 @@ def define_flags() -> None:
 
 
 if __name__ == "__main__":
+  _cli.import_plugins()
   define_flags()
   _cli.run(main)

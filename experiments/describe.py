@@ -25,7 +25,7 @@ from enas_jax import config as config_lib
 from enas_jax import types
 from enas_jax.report import describe
 from enas_jax.search import metrics
-from enas_jax.spaces import arcs, registry
+from enas_jax.spaces import base, registry
 from experiments import _arcs, _cli, _drawing
 
 
@@ -44,10 +44,11 @@ def main() -> None:
     loaded, config = _arcs.resolve(values.space, _preset)
     name, arc = loaded.name, loaded.arc
     head = {"arc": loaded.space.to_dict(arc)}
-  record = describe.describe(name, config.child, arc, _data(name, config))
+  data = _data(config)
+  record = describe.describe(name, config.child, arc, data)
   record |= {
     "preset": values.preset,
-    **_setting(name, config),
+    **registry.get(name).network.setting(data),
     **head,
   }
   drawing = None
@@ -65,7 +66,7 @@ def main() -> None:
 
 def _preset(name: str, space: str) -> _cli.Config:
   """What `--network` asks for; a space without trainings has searches alone."""
-  if flags.FLAGS.network == "trained" and space in registry.TRAINABLE:
+  if flags.FLAGS.network == "trained" and space in registry.trainable():
     return registry.train_preset(name, space)
   return registry.preset(name, space)
 
@@ -98,26 +99,16 @@ def _write(content: str | bytes) -> None:
 def _title() -> str:
   """A path is of no interest to whoever looks at the picture."""
   text = flags.FLAGS.arc.strip()
-  title = arcs.NAMED[text].source if text in arcs.NAMED else "architecture"
+  named = registry.named()
+  title = named[text][1].source if text in named else "architecture"
   return title[0].upper() + title[1:]
 
 
-def _data(space: str, config: config_lib.SearchConfig) -> describe.Data:
+def _data(config: config_lib.SearchConfig) -> base.DataShape:
   values = flags.FLAGS
-  side = 32 if space == "recurrent" else config.data.image_size or 32
+  side = getattr(config.data, "image_size", 0) or 32
   shape = (side, side, values.channels)
-  return describe.Data(values.vocabulary_size, shape, values.num_classes)
-
-
-def _setting(space: str, config: config_lib.SearchConfig) -> dict[str, Any]:
-  """What of the data the counts depend on."""
-  data = _data(space, config)
-  if space == "recurrent":
-    return {"vocabulary_size": data.vocabulary_size}
-  return {
-    "image_shape": list(data.image_shape),
-    "num_classes": data.num_classes,
-  }
+  return base.DataShape(values.vocabulary_size, shape, values.num_classes)
 
 
 def _table(record: dict[str, Any]) -> list[str]:
@@ -140,7 +131,7 @@ def define_flags() -> None:
   flags.DEFINE_enum(
     "preset", "paper", config_lib.PRESETS, "which numbers to start from"
   )
-  flags.DEFINE_enum("space", None, registry.SPACES, "the search space")
+  flags.DEFINE_enum("space", None, registry.names(), "the search space")
   flags.DEFINE_enum(
     "network",
     "trained",
@@ -154,10 +145,11 @@ def define_flags() -> None:
   flags.DEFINE_string("draw", None, "also draw it: a file .svg, .png or .dot")
   flags.DEFINE_boolean("json", False, "print one JSON object")
   _arcs.define_arc_flag()
-  _cli.define_config_flags(*registry.SPACES)
-  _cli.define_config_flags(*registry.TRAINABLE, preset=registry.train_preset)
+  _cli.define_config_flags(*registry.names())
+  _cli.define_config_flags(*registry.trainable(), preset=registry.train_preset)
 
 
 if __name__ == "__main__":
+  _cli.import_plugins()
   define_flags()
   _cli.run(main)

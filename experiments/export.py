@@ -14,11 +14,9 @@ from typing import Any
 from absl import flags
 
 from enas_jax import export, types
-from enas_jax.search import checkpoint
+from enas_jax.search import checkpoint, runs
 from enas_jax.spaces import arcs, registry
 from experiments import _cli, _training
-
-_EXPERIMENTS = ("ptb_train", "cifar_train")
 
 
 def main() -> None:
@@ -31,10 +29,10 @@ def main() -> None:
     )
   run = pathlib.Path(values.run).expanduser()
   saved = _read(run, "config.json")
-  if saved.get("experiment") not in _EXPERIMENTS:
+  if not {"experiment", "arcs", "init"} <= saved.keys():
     raise types.InputError(
-      f"--run={values.run} is not the folder of a training; it must be one of"
-      f" {' or '.join(_EXPERIMENTS)}."
+      f"--run={values.run} is not the folder of a training, as ptb_train or"
+      " cifar_train writes it."
     )
   result = _result(run)
   # Of several architectures that were trained, the best on validation data.
@@ -42,19 +40,18 @@ def main() -> None:
   folder = run / f"arc_{best}" if best else run
   loaded = arcs.of_record(_read(folder, "arc.json"))
   preset = registry.train_preset("paper", loaded.name)
-  config = _cli.saved_config(preset, saved["config"])
+  config = runs.restore_config(preset, saved["config"])
   state = checkpoint.read_newest(folder / "checkpoints")
   averaged = int(state["num_averaged"]) > 0
   preprocessing = export.read_preprocessing(
     loaded.name, _read(run, _training.PREPROCESSING)
   )
-  text = loaded.name == "recurrent"
   model = export.Model(
     space=loaded.name,
     config=config.child,
     arc=loaded.arc,
     child=state["average" if averaged else "omega"],
-    statistics={} if text else state["carry"]["statistics"],
+    statistics=state["carry"].get("statistics", {}),
     preprocessing=preprocessing,
     card=_card(saved, result, int(state["epoch"])),
   )
@@ -110,5 +107,6 @@ def define_flags() -> None:
 
 
 if __name__ == "__main__":
+  _cli.import_plugins()
   define_flags()
   _cli.run(main)

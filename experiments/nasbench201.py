@@ -17,7 +17,7 @@ from typing import Any
 from absl import flags
 
 from enas_jax.analysis import benchmark_table
-from experiments import _cli, _images, _search, _table
+from experiments import _cli, _search, _table
 
 
 def main() -> None:
@@ -25,9 +25,7 @@ def main() -> None:
   # Before the search: what is wrong with the table must not cost its time.
   given = flags.FLAGS.benchmark_table is not None
   table = _table.load_complete() if given else None
-  finished = _images.run_search(
-    "nasbench201", "nasbench201", "Cell found by ENAS"
-  )
+  finished = _search.run_search("nasbench201", "nasbench201")
   record = _table.look_up_result(table, finished.result, finished.workdir)
   if table is not None and flags.FLAGS.ranking_arcs:
     record |= rank(table, finished)
@@ -54,8 +52,7 @@ def rank(
 
 
 if __name__ == "__main__":
-  _cli.define_run_flags("cifar10", _images.DATA_HELP)
-  _cli.define_config_flags("nasbench201")
+  _search.define_flags("nasbench201")
   _table.define_table_flag()
   _table.define_ranking_flag()
   _cli.run(main)

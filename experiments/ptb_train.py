@@ -8,30 +8,16 @@ Presets: `paper` and `released` (a GPU; not yet run to the end), `small`
 `--dataset=python_docs` needs no download.
 """
 
-from typing import Any
+from experiments import _cli, _training
 
-from enas_jax import export
-from enas_jax.data import text
-from enas_jax.search import loop
-from enas_jax.tasks import language_model
-from experiments import _cli, _terminal, _texts, _training
+_SPACES = ("recurrent",)
 
 
 def main() -> None:
   """Trains, or goes on with a training."""
-  job = _training.open_job("ptb_train", ("recurrent",))
-  corpus = text.load(job.dataset, _cli.data_dir())
-  progress = _terminal.TerminalProgress()
-  progress.line(_texts.describe(corpus))
-
-  def build(arc: Any, config: Any) -> tuple[Any, loop.Splits]:
-    task = language_model.OneCell(config, len(corpus.vocabulary), arc)
-    return task, _texts.splits(task, corpus)
-
-  preprocessing = export.TextPreprocessing(corpus.vocabulary)
-  _training.run(job, "ptb_train", build, preprocessing, progress)
+  _training.run("ptb_train", _SPACES)
 
 
 if __name__ == "__main__":
-  _training.define_flags("ptb", _texts.DATA_HELP, "recurrent")
+  _training.define_flags(*_SPACES)
   _cli.run(main)

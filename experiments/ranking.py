@@ -22,7 +22,6 @@ and the truth favour. `ranking.json` and `ranking_arcs.jsonl` are written to the
 run's folder. `experiments/README.md` has results.
 """
 
-import dataclasses
 import json
 import math
 import pathlib
@@ -37,9 +36,9 @@ from absl import flags
 from enas_jax import config as config_lib
 from enas_jax import types
 from enas_jax.analysis import benchmark_table, ranking
-from enas_jax.search import evaluate, loop, metrics
+from enas_jax.search import evaluate, loop, metrics, runs
 from enas_jax.spaces import decisions
-from experiments import _alone, _cli, _runs, _table, _terminal
+from experiments import _alone, _cli, _table, _terminal
 
 # By field of a record of stand-alone training: 1 where larger is better.
 _FIELDS = {
@@ -73,7 +72,7 @@ def main() -> None:
   _check_flags()
   folder = pathlib.Path(values.run).expanduser()
   _cli.enable_compilation_cache()
-  run = _runs.open_search(_runs.open_run(values.run))
+  run = runs.open_search(runs.open_run(values.run), _cli.data_dir())
   # Before architectures are trained: that may take long.
   task, valid = _with_statistics(run), _images_of(run)
   truth = _truth(run, folder)
@@ -130,7 +129,7 @@ def _check_flags() -> None:
     )
 
 
-def _truth(run: _runs.Opened, folder: pathlib.Path) -> Truth:
+def _truth(run: runs.Opened, folder: pathlib.Path) -> Truth:
   """The architectures to score, with what they are worth."""
   values = flags.FLAGS
   if values.benchmark_table:
@@ -148,7 +147,7 @@ def _truth(run: _runs.Opened, folder: pathlib.Path) -> Truth:
   return _of_records(run, [str(path)], num_arcs)
 
 
-def _of_table(run: _runs.Opened) -> Truth:
+def _of_table(run: runs.Opened) -> Truth:
   """Cells of the benchmark, drawn uniformly without replacement."""
   values = flags.FLAGS
   _table.check_space(run.space, values.run, "; give --truth")
@@ -158,7 +157,7 @@ def _of_table(run: _runs.Opened) -> Truth:
 
 
 def _of_records(
-  run: _runs.Opened, paths: Sequence[str], num_arcs: int | None
+  run: runs.Opened, paths: Sequence[str], num_arcs: int | None
 ) -> Truth:
   """What runs of stand-alone training, or lists of them, say."""
   found = [
@@ -195,7 +194,7 @@ def _records(path: pathlib.Path) -> list[tuple[Any, str]]:
 
 
 def _read_record(
-  run: _runs.Opened, record: Any, place: str
+  run: runs.Opened, record: Any, place: str
 ) -> tuple[Any, float]:
   if not isinstance(record, dict) or not isinstance(record.get("arc"), dict):
     raise types.InputError(f'--truth: {place} has no "arc".')
@@ -218,7 +217,7 @@ def _read_record(
   return arc, _FIELDS[present[0]] * value
 
 
-def _with_statistics(run: _runs.Opened) -> Any:
+def _with_statistics(run: runs.Opened) -> Any:
   """The task, evaluating with the batch norm statistics of `--statistics`."""
   asked = flags.FLAGS.statistics
   if asked == "run":
@@ -232,18 +231,18 @@ def _with_statistics(run: _runs.Opened) -> Any:
   if asked == "moving" or not kept:
     return run.task
   config = config_lib.override(run.config, "child", moving_statistics=False)
-  return dataclasses.replace(run.task, config=config)
+  return run.task.with_config(config)
 
 
-def _images_of(run: _runs.Opened) -> Any:
+def _images_of(run: runs.Opened) -> Any:
   """As much of the validation split as is asked for, or its text."""
   values = flags.FLAGS
-  if values.score == "accuracy" and run.task.metric != "accuracy":
+  if values.score not in ("nll", run.task.metric):
     raise types.InputError(
       f"--score=accuracy is not defined in the {run.space} space; give nll."
     )
   count = len(jax.tree.leaves(run.splits.valid)[0])
-  least = _least(run)
+  least = run.task.least_split()
   wanted = values.num_images or count
   if not least <= wanted <= count:
     raise types.InputError(
@@ -253,9 +252,7 @@ def _images_of(run: _runs.Opened) -> Any:
   return ranking.take(run.splits.valid, wanted)
 
 
-def _score(
-  run: _runs.Opened, task: Any, valid: Any, truth: Truth
-) -> np.ndarray:
+def _score(run: runs.Opened, task: Any, valid: Any, truth: Truth) -> np.ndarray:
   """[S], larger is better; networks that overflow come last."""
   with tqdm.tqdm(
     total=len(truth.values), unit="arc", leave=False, disable=None
@@ -271,14 +268,7 @@ def _score(
   return ranking.finite(scores)
 
 
-def _least(run: _runs.Opened) -> int:
-  """One batch of images; two steps of text, of which one is predicted."""
-  if run.space == "recurrent":
-    return 2
-  return int(run.config.data.reward_batch_size)
-
-
-def _validated(run: _runs.Opened, truth: Truth) -> list[Any]:
+def _validated(run: runs.Opened, truth: Truth) -> list[Any]:
   """The architectures, of Python ints."""
   return [
     run.task.space.validate(
@@ -394,5 +384,6 @@ def define_flags() -> None:
 
 
 if __name__ == "__main__":
+  _cli.import_plugins()
   define_flags()
   _cli.run(main)

@@ -19,7 +19,7 @@ _CONTEXT = multiprocessing.get_context("forkserver")
 _CONTEXT.set_forkserver_preload(
   [
     f"experiments._{name}"
-    for name in ("ranking", "search", "texts", "training")
+    for name in ("search", "table", "training")
   ]
 )
 

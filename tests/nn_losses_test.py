@@ -36,18 +36,6 @@ class LossesTest(parameterized.TestCase):
     self.assertAlmostEqual(float(losses.slowness_penalty(states)), 6.5)
     self.assertEqual(float(losses.slowness_penalty(states[:1])), 0.0)
 
-  def test_l2(self):
-    child = {
-      "embedding": jnp.array([[1.0]]),
-      "w_x": jnp.array([[2.0, 0.0]]),
-      "w_h": jnp.array([[0.0, 1.0]]),
-      "w_edge": jnp.array([[[3.0, 0.0]], [[2.0, 1.0]]]),
-    }
-    # 1 + 4 + 1 + 9 + 4 + 1
-    self.assertAlmostEqual(float(losses.l2_penalty(child, "squares")), 20.0)
-    # (2^4 + 1 + 2^4 + 1) / 2: no embedding, not the first edge.
-    self.assertAlmostEqual(float(losses.l2_penalty(child, "released")), 17.0)
-
 
 class BaselineTest(parameterized.TestCase):
   def test_released_order(self):

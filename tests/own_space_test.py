@@ -103,7 +103,7 @@ def child_params(omega, arc, config):
   return {name: w for name, w in omega.items() if name not in unused}
 
 
-NETWORK = network_lib.Network(
+NETWORK = network_lib.ImageNetwork(
   init=init,
   init_statistics=lambda config: {},
   child_params=child_params,

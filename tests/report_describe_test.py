@@ -18,12 +18,17 @@ from PIL import Image
 
 from enas_jax import types
 from enas_jax.report import describe
-from enas_jax.spaces import arcs
+from enas_jax.spaces import arcs, base, registry
 from experiments import _drawing
 from experiments import describe as script
 from tests import tiny
 
-TINY = describe.Data(vocabulary_size=30, image_shape=(8, 8, 2), num_classes=3)
+
+def shape_of(space, options, arc):
+  return registry.get(space).shape(options, arc)
+
+
+TINY = base.DataShape(vocabulary_size=30, image_shape=(8, 8, 2), num_classes=3)
 
 
 def child(loaded, preset, **changes):
@@ -152,13 +157,13 @@ class ChildTest(parameterized.TestCase):
   )
   def test_form(self, name, preset, depth, loose_ends):
     loaded = arcs.load_arc(name)
-    shape = describe.shape_of(loaded.name, child(loaded, preset), loaded.arc)
+    shape = shape_of(loaded.name, child(loaded, preset), loaded.arc)
     self.assertEqual((shape.depth, shape.loose_ends), (depth, loose_ends))
 
   def test_unread_input_is_a_loose_end_as_released(self):
     loaded = arcs.load_arc("0 0 0 4 / 0 3 0 2", "micro")
     for preset, ends in (("paper", [3]), ("released", [2, 3])):
-      shape = describe.shape_of("micro", child(loaded, preset), loaded.arc)
+      shape = shape_of("micro", child(loaded, preset), loaded.arc)
       self.assertEqual(shape.detail["normal"]["loose_ends"], ends)
 
 
@@ -260,7 +265,7 @@ class ScriptTest(parameterized.TestCase):
     self.assertIn("  h3 -> h4;\n", source)
     self.assertEqual(source.count("-> avg;"), 6)
 
-  @parameterized.parameters(*arcs.NAMED)
+  @parameterized.parameters(*registry.named())
   def test_every_space_is_drawn(self, name):
     loaded = arcs.load_arc(name)
     config = child(loaded, "paper")

@@ -17,7 +17,6 @@ from enas_jax.search import steps as phases
 from enas_jax.spaces import decisions, registry
 from enas_jax.spaces.recurrent import arc as recurrent
 from enas_jax.spaces.recurrent import network as supergraph
-from enas_jax.tasks import language_model
 from tests import tiny
 
 ARC = recurrent.RecurrentArc(prev=(0, 0, 1), ops=(0, 1, 2))
@@ -48,13 +47,8 @@ class TrainTest(parameterized.TestCase):
   def _training(self, name, stop=lambda: 0, omega=None, **changes):
     config = make_config(**changes)
     words = len(self.corpus.vocabulary)
-    task = language_model.OneCell(config, words, ARC)
-    splits = loop.Splits(
-      *(
-        task.prepare(getattr(self.corpus, split), split)
-        for split in ("train", "valid", "test")
-      )
-    )
+    task = tiny.text_task(config, words, ARC)
+    splits = task.splits(self.corpus)
     workdir = self.folder / name
     workdir.mkdir(exist_ok=True)
     return train.Training(config, task, splits, workdir, stop=stop, omega=omega)
@@ -110,8 +104,8 @@ class TrainTest(parameterized.TestCase):
     config = make_config()
     omega = supergraph.init(jax.random.key(1), config.child, 30)
     child = supergraph.child_params(omega, ARC)
-    shared = language_model.LanguageModel(config, 30)
-    alone = language_model.OneCell(config, 30, ARC)
+    shared = tiny.text_task(config, 30)
+    alone = tiny.text_task(config, 30, ARC)
     tokens = np.arange(24, dtype=np.int32).reshape(6, 4) % 30
     batch = types.TextBatch(jnp.asarray(tokens), jnp.asarray(tokens[::-1]))
     carry = shared.init_carry()
@@ -185,7 +179,7 @@ class LengthsTest(absltest.TestCase):
     """Padded steps change neither the loss, nor the gradient, nor the state."""
     config = make_config(omega={"slowness_weight": 0.5, "l2_weight": 0.0})
     config = config_lib.override(config, "omega", activation_weight=0.25)
-    task = language_model.OneCell(config, 30, ARC)
+    task = tiny.text_task(config, 30, ARC)
     child = task.init_omega(jax.random.key(0))
     tokens = jax.random.randint(jax.random.key(1), (8, 4), 0, 30)
     padded = types.TextBatch(tokens[:-1], tokens[1:], jnp.int32(4))

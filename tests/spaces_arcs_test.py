@@ -8,12 +8,11 @@ import jax
 from absl.testing import absltest, parameterized
 
 from enas_jax import types
-from enas_jax.spaces import arcs
+from enas_jax.spaces import arcs, registry
 from enas_jax.spaces.macro import arc as macro
 from enas_jax.spaces.micro import arc as micro
 from enas_jax.spaces.nasbench201 import arc as nasbench201
 from enas_jax.spaces.recurrent import arc as recurrent
-from enas_jax.spaces.registry import SPACES
 
 CELL = recurrent.RecurrentSpace(4)
 NETWORK = macro.MacroSpace(3)
@@ -34,11 +33,11 @@ OF = {
 
 
 class NamedTest(parameterized.TestCase):
-  @parameterized.parameters(*arcs.NAMED)
+  @parameterized.parameters(*registry.named())
   def test_tokens_round_trip(self, name):
     found = arcs.load_arc(name)
-    named = arcs.NAMED[name]
-    self.assertEqual(found.name, named.space)
+    definition, named = registry.named()[name]
+    self.assertEqual(found.name, definition.name)
     self.assertEqual(found.space.to_tokens(found.arc), named.tokens)
     for leaf in jax.tree.leaves(found.arc):
       self.assertIs(type(leaf), int)
@@ -82,14 +81,14 @@ class NamedTest(parameterized.TestCase):
 
 
 class LoadArcTest(parameterized.TestCase):
-  @parameterized.parameters(*SPACES)
+  @parameterized.parameters(*registry.names())
   def test_tokens_say_their_space(self, name):
     found = arcs.load_arc(TOKENS[name])
     self.assertEqual((found.name, found.space), (name, OF[name]))
     self.assertEqual(found.arc, OF[name].from_tokens(TOKENS[name]))
     self.assertEqual(arcs.load_arc(TOKENS[name], name), found)
 
-  @parameterized.parameters(*SPACES)
+  @parameterized.parameters(*registry.names())
   def test_file(self, name):
     expected = arcs.load_arc(TOKENS[name])
     path = pathlib.Path(tempfile.mkdtemp()) / "arc.json"
@@ -110,7 +109,7 @@ class LoadArcTest(parameterized.TestCase):
     split = "0 4 1 3 2 0 1 4 / 1 0 0 2 2 1 2 3"
     self.assertEqual(arcs.load_arc(split), expected)
 
-  @parameterized.parameters(*SPACES)
+  @parameterized.parameters(*registry.names())
   def test_random(self, name):
     one, other, again = (
       arcs.load_arc(f"random:{seed}", name, OF[name]) for seed in (1, 2, 1)

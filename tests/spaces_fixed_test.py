@@ -6,7 +6,7 @@ import numpy as np
 from absl.testing import parameterized
 
 from enas_jax.nn import batch_norm
-from enas_jax.spaces import decisions, networks
+from enas_jax.spaces import decisions, registry
 from tests import tiny
 from tests.tasks_image_classifier_test import PlainTestCase
 
@@ -19,8 +19,8 @@ def make(space, **changes):
   config = tiny.child_config(space, **changes)
   arcs = config.space().sample_uniform(jax.random.key(4), 1)
   arc = config.space().validate(jax.tree.map(lambda leaf: leaf[0], arcs))
-  shared = networks.SHARED[space]
-  return config, arc, shared, networks.of_arc(space, config, arc)
+  definition = registry.get(space)
+  return config, arc, definition.network, definition.fixed(config, arc)
 
 
 class FixedTest(PlainTestCase, parameterized.TestCase):

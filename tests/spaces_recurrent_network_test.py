@@ -333,5 +333,20 @@ class CompilationTest(absltest.TestCase):
     self.assertIn("cond[", text(decisions.as_arrays(arc)))
 
 
+class PenaltyTest(absltest.TestCase):
+  def test_l2(self):
+    child = {
+      "embedding": jnp.array([[1.0]]),
+      "w_x": jnp.array([[2.0, 0.0]]),
+      "w_h": jnp.array([[0.0, 1.0]]),
+      "w_edge": jnp.array([[[3.0, 0.0]], [[2.0, 1.0]]]),
+    }
+    # 1 + 4 + 1 + 9 + 4 + 1
+    self.assertAlmostEqual(float(supergraph.l2_penalty(child, "squares")), 20.0)
+    # (2^4 + 1 + 2^4 + 1) / 2: no embedding, not the first edge.
+    released = float(supergraph.l2_penalty(child, "released"))
+    self.assertAlmostEqual(released, 17.0)
+
+
 if __name__ == "__main__":
   absltest.main()

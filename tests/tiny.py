@@ -6,10 +6,10 @@ import pathlib
 import numpy as np
 
 from enas_jax import config as config_lib
-from enas_jax.data import images, text
-from enas_jax.search import loop
-from enas_jax.spaces import networks, registry
+from enas_jax.data import images
+from enas_jax.spaces import registry
 from enas_jax.tasks import image_classifier, language_model
+from enas_jax.tasks import registry as tasks
 
 FLAGS = {
   "child": {"num_nodes": 3, "hidden_size": 8, "init_range": 0.1},
@@ -65,17 +65,22 @@ def write_corpus(folder: pathlib.Path):
   return f"text:{folder}"
 
 
+def text_task(config, vocabulary_size, arc=None):
+  """A language model of the shared network, or of one cell alone."""
+  definition = registry.get("recurrent")
+  network = definition.network
+  if arc is not None:
+    network = definition.fixed(config.child, arc)
+  return language_model.LanguageModel(config, network, vocabulary_size)
+
+
 def make_task(config, dataset):
   """The task and its splits."""
-  corpus = text.load(dataset, None)
-  task = language_model.LanguageModel(config, len(corpus.vocabulary))
-  splits = loop.Splits(
-    *(
-      task.prepare(getattr(corpus, split), split)
-      for split in ("train", "valid", "test")
-    )
-  )
-  return task, splits
+  definition = tasks.get("language_model")
+  corpus = definition.load(dataset, None, config)
+  network = registry.get("recurrent").network
+  task = definition.create(config, network, corpus)
+  return task, task.splits(corpus)
 
 
 # A program of either takes seconds to compile, whatever its shapes.
@@ -84,7 +89,7 @@ IMAGE_FLAGS = {
   "micro": {"num_nodes": 3, "num_layers": 3, "num_filters": 4},
   "nasbench201": {"num_cells": 1, "num_filters": 2},
 }
-NETWORKS = networks.SHARED
+NETWORKS = {name: registry.get(name).network for name in IMAGE_FLAGS}
 
 
 def make_image_config(space, preset="smoke", **changes):
@@ -125,9 +130,4 @@ def make_image_task(config, space):
   """The task and its splits."""
   data = make_images()
   task = image_classifier.ImageClassifier.of(config, NETWORKS[space], data)
-  splits = loop.Splits(
-    task.prepare(data.train_images, data.train_labels, "train"),
-    task.prepare(data.valid_images, data.valid_labels, "valid"),
-    task.prepare(data.test_images, data.test_labels, "test"),
-  )
-  return task, splits
+  return task, task.splits(data)

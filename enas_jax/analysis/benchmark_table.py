@@ -18,6 +18,7 @@ from enas_jax import types
 from enas_jax.spaces import records
 from enas_jax.spaces.nasbench201 import arc as nasbench201
 
+SPACE = nasbench201.NasBench201Space.name  # of the cells
 ACCURACY = "cifar10_test_200"
 _COLUMNS = ("ops", ACCURACY)
 

@@ -110,7 +110,7 @@ def score_architectures(
     measure, sign = evaluate.make_nats(task), -1.0
   else:
     measure = evaluate.make_evaluate(task)
-    sign = -1.0 if task.metric == "perplexity" else 1.0
+    sign = float(task.metric_sign)
   arcs = jax.device_get(arcs)
   found = []
   for index in range(len(jax.tree.leaves(arcs)[0])):

@@ -17,6 +17,7 @@ from enas_jax.export.description import (
   Model,
   Preprocessing,
   TextPreprocessing,
+  preprocessing_of,
   read_preprocessing,
   to_preprocessing,
 )
@@ -30,6 +31,7 @@ __all__ = [
   "TextPreprocessing",
   "load",
   "load_serving",
+  "preprocessing_of",
   "read_preprocessing",
   "save",
   "to_preprocessing",

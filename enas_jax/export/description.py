@@ -212,6 +212,23 @@ class Model:
     object.__setattr__(self, "arc", arc)
 
 
+def preprocessing_of(kind: str, data: Any) -> Preprocessing:
+  """What a model that was trained on some data must know of them.
+
+  Args:
+    kind: the kind of its network, "images" or "text".
+    data: the data set, `ImageData` or `TextData`.
+  """
+  if kind == "text":
+    return TextPreprocessing(data.vocabulary)
+  return ImagePreprocessing(
+    data.train_images.shape[1:],
+    tuple(data.mean.tolist()),
+    tuple(data.std.tolist()),
+    data.class_names,
+  )
+
+
 def to_architecture(model: Model) -> dict[str, Any]:
   """What `architecture.json` holds."""
   return {

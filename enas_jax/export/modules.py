@@ -15,8 +15,8 @@ import jax
 import jax.numpy as jnp
 
 from enas_jax import types
-from enas_jax.spaces import base as network_lib
-from enas_jax.spaces import networks
+from enas_jax.spaces import base as spaces
+from enas_jax.spaces import registry
 from enas_jax.spaces.recurrent import network as recurrent
 from enas_jax.spaces.recurrent import time_loop as loop
 
@@ -186,6 +186,8 @@ def _shapes_of(draw: Callable[..., Any]) -> Any:
 
 
 @functools.cache
-def _network(space: str, config: Any, arc: Any) -> network_lib.Network:
+def _network(space: str, config: Any, arc: Any) -> spaces.ImageNetwork:
   """The network of one fixed child; its statistics take a while to lay out."""
-  return networks.of_arc(space, config, arc)
+  network = registry.get(space).fixed(config, arc)
+  assert isinstance(network, spaces.ImageNetwork)
+  return network

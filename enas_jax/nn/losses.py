@@ -16,26 +16,6 @@ def sum_of_squares(weights: types.Omega) -> types.Array:
   )
 
 
-def l2_penalty(child: types.Omega, form: str) -> types.Array:
-  """The l2 penalty on one recurrent child's weights (Section 3.1), unweighted.
-
-  Only the sampled child's weights are penalised: L(m; omega) in Eqn 1 is a
-  loss of that child, and the released code does the same.
-
-  Args:
-    child: of `supergraph.recurrent.child_params`.
-    form: "squares" or "released"; see `OmegaConfig.l2_form`.
-
-  Returns:
-    [] float32.
-  """
-  if form == "squares":
-    return sum_of_squares(child)
-  # enas_lm squares twice, and skips its first sampled node and the embedding.
-  matrices = (child["w_x"], child["w_h"], child["w_edge"][1:])
-  return sum((jnp.sum(w**4) / 2 for w in matrices), start=jnp.float32(0.0))
-
-
 def mean_over_steps(
   values: types.Array, length: types.Array | None
 ) -> types.Array:

@@ -15,64 +15,27 @@ from collections.abc import Callable, Iterator, Mapping
 from typing import Any, NamedTuple
 
 import jax
-import jax.numpy as jnp
 
 from enas_jax import types
 from enas_jax.nn import image_ops
-from enas_jax.spaces import networks
-from enas_jax.spaces.macro import arc as macro_space
-from enas_jax.spaces.macro import presets as macro_presets
-from enas_jax.spaces.micro import arc as micro_space
-from enas_jax.spaces.micro import presets as micro_presets
-from enas_jax.spaces.nasbench201 import arc as nasbench201_space
-from enas_jax.spaces.nasbench201 import presets as nasbench201_p
-from enas_jax.spaces.recurrent import arc as recurrent_space
-from enas_jax.spaces.recurrent import network as recurrent
-from enas_jax.spaces.recurrent import presets as recurrent_p
+from enas_jax.spaces import base, registry
 
 _AUX_HEAD = "aux_head"
 _BATCH_NORM = ("scale", "offset", "bn_scale", "bn_offset")
 
 
-class Data(NamedTuple):
-  """What an architecture is described for.
-
-  Attributes:
-    vocabulary_size: V, of text.
-    image_shape: (H, W, C), of images.
-    num_classes: of images.
-  """
-
-  vocabulary_size: int = 10000  # Penn Treebank's
-  image_shape: tuple[int, int, int] = (32, 32, 3)  # CIFAR-10's, as the next
-  num_classes: int = 10
-
-
-class Shape(NamedTuple):
-  """The form of an architecture.
-
-  Attributes:
-    depth: nodes, or layers, on the longest way from an input to the output;
-      of two cells that of the deeper one.
-    loose_ends: how many nodes no node reads; of two cells, in both. Of a whole
-      network: layers that neither a layer nor the classifier reads.
-    detail: which they are, counted from 1 as in the paper.
-  """
-
-  depth: int
-  loose_ends: int
-  detail: dict[str, Any]
-
-
 def describe(
-  space: str, config: Any, arc: Any = None, data: Data | None = None
+  space: str,
+  options: Any,
+  arc: types.Arc | None = None,
+  data: base.DataShape | None = None,
 ) -> dict[str, Any]:
   """Describes one child, or the supergraph.
 
   Args:
-    space: of `config.SPACES`.
-    config: options of the space and its network: `SearchConfig.child`.
-    arc: of Python ints; None for the supergraph.
+    space: the name of the search space.
+    options: the options of the space and its network: `SearchConfig.child`.
+    arc: an architecture of Python ints; None for the supergraph.
     data: what the network works on; None for Penn Treebank or CIFAR-10.
 
   Returns:
@@ -80,11 +43,13 @@ def describe(
     "params_without_batch_norm", "params_aux_head" and "params_by_part", by the
     top-level names of omega; "multiply_adds" of one image or token and
     "activation_bytes" of one example, without auxiliary head; "depth",
-    "loose_ends" and "shape", of `Shape`. The last five are None for the
+    "loose_ends" and "shape", of `base.Shape`. The last five are None for the
     supergraph, which never runs as a whole.
   """
-  data = data or Data()
-  weights, forward = _traceable(space, config, arc, data)
+  definition = registry.get(space)
+  weights, forward = _traceable(
+    definition, options, arc, data or base.DataShape()
+  )
   parts = {name: _size(weights[name]) for name in sorted(weights, key=_order)}
   aux = parts.pop(_AUX_HEAD, 0)
   body = {name: part for name, part in weights.items() if name != _AUX_HEAD}
@@ -102,7 +67,7 @@ def describe(
   }
   if arc is not None:
     cost = _cost(jax.make_jaxpr(forward)(weights))
-    shape = shape_of(space, config, arc)
+    shape = definition.shape(options, arc)
     record |= {
       "multiply_adds": cost.multiply_adds,
       "activation_bytes": cost.output_bytes,
@@ -114,55 +79,23 @@ def describe(
 
 
 def _traceable(
-  space: str, config: Any, arc: Any, data: Data
+  definition: base.Definition,
+  options: Any,
+  arc: types.Arc | None,
+  data: base.DataShape,
 ) -> tuple[types.Omega, Callable[[types.Omega], Any]]:
   """The shapes of the weights, and the forward pass of one example."""
-  key = jax.eval_shape(lambda: jax.random.key(0))
-  if space == "recurrent":
-    return _recurrent(key, config, arc, data.vocabulary_size)
-  shape = data.image_shape
-  net = networks.SHARED[space]
+  network = definition.network
   if arc is not None:
-    net = networks.of_arc(space, config, arc)
+    network = definition.fixed(options, arc)
   weights = jax.eval_shape(
-    lambda k: net.init(k, config, data.num_classes, shape), key
+    lambda key: network.init_for(key, options, data), jax.random.key(0)
   )
 
   def forward(child: types.Omega) -> types.Array:
+    # The forms for CPU compute the same by other operations.
     with image_ops.using("plain"):
-      logits, _ = net.apply_child(
-        child,
-        net.init_statistics(config),
-        arc,
-        jnp.zeros((1, *shape)),
-        config=config,
-        train=False,
-        key=None,
-      )
-    return logits.main
-
-  return weights, forward
-
-
-def _recurrent(
-  key: Any,
-  config: recurrent_p.RecurrentConfig,
-  arc: Any,
-  vocabulary_size: int,
-) -> tuple[types.Omega, Callable[[types.Omega], Any]]:
-  weights = jax.eval_shape(
-    lambda k: recurrent.init(k, config, vocabulary_size), key
-  )
-  if arc is not None:
-    weights = jax.eval_shape(
-      lambda omega: recurrent.child_params(omega, arc), weights
-    )
-
-  def forward(child: types.Omega) -> types.Array:
-    tokens = jnp.zeros((1, 1), jnp.int32)
-    state = jnp.zeros((1, config.hidden_size))
-    states = recurrent.apply_child(child, arc, tokens, state, config=config)
-    return recurrent.logits(child, states)
+      return network.apply_one(child, arc, options, data)
 
   return weights, forward
 
@@ -229,85 +162,3 @@ def _programs(params: Mapping[str, Any]) -> Iterator[Any]:
   for value in params.values():
     if hasattr(value, "eqns") or hasattr(value, "jaxpr"):
       yield value
-
-
-def shape_of(space: str, config: Any, arc: Any) -> Shape:
-  """The form of an architecture of Python ints; arguments as `describe`."""
-  measure: dict[str, Callable[[Any, Any], Shape]] = {
-    "recurrent": _recurrent_shape,
-    "macro": _macro_shape,
-    "micro": _micro_shape,
-    "nasbench201": _nasbench201_shape,
-  }
-  return measure[space](config, arc)
-
-
-def _recurrent_shape(
-  config: recurrent_p.RecurrentConfig, arc: recurrent_space.RecurrentArc
-) -> Shape:
-  depths = [1]
-  for source in arc.prev[1:]:
-    depths.append(depths[source] + 1)
-  loose = config.space().output_nodes(arc)
-  ends = {"loose_ends": [node + 1 for node in loose]}
-  return Shape(max(depths), len(loose), {"depth": max(depths), **ends})
-
-
-def _macro_shape(
-  config: macro_presets.MacroConfig, arc: macro_space.MacroArc
-) -> Shape:
-  """Node 0 is the stem here, and node l layer l of the paper."""
-  reads: list[set[int]] = []
-  for layer, row in enumerate(arc.skips):
-    taken = [node for node, bit in enumerate(row) if bit]
-    if config.main_input == "previous":
-      reads.append({layer, *taken})
-    else:
-      reads.append({node + 1 for node in taken} or {0})
-  depths = [0]
-  for sources in reads:
-    depths.append(1 + max(depths[node] for node in sources))
-  read = set().union(*reads)
-  loose = [node for node in range(1, len(reads)) if node not in read]
-  detail = {"depth": depths[-1], "loose_ends": loose}
-  return Shape(depths[-1], len(loose), detail)
-
-
-def _micro_shape(
-  config: micro_presets.MicroConfig, arc: micro_space.MicroArc
-) -> Shape:
-  detail: dict[str, Any] = {}
-  for name, cell in zip(arc._fields, arc, strict=True):
-    depths = [0] * micro_space.NUM_INPUTS
-    for sources in cell.inputs:
-      depths.append(1 + max(depths[node] for node in sources))
-    loose = config.loose_ends(cell)
-    ends = [node + 1 for node in loose]
-    detail[name] = {"depth": max(depths), "loose_ends": ends}
-  return Shape(
-    max(cell["depth"] for cell in detail.values()),
-    sum(len(cell["loose_ends"]) for cell in detail.values()),
-    detail,
-  )
-
-
-def _nasbench201_shape(
-  config: nasbench201_p.NasBench201Config,
-  arc: nasbench201_space.NasBench201Arc,
-) -> Shape:
-  """Of the cell: its depth, 0 if nothing of its input reaches its output."""
-  del config
-  edges = [
-    edge
-    for edge, op in zip(nasbench201_space.EDGES, arc.ops, strict=True)
-    if nasbench201_space.OPS[op] != "none"
-  ]
-  depths: dict[int, int] = {0: 0}
-  for source, node in edges:  # in the order of nodes
-    if source in depths:
-      depths[node] = max(depths.get(node, 0), depths[source] + 1)
-  last = nasbench201_space.NUM_NODES - 1
-  read = {source for source, _ in edges}
-  loose = [node for node in range(1, last) if node not in read]
-  depth = depths.get(last, 0)
-  return Shape(depth, len(loose), {"depth": depth, "loose_ends": loose})

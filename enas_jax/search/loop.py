@@ -7,7 +7,7 @@ import math
 import pathlib
 import time
 from collections.abc import Callable
-from typing import Any, NamedTuple
+from typing import Any
 
 import jax
 
@@ -48,12 +48,7 @@ class Progress:
     """Something worth a line."""
 
 
-class Splits(NamedTuple):
-  """Training, validation and test data as `task.prepare` returns them."""
-
-  train: Any
-  valid: Any
-  test: Any
+Splits = tasks.Splits
 
 
 class Loop:

@@ -134,9 +134,8 @@ class Training(loop.Loop):
     return self._worse(found, before)
 
   def _worse(self, found: float, others: list[float]) -> bool:
-    if self._task.metric == "perplexity":
-      return found > min(others)
-    return found < max(others)
+    sign = self._task.metric_sign
+    return sign * found < max(sign * other for other in others)
 
   def _finish(self, facts: dict[str, Any]) -> dict[str, Any]:
     metric, shown = self._task.metric, self._shown()

@@ -13,18 +13,18 @@ import jax
 
 from enas_jax import types
 from enas_jax.nn import batch_norm
-from enas_jax.spaces.base import Network
+from enas_jax.spaces.base import ImageNetwork, TextNetwork
 
 # No batch norm's size depends on the images or on the classes.
 _ANY_CLASSES, _ANY_SHAPE = 2, (32, 32, 3)
 
 
-def fix(network: Network, arc: Any) -> Network:
+def fix_image_network(network: ImageNetwork, arc: types.Arc) -> ImageNetwork:
   """A network that is always `arc`, whichever arc it is asked for.
 
   Args:
-    network: of a space.
-    arc: of Python ints.
+    network: the shared network of a space.
+    arc: an architecture of Python ints.
 
   Returns:
     Its functions take and return the child's weights, as the shared network's
@@ -34,18 +34,18 @@ def fix(network: Network, arc: Any) -> Network:
 
   def init(
     key: types.PRNGKey,
-    config: Any,
+    options: Any,
     num_classes: int,
     shape: tuple[int, int, int],
   ) -> types.Omega:
-    omega = network.init(key, config, num_classes, shape)
-    return network.child_params(omega, arc, config)
+    omega = network.init(key, options, num_classes, shape)
+    return network.child_params(omega, arc, options)
 
-  def init_statistics(config: Any) -> types.Statistics:
-    if not config.moving_statistics:
+  def init_statistics(options: Any) -> types.Statistics:
+    if not options.moving_statistics:
       return {}
     draw = functools.partial(
-      init, config=config, num_classes=_ANY_CLASSES, shape=_ANY_SHAPE
+      init, options=options, num_classes=_ANY_CLASSES, shape=_ANY_SHAPE
     )
     return batch_norm.fresh(jax.eval_shape(draw, jax.random.key(0)))
 
@@ -53,15 +53,40 @@ def fix(network: Network, arc: Any) -> Network:
     child: types.Omega,
     statistics: types.Statistics,
     _: Any,
-    images: Any,
+    images: types.Array,
     **how: Any,
   ) -> Any:
     return network.apply_child(child, statistics, arc, images, **how)
 
-  return Network(
+  return network._replace(
     init=init,
     init_statistics=init_statistics,
-    child_params=lambda child, _, config: child,
+    child_params=lambda child, _, options: child,
     apply_child=apply_child,
-    penalised=network.penalised,
+  )
+
+
+def fix_text_network(network: TextNetwork, arc: types.Arc) -> TextNetwork:
+  """A network that is always `arc`; see `fix_image_network`."""
+
+  def init(
+    key: types.PRNGKey, options: Any, vocabulary_size: int
+  ) -> types.Omega:
+    omega = network.init(key, options, vocabulary_size)
+    return network.child_params(omega, arc, options)
+
+  def apply_child(
+    child: types.Omega,
+    _: Any,
+    tokens: types.Array,
+    state: types.Array,
+    **how: Any,
+  ) -> types.Array:
+    return network.apply_child(child, arc, tokens, state, **how)
+
+  return network._replace(
+    init=init,
+    child_params=lambda child, _, options: child,
+    add_to_child=None,
+    apply_child=apply_child,
   )

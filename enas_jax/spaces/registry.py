@@ -1,57 +1,95 @@
-"""The search spaces, by name."""
+"""The search spaces, by name: a space is a folder and a line here."""
 
-from collections.abc import Callable, Mapping
+import importlib
+from collections.abc import Mapping
 from typing import Any
 
 from enas_jax import config as config_lib
 from enas_jax.config import fields
-from enas_jax.spaces.macro import presets as macro
-from enas_jax.spaces.micro import presets as micro
-from enas_jax.spaces.nasbench201 import presets as nasbench201
-from enas_jax.spaces.recurrent import presets as recurrent
+from enas_jax.spaces import base
 
-_TRAINING: dict[str, Mapping[str, Callable[[], Any]]] = {
-  "recurrent": recurrent.TRAIN_PRESETS,
-  "macro": macro.TRAIN_PRESETS,
-  "micro": micro.TRAIN_PRESETS,
+# Where each `base.Definition` is; imported when it is first asked for.
+_MODULES = {
+  "recurrent": "enas_jax.spaces.recurrent.definition",
+  "macro": "enas_jax.spaces.macro.definition",
+  "micro": "enas_jax.spaces.micro.definition",
+  "nasbench201": "enas_jax.spaces.nasbench201.definition",
 }
-_SPACES: dict[str, Mapping[str, Callable[[], Any]]] = {
-  "recurrent": recurrent.PRESETS,
-  "macro": macro.PRESETS,
-  "micro": micro.PRESETS,
-  "nasbench201": nasbench201.PRESETS,
-}
-SPACES = tuple(_SPACES)
-TRAINABLE = tuple(_TRAINING)
+_DEFINITIONS: dict[str, base.Definition] = {}
+
+
+def register(definition: base.Definition) -> None:
+  """Enters a space that comes from outside the package.
+
+  Raises:
+    ValueError: if another space has that name.
+  """
+  known = _DEFINITIONS.get(definition.name)
+  if definition.name in _MODULES or known not in (None, definition):
+    raise ValueError(f"there is a space {definition.name!r} already.")
+  _DEFINITIONS[definition.name] = definition
+
+
+def names() -> tuple[str, ...]:
+  """The spaces that there are, the package's first."""
+  return (*_MODULES, *(name for name in _DEFINITIONS if name not in _MODULES))
+
+
+def trainable() -> tuple[str, ...]:
+  """The spaces whose architectures can be trained alone."""
+  return tuple(name for name in names() if get(name).train_presets)
+
+
+def get(name: str) -> base.Definition:
+  """All that the package asks of a space.
+
+  Raises:
+    InputError: if there is none of that name; the message lists the known ones.
+  """
+  fields.check_one_of("space", name, names())
+  if name not in _DEFINITIONS:
+    module = importlib.import_module(_MODULES[name])
+    _DEFINITIONS[name] = module.DEFINITION
+  return _DEFINITIONS[name]
+
+
+def named() -> Mapping[str, tuple[base.Definition, base.Named]]:
+  """The architectures that have a name, with their space."""
+  return {
+    key: (definition, value)
+    for definition in map(get, names())
+    for key, value in definition.named.items()
+  }
 
 
 def preset(
   name: str, space: str = "recurrent"
 ) -> config_lib.SearchConfig[Any, Any]:
-  """A space's preset of that name.
+  """A space's preset of a search.
 
   Args:
-    name: one of `config.PRESETS`.
-    space: one of `SPACES`.
+    name: the preset, one of `config.PRESETS`.
+    space: the search space, one of `names()`.
 
   Raises:
     InputError: if there is none; the message lists the known ones.
   """
-  fields.check_one_of("space", space, SPACES)
-  fields.check_one_of("preset", name, config_lib.PRESETS)
-  return _SPACES[space][name]()
+  presets = get(space).presets
+  fields.check_one_of("preset", name, tuple(presets))
+  return presets[name]()
 
 
 def train_preset(name: str, space: str) -> config_lib.TrainConfig[Any, Any]:
-  """The preset of that name for training one architecture of a space.
+  """A space's preset of the training of one architecture.
 
   Args:
-    name: one of `config.PRESETS`.
-    space: one of `TRAINABLE`.
+    name: the preset, one of `config.PRESETS`.
+    space: the search space, one of `trainable()`.
 
   Raises:
     InputError: if there is none; the message lists the known ones.
   """
-  fields.check_one_of("space", space, TRAINABLE)
-  fields.check_one_of("preset", name, config_lib.PRESETS)
-  return _TRAINING[space][name]()
+  fields.check_one_of("space", space, trainable())
+  presets = get(space).train_presets
+  fields.check_one_of("preset", name, tuple(presets))
+  return presets[name]()

@@ -1,17 +1,58 @@
-"""What a search needs of its data and network: one object, a task."""
+"""The contract of a task: what a batch, a loss, a reward and a score are.
 
-from typing import Any, Protocol
+A task puts a network on data. The steps, the loops and the scripts ask it
+nothing that is not in `Task`, and find it by its `Definition`; `registry` has a
+line for each.
+"""
+
+import dataclasses
+from collections.abc import Callable, Mapping
+from typing import Any, NamedTuple, Protocol
 
 from enas_jax import types
+from enas_jax.spaces import base as spaces
 
 Metrics = dict[str, types.Array]
+Data = Any  # a data set as a task's `load` returns it, on the host
+Split = Any  # a part of it on the device: a pytree, leaves [examples, ...]
+
+
+class Splits(NamedTuple):
+  """Training, validation and test data on the device.
+
+  `valid` is None where all is trained on.
+  """
+
+  train: Split
+  valid: Split
+  test: Split
 
 
 class Task(Protocol):
-  """A network on data; `language_model.LanguageModel` is the plainest."""
+  """A network on data. Its methods are pure where they take arrays.
+
+  Attributes:
+    metric: the name of what `evaluate_chunk` measures, "perplexity" or such.
+    metric_sign: 1 where a larger metric is better, else -1.
+  """
+
+  metric: str
+  metric_sign: int
 
   @property
-  def space(self) -> Any: ...  # noqa: D102
+  def config(self) -> Any:
+    """The whole configuration, of a search or of a training."""
+    ...
+
+  @property
+  def network(self) -> spaces.Network:
+    """The shared network of a space, or that of one architecture."""
+    ...
+
+  @property
+  def space(self) -> spaces.Space:
+    """The search space of the architectures."""
+    ...
 
   @property
   def gathers(self) -> bool:
@@ -21,32 +62,68 @@ class Task(Protocol):
     """
     ...
 
-  def init_omega(self, key: types.PRNGKey) -> types.Omega: ...  # noqa: D102
+  def splits(self, data: Data) -> Splits:
+    """Puts a data set on the device.
 
-  def init_carry(self) -> types.Carry: ...  # noqa: D102
+    Raises:
+      InputError: if a split is too small for one batch.
+    """
+    ...
+
+  def with_config(self, config: Any) -> "Task":
+    """The task under a configuration that uses the same data and weights."""
+    ...
+
+  def changed(
+    self, config: Any, train: Split, valid: Split
+  ) -> tuple["Task", Split, Split]:
+    """The task under another configuration of the same space, with its data.
+
+    Raises:
+      InputError: if what is on the device cannot be used so.
+    """
+    ...
+
+  def steps_per_epoch(self, train: Split) -> int:
+    """Steps of a whole pass, or the configured number if that is less."""
+    ...
+
+  def init_omega(self, key: types.PRNGKey) -> types.Omega:
+    """The weights before the first step."""
+    ...
+
+  def init_carry(self) -> types.Carry:
+    """The carry before the first epoch."""
+    ...
 
   def start_epoch(self, carry: types.Carry, key: types.PRNGKey) -> types.Carry:
     """The carry of an epoch's first step, from that of the last one's."""
     ...
 
-  def train_batch(  # noqa: D102
+  def train_batch(
     self,
-    train: Any,
+    train: Split,
     carry: types.Carry,
     step: types.Array,
     key: types.PRNGKey,
-  ) -> Any: ...
-
-  def step_size(self, batch: Any) -> types.Array | float:
-    """A factor on the learning rate for this batch."""
+  ) -> Any:
+    """The batch of a step, [] int32 within its epoch."""
     ...
 
-  def reward_batch(self, valid: Any, key: types.PRNGKey) -> Any: ...  # noqa: D102
+  def step_size(self, batch: Any) -> types.Array | float:
+    """A factor on the learning rate for this batch, [] float32."""
+    ...
 
-  def child_params(self, omega: types.Omega, arc: Any) -> types.Omega: ...  # noqa: D102
+  def reward_batch(self, valid: Split, key: types.PRNGKey) -> Any:
+    """One validation minibatch, drawn by chance."""
+    ...
+
+  def child_params(self, omega: types.Omega, arc: types.Arc) -> types.Omega:
+    """The weights that one architecture uses."""
+    ...
 
   def add_to_child(
-    self, omega: types.Omega, arc: Any, update: types.Omega
+    self, omega: types.Omega, arc: types.Arc, update: types.Omega
   ) -> types.Omega:
     """Adds an update of the child's weights; asked only of one that gathers."""
     ...
@@ -54,14 +131,97 @@ class Task(Protocol):
   def loss(
     self,
     child: types.Omega,
-    arc: Any,
+    arc: types.Arc,
     batch: Any,
     carry: types.Carry,
     key: types.PRNGKey,
   ) -> tuple[types.Array, tuple[Metrics, types.Carry]]:
-    """The loss to minimise; what to report; the next step's carry."""
+    """The loss to minimise, [] float32; what to report; the next carry."""
     ...
 
-  def reward(  # noqa: D102
-    self, omega: types.Omega, arc: Any, batch: Any, carry: types.Carry
-  ) -> types.Array: ...
+  def reward(
+    self, omega: types.Omega, arc: types.Arc, batch: Any, carry: types.Carry
+  ) -> types.Array:
+    """R(m, omega) on a validation minibatch, [] float32; larger is better."""
+    ...
+
+  def reward_to_metric(self, reward: float) -> float | None:
+    """The metric that a reward stands for; None if it does not tell."""
+    ...
+
+  def start_split(self, carry: types.Carry) -> types.Carry:
+    """The carry of the first chunk of a split that is evaluated."""
+    ...
+
+  def evaluation_chunks(self, split: Split) -> int:
+    """How many calls of `evaluate_chunk` cover a split."""
+    ...
+
+  def evaluate_chunk(
+    self,
+    omega: types.Omega,
+    arc: types.Arc,
+    split: Split,
+    index: types.Array,
+    carry: types.Carry,
+  ) -> tuple[types.Array, types.Array, types.Carry]:
+    """The sum over a chunk, [] int32 `index`, its count, the next carry."""
+    ...
+
+  def nats_chunk(
+    self,
+    omega: types.Omega,
+    arc: types.Arc,
+    split: Split,
+    index: types.Array,
+    carry: types.Carry,
+  ) -> tuple[types.Array, types.Array, types.Carry]:
+    """The same of the negative log-likelihood, nats."""
+    ...
+
+  def finish_evaluation(self, total: float, count: float) -> float:
+    """The metric of a split from the sums over its chunks."""
+    ...
+
+  def format_metric(self, value: float) -> str:
+    """The metric as people read it."""
+    ...
+
+  def least_split(self) -> int:
+    """How many examples a part of a split must have to be evaluated."""
+    ...
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Definition:
+  """All that the scripts ask of a task besides `Task`.
+
+  Attributes:
+    name: the task's name, as a space's `Definition` says it.
+    metric: the name of what is reported, as `Task.metric`.
+    metric_sign: 1 where a larger metric is better, else -1.
+    create: (config, network, data) -> the task.
+    load: (data set, folder or None, config) -> the data. Raises InputError.
+    synthetic: (config, data shape, number of batches) -> random data.
+    describe: (data) -> a line about them.
+    dataset: the data set if none is named.
+    data_help: what `--dataset` takes.
+    suited: (data set) -> fields of `config.data` that suit it.
+    has_validation: (config) -> whether some data is set aside for validation.
+    ignored: flags of the configuration that do nothing in this task.
+    ignored_in_training: the same where one architecture is trained alone.
+  """
+
+  name: str
+  metric: str
+  metric_sign: int
+  create: Callable[[Any, Any, Data], Task]
+  load: Callable[[str, str | None, Any], Data]
+  synthetic: Callable[[Any, spaces.DataShape, int], Data]
+  describe: Callable[[Data], str]
+  dataset: str
+  data_help: str
+  suited: Callable[[str], Mapping[str, Any]]
+  has_validation: Callable[[Any], bool]
+  ignored: tuple[str, ...] = ()
+  ignored_in_training: tuple[str, ...] = ()

@@ -20,7 +20,8 @@ from jax import lax
 from enas_jax import types
 from enas_jax.data import augment, images
 from enas_jax.nn import losses
-from enas_jax.spaces import base as network_lib
+from enas_jax.spaces import base as spaces
+from enas_jax.tasks import base
 
 Carry = dict[str, Any]
 _SEARCH = "the search (see tune_changes)"  # where images of a size come from
@@ -57,7 +58,7 @@ class ImageClassifier:
   """
 
   config: Any
-  network: network_lib.Network
+  network: spaces.ImageNetwork
   num_classes: int
   image_shape: tuple[int, int, int]
   num_train: int
@@ -65,16 +66,23 @@ class ImageClassifier:
   std: np.ndarray
 
   metric = "accuracy"
+  metric_sign = 1
   gathers = False
 
   @classmethod
   def of(
     cls,
     config: Any,
-    network: network_lib.Network,
+    network: spaces.ImageNetwork,
     data: images.ImageData,
   ) -> "ImageClassifier":
-    """The task on a data set."""
+    """The task on a data set.
+
+    Args:
+      config: the whole configuration, of a search or of a training.
+      network: the shared network of a space, or that of one architecture.
+      data: the data set.
+    """
     height, width, channels = data.train_images.shape[1:]
     return cls(
       config,
@@ -87,9 +95,28 @@ class ImageClassifier:
     )
 
   @property
-  def space(self) -> Any:
-    """The space of the networks."""
+  def space(self) -> spaces.Space:
+    """The search space of the architectures."""
     return self.config.child.space()
+
+  def splits(self, data: images.ImageData) -> base.Splits:
+    """Puts a data set on the device; `valid` is None if all are trained on.
+
+    Raises:
+      InputError: if a split has too few images for one batch.
+    """
+    valid = None
+    if len(data.valid_images):
+      valid = self.prepare(data.valid_images, data.valid_labels, "valid")
+    return base.Splits(
+      train=self.prepare(data.train_images, data.train_labels, "train"),
+      valid=valid,
+      test=self.prepare(data.test_images, data.test_labels, "test"),
+    )
+
+  def with_config(self, config: Any) -> "ImageClassifier":
+    """The task under a configuration that uses the same data and weights."""
+    return dataclasses.replace(self, config=config)
 
   def changed(
     self, config: Any, train: Split, valid: Split
@@ -205,14 +232,20 @@ class ImageClassifier:
     )
     return types.ImageBatch(self._standardise(pixels), labels)
 
-  def child_params(self, omega: types.Omega, arc: Any) -> types.Omega:
+  def child_params(self, omega: types.Omega, arc: types.Arc) -> types.Omega:
     """The weights of one fixed child; all of omega for a traced arc."""
     return self.network.child_params(omega, arc, self.config.child)
+
+  def add_to_child(
+    self, omega: types.Omega, arc: types.Arc, update: types.Omega
+  ) -> types.Omega:
+    """Never asked: momentum and decay act on all of omega."""
+    raise AssertionError("a task that does not gather updates all of omega")
 
   def loss(
     self,
     child: types.Omega,
-    arc: Any,
+    arc: types.Arc,
     batch: types.ImageBatch,
     carry: Carry,
     key: types.PRNGKey,
@@ -245,14 +278,17 @@ class ImageClassifier:
     if config.omega.l2_weight:
       weights = self.network.penalised(child, config.child)
       loss += config.omega.l2_weight * losses.sum_of_squares(weights)
-    found = {"nats": nats, "accuracy": _accuracy(logits.main, batch.labels)}
+    found = {
+      "nats": nats,
+      "accuracy": self._share_right(logits.main, batch.labels),
+    }
     step = carry["step"] + 1
     return loss, (found, {**carry, "statistics": statistics, "step": step})
 
   def reward(
     self,
     omega: types.Omega,
-    arc: Any,
+    arc: types.Arc,
     batch: types.ImageBatch,
     carry: Carry,
   ) -> types.Array:
@@ -263,7 +299,7 @@ class ImageClassifier:
     """
     logits = self._logits(omega, arc, batch, carry)
     if self.config.theta.reward == "accuracy":
-      return _accuracy(logits, batch.labels)
+      return self._share_right(logits, batch.labels)
     nats = _cross_entropy(logits, batch.labels)
     return self.config.theta.reward_scale * jnp.exp(-nats)
 
@@ -282,7 +318,7 @@ class ImageClassifier:
   def evaluate_chunk(
     self,
     omega: types.Omega,
-    arc: Any,
+    arc: types.Arc,
     split: Split,
     index: types.Array,
     carry: Carry,
@@ -295,12 +331,12 @@ class ImageClassifier:
     Returns:
       Number of images classified rightly, number of images, and the carry.
     """
-    return self._sum_chunk(_is_right, omega, arc, split, index, carry)
+    return self._sum_chunk(self.is_right, omega, arc, split, index, carry)
 
   def nats_chunk(
     self,
     omega: types.Omega,
-    arc: Any,
+    arc: types.Arc,
     split: Split,
     index: types.Array,
     carry: Carry,
@@ -313,7 +349,7 @@ class ImageClassifier:
     self,
     measure: Callable[[types.Array, types.Array], types.Array],
     omega: types.Omega,
-    arc: Any,
+    arc: types.Arc,
     split: Split,
     index: types.Array,
     carry: Carry,
@@ -335,13 +371,38 @@ class ImageClassifier:
     """Accuracy on a split."""
     return total / count
 
+  def is_right(self, logits: types.Array, labels: types.Array) -> types.Array:
+    """Which images count as classified rightly.
+
+    Args:
+      logits: [B, classes] float32.
+      labels: [B] int32.
+
+    Returns:
+      [B] bool; the metric and the reward "accuracy" are the mean.
+    """
+    return jnp.argmax(logits, axis=-1) == labels
+
+  def _share_right(
+    self, logits: types.Array, labels: types.Array
+  ) -> types.Array:
+    return jnp.mean(self.is_right(logits, labels).astype(jnp.float32))
+
+  def least_split(self) -> int:
+    """Images of one batch of an evaluation."""
+    return self.config.data.reward_batch_size
+
   def _standardise(self, pixels: types.Array) -> types.Array:
     return augment.standardise(
       pixels, jnp.asarray(self.mean), jnp.asarray(self.std)
     )
 
   def _logits(
-    self, omega: types.Omega, arc: Any, batch: types.ImageBatch, carry: Carry
+    self,
+    omega: types.Omega,
+    arc: types.Arc,
+    batch: types.ImageBatch,
+    carry: Carry,
   ) -> types.Array:
     """[B, classes], without dropout."""
     logits, _ = self.network.apply_child(
@@ -362,10 +423,77 @@ def _cross_entropy(logits: types.Array, labels: types.Array) -> types.Array:
   return jnp.mean(each)
 
 
-def _accuracy(logits: types.Array, labels: types.Array) -> types.Array:
-  return jnp.mean(_is_right(logits, labels).astype(jnp.float32))
+# What suits a data set. A mirrored digit is another digit, or none; those of
+# scikit-learn are few and small.
+_SUITED: dict[str, dict[str, Any]] = {
+  "digits": {"flip": False, "image_size": 0, "num_valid": 300},
+  **dict.fromkeys(
+    ("tfds:mnist", "tfds:svhn_cropped", "tfds:emnist"), {"flip": False}
+  ),
+}
 
 
-def _is_right(logits: types.Array, labels: types.Array) -> types.Array:
-  """[B] bool."""
-  return jnp.argmax(logits, axis=-1) == labels
+def load(dataset: str, data_dir: str | None, config: Any) -> images.ImageData:
+  """The data set of that name, of the size and split that `config` wants.
+
+  Raises:
+    InputError: if it cannot be had.
+  """
+  return images.load(
+    dataset,
+    data_dir,
+    num_valid=config.data.num_valid,
+    image_size=config.data.image_size or None,
+  )
+
+
+def synthetic(
+  config: Any, data: spaces.DataShape, num_batches: int
+) -> images.ImageData:
+  """Random images, enough for so many batches, the same in every split."""
+  rng, batch = np.random.default_rng(0), config.data
+  count = max(num_batches * batch.batch_size, batch.reward_batch_size)
+  pixels = rng.integers(256, size=(count, *data.image_shape), dtype=np.uint8)
+  labels = rng.integers(data.num_classes, size=count, dtype=np.int32)
+  channels = data.image_shape[2]
+  return images.ImageData(
+    "random images",
+    *(pixels, labels) * 3,
+    num_classes=data.num_classes,
+    class_names=tuple(map(str, range(data.num_classes))),
+    mean=np.full(channels, 0.5, np.float32),
+    std=np.full(channels, 0.25, np.float32),
+  )
+
+
+def describe(data: images.ImageData) -> str:
+  """A line about a data set."""
+  parts = (data.train_images, data.valid_images, data.test_images)
+  sizes = " / ".join(f"{len(split):,}" for split in parts)
+  height, width, channels = data.train_images.shape[1:]
+  return (
+    f"{data.name}: {sizes} images (train / valid / test) of {height} x {width}"
+    f" pixels, {channels} channels, {data.num_classes} classes"
+  )
+
+
+DEFINITION = base.Definition(
+  name="image_classifier",
+  metric=ImageClassifier.metric,
+  metric_sign=ImageClassifier.metric_sign,
+  create=ImageClassifier.of,
+  load=load,
+  synthetic=synthetic,
+  describe=describe,
+  dataset="cifar10",
+  data_help="'cifar10', 'digits' (no download), 'fashion_mnist', 'tfds:NAME',"
+  " or 'npz:FILE' with x_train, y_train, x_test and y_test",
+  suited=lambda dataset: _SUITED.get(dataset, {}),
+  has_validation=lambda config: config.data.num_valid > 0,
+  ignored=(
+    *("omega_l2_form", "omega_slowness_weight", "omega_activation_weight"),
+    "theta_reward_scale",
+  ),
+  # Averaged weights would go with statistics that are not theirs.
+  ignored_in_training=("average_after",),
+)

@@ -1,7 +1,7 @@
 """Language modelling as a task: what a batch, a loss and a reward are.
 
-The phases know only the methods of this class (`tasks.Task`), so another task
-is another class with the same ones.
+A recurrent network between an embedding and a tied softmax reads a text in B
+parallel streams, a window of T steps after another (Section 3.1).
 """
 
 import dataclasses
@@ -16,8 +16,8 @@ from jax import lax
 from enas_jax import types
 from enas_jax.data import text
 from enas_jax.nn import losses
-from enas_jax.spaces.recurrent import arc as space_lib
-from enas_jax.spaces.recurrent import network as supergraph
+from enas_jax.spaces import base as spaces
+from enas_jax.tasks import base
 
 
 class Carry(NamedTuple):
@@ -34,23 +34,46 @@ class Carry(NamedTuple):
 
 @dataclasses.dataclass(frozen=True)
 class LanguageModel:
-  """A recurrent cell between an embedding and a tied softmax.
+  """A recurrent network that predicts the next word.
 
   Attributes:
     config: the whole configuration, of a search or of a training.
-    vocabulary_size: V.
+    network: the shared network of a space, or that of one architecture.
+    vocabulary_size: words, V.
   """
 
   config: Any
+  network: spaces.TextNetwork
   vocabulary_size: int
 
   metric = "perplexity"
-  gathers = True
+  metric_sign = -1
 
   @property
-  def space(self) -> space_lib.RecurrentSpace:
-    """The space of the cells."""
+  def space(self) -> spaces.Space:
+    """The search space of the architectures."""
     return self.config.child.space()
+
+  @property
+  def gathers(self) -> bool:
+    """Whether a child is part of omega only; not of one architecture alone."""
+    return self.network.add_to_child is not None
+
+  def splits(self, data: text.TextData) -> base.Splits:
+    """Lays the three splits of a text out on the device.
+
+    Raises:
+      InputError: if a split is too short for one window.
+    """
+    return base.Splits(
+      train=self.prepare(data.train, "train"),
+      valid=self.prepare(data.valid, "valid"),
+      test=self.prepare(data.test, "test"),
+    )
+
+  def with_config(self, config: Any) -> "LanguageModel":
+    """The task under a configuration that uses the same data and weights."""
+    return dataclasses.replace(self, config=config)
 
   def changed(
     self, config: Any, train: types.Array, valid: types.Array
@@ -88,7 +111,7 @@ class LanguageModel:
 
   def init_omega(self, key: types.PRNGKey) -> types.Omega:
     """The shared weights at the start."""
-    return supergraph.init(key, self.config.child, self.vocabulary_size)
+    return self.network.init(key, self.config.child, self.vocabulary_size)
 
   def init_carry(self) -> Carry:
     """Zeros: the beginning of the text."""
@@ -140,25 +163,24 @@ class LanguageModel:
     index = jax.random.randint(key, (), 0, count)
     return text.window(valid, index * length, length)
 
-  def child_params(
-    self, omega: types.Omega, arc: space_lib.RecurrentArc
-  ) -> types.Omega:
+  def child_params(self, omega: types.Omega, arc: types.Arc) -> types.Omega:
     """The weights of one child, gathered from omega."""
-    return supergraph.child_params(omega, arc)
+    return self.network.child_params(omega, arc, self.config.child)
 
   def add_to_child(
     self,
     omega: types.Omega,
-    arc: space_lib.RecurrentArc,
+    arc: types.Arc,
     update: types.Omega,
   ) -> types.Omega:
     """Adds an update of `child_params`' shape to the child's weights."""
-    return supergraph.add_to_child(omega, arc, update)
+    assert self.network.add_to_child is not None
+    return self.network.add_to_child(omega, arc, update)
 
   def loss(
     self,
     child: types.Omega,
-    arc: space_lib.RecurrentArc,
+    arc: types.Arc,
     batch: types.TextBatch,
     carry: Carry,
     key: types.PRNGKey,
@@ -169,20 +191,20 @@ class LanguageModel:
       The loss to minimise, and ("nats": cross-entropy per token; next carry).
     """
     config = self.config
-    masks = supergraph.sample_masks(
+    masks = self.network.sample_masks(
       key, config.child, carry.state.shape[0], self.vocabulary_size
     )
-    states = supergraph.apply_child(
+    states = self.network.apply_child(
       child, arc, batch.inputs, carry.state, config=config.child, masks=masks
     )
     length = batch.length
     nats = losses.mean_over_steps(
-      supergraph.softmax_loss(child, states, batch.targets, masks), length
+      self.network.nats(child, states, batch.targets, masks), length
     )
     loss = nats
     omega = config.omega
     if omega.l2_weight:
-      penalty = losses.l2_penalty(child, omega.l2_form)
+      penalty = self.network.penalty(child, omega.l2_form)
       loss += omega.l2_weight * penalty
     if omega.slowness_weight:
       slowness = losses.slowness_penalty(states, length)
@@ -197,7 +219,7 @@ class LanguageModel:
   def reward(
     self,
     omega: types.Omega,
-    arc: space_lib.RecurrentArc,
+    arc: types.Arc,
     batch: types.TextBatch,
     carry: Carry,
   ) -> types.Array:
@@ -221,7 +243,7 @@ class LanguageModel:
   def evaluate_chunk(
     self,
     omega: types.Omega,
-    arc: space_lib.RecurrentArc,
+    arc: types.Arc,
     split: types.Array,
     index: types.Array,
     carry: Carry,
@@ -243,7 +265,7 @@ class LanguageModel:
   def nats_chunk(
     self,
     omega: types.Omega,
-    arc: space_lib.RecurrentArc,
+    arc: types.Arc,
     split: types.Array,
     index: types.Array,
     carry: Carry,
@@ -258,47 +280,63 @@ class LanguageModel:
   def _nats(
     self,
     omega: types.Omega,
-    arc: space_lib.RecurrentArc,
+    arc: types.Arc,
     batch: types.TextBatch,
     carry: Carry,
   ) -> tuple[types.Array, types.Array]:
     """[T, B] nats per token without dropout, and the states."""
     child = self.child_params(omega, arc)
-    states = supergraph.apply_child(
+    states = self.network.apply_child(
       child, arc, batch.inputs, carry.state, config=self.config.child
     )
-    return supergraph.softmax_loss(child, states, batch.targets), states
+    return self.network.nats(child, states, batch.targets), states
+
+  def least_split(self) -> int:
+    """Time steps of a text in which one word is predicted."""
+    return 2
 
 
-@dataclasses.dataclass(frozen=True)
-class OneCell(LanguageModel):
-  """A language model whose cell is fixed, with weights of its own.
+def load(
+  dataset: str, data_dir: str | None, config: Any = None
+) -> text.TextData:
+  """The text of that name; nothing of the configuration changes it."""
+  del config
+  return text.load(dataset, data_dir)
 
-  Its omega is what the shared network's `child_params` returns for that cell,
-  and it is that cell whichever arc its methods are given.
 
-  Attributes:
-    arc: of Python ints.
-  """
+def synthetic(
+  config: Any, data: spaces.DataShape, num_batches: int
+) -> text.TextData:
+  """Random words, enough for so many windows of every stream."""
+  count = config.data.batch_size * (num_batches * config.data.bptt_length + 1)
+  size = data.vocabulary_size
+  tokens = np.random.default_rng(0).integers(size, size=count, dtype=np.int32)
+  words = tuple(map(str, range(size)))
+  return text.TextData("random words", tokens, tokens, tokens, words)
 
-  arc: Any
 
-  gathers = False
+def describe(data: text.TextData) -> str:
+  """A line about a text."""
+  sizes = [f"{len(s):,}" for s in (data.train, data.valid, data.test)]
+  return (
+    f"{data.name}: {' / '.join(sizes)} tokens (train / valid / test),"
+    f" vocabulary {len(data.vocabulary):,}"
+  )
 
-  def init_omega(self, key: types.PRNGKey) -> types.Omega:
-    """The cell's weights at the start."""
-    return supergraph.child_params(super().init_omega(key), self.arc)
 
-  def child_params(self, omega: types.Omega, arc: Any) -> types.Omega:
-    """All of omega."""
-    del arc
-    return omega
-
-  def loss(self, child: Any, arc: Any, *args: Any) -> Any:
-    """`LanguageModel.loss` of the cell."""
-    del arc
-    return super().loss(child, self.arc, *args)
-
-  def _nats(self, omega: Any, arc: Any, *args: Any) -> Any:
-    del arc
-    return super()._nats(omega, self.arc, *args)
+DEFINITION = base.Definition(
+  name="language_model",
+  metric=LanguageModel.metric,
+  metric_sign=LanguageModel.metric_sign,
+  create=lambda config, network, data: LanguageModel(
+    config, network, len(data.vocabulary)
+  ),
+  load=load,
+  synthetic=synthetic,
+  describe=describe,
+  dataset="ptb",
+  data_help="'ptb', 'python_docs' (no download), or 'text:DIR' with files"
+  " train.txt, valid.txt and test.txt",
+  suited=lambda dataset: {},
+  has_validation=lambda config: True,
+)

@@ -11,7 +11,6 @@ import optax
 
 from enas_jax import config as config_lib
 from enas_jax import types
-from enas_jax.nn import losses
 from enas_jax.released import recurrent as released
 from enas_jax.search import optimizers
 from enas_jax.spaces import decisions, registry
@@ -74,7 +73,7 @@ class _Graph:
   """What differs between the search graph and the fixed graph.
 
   Attributes:
-    l2_form: of `losses.l2_penalty`.
+    l2_form: of `l2_penalty`.
     outputs: what its files hold of each architecture.
     read: released variables -> weights.
     write: weights, or their gradients -> released variables.
@@ -247,7 +246,7 @@ class _Run:
       "all_s": states,
       "final_state": carry.state,
       "train_loss": found["nats"],
-      "l2_reg_loss": losses.l2_penalty(child, config.omega.l2_form),
+      "l2_reg_loss": supergraph.l2_penalty(child, config.omega.l2_form),
       "train_minus_eval": jnp.max(gap),
     }
 
@@ -326,7 +325,9 @@ def _task(
     slowness_weight=vectors.number("beta", 0.0),
     activation_weight=vectors.number("alpha", 0.0),
   )
-  return language_model.LanguageModel(config, vectors.integer("vocab"))
+  return language_model.LanguageModel(
+    config, supergraph.NETWORK, vectors.integer("vocab")
+  )
 
 
 def _window(

@@ -13,7 +13,7 @@ its skips are. Both have l candidates for layer l.
 
 import dataclasses
 from collections.abc import Mapping
-from typing import Any, NamedTuple
+from typing import Any, ClassVar, NamedTuple
 
 import jax
 import jax.numpy as jnp
@@ -67,6 +67,8 @@ class MacroSpace:
       0.5 all arcs are equally likely; Section 3.3's random networks have 0.4,
       the prior that the controller is drawn to.
   """
+
+  name: ClassVar[str] = "macro"
 
   num_layers: int
   skip_prob: float = dataclasses.field(default=0.5, compare=False)

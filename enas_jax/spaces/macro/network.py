@@ -29,7 +29,7 @@ from jax import lax
 from enas_jax import types
 from enas_jax.nn import batch_norm, image_ops, ops
 from enas_jax.nn import weights as weights_lib
-from enas_jax.spaces.base import Logits, Network
+from enas_jax.spaces.base import ImageNetwork, Logits
 from enas_jax.spaces.macro import arc as space_lib
 from enas_jax.spaces.macro.presets import MacroConfig
 
@@ -447,7 +447,7 @@ def _apply_child(
   return Logits(logits), statistics
 
 
-NETWORK = Network(
+NETWORK = ImageNetwork(
   init=_init_for,
   init_statistics=init_statistics,
   child_params=child_params,

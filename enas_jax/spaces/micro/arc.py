@@ -13,7 +13,7 @@ previous one and node 1 the previous one.
 import dataclasses
 import math
 from collections.abc import Mapping
-from typing import Any, NamedTuple
+from typing import Any, ClassVar, NamedTuple
 
 import jax
 import jax.numpy as jnp
@@ -68,6 +68,8 @@ class MicroSpace:
   Attributes:
     num_nodes: B, which counts the two inputs (7 in Section 2.4).
   """
+
+  name: ClassVar[str] = "micro"
 
   num_nodes: int
 

@@ -24,7 +24,7 @@ import numpy as np
 from enas_jax import types
 from enas_jax.nn import batch_norm, image_ops
 from enas_jax.nn import weights as weights_lib
-from enas_jax.spaces.base import Logits, Network
+from enas_jax.spaces.base import ImageNetwork, Logits
 from enas_jax.spaces.micro import arc as space_lib
 from enas_jax.spaces.micro import cell as micro_cell
 from enas_jax.spaces.micro import drop_path
@@ -66,7 +66,7 @@ class _Cell(NamedTuple):
     return self.filters * len(self.loose_ends())
 
 
-def network(arc: space_lib.MicroArc) -> Network:
+def network(arc: space_lib.MicroArc) -> ImageNetwork:
   """The network of one architecture.
 
   Args:
@@ -99,7 +99,7 @@ def network(arc: space_lib.MicroArc) -> Network:
   ) -> tuple[Logits, types.Statistics]:
     return _apply_child(arc, child, statistics, images, **options)
 
-  return Network(
+  return ImageNetwork(
     init=functools.partial(_init, arc),
     init_statistics=functools.partial(_init_statistics, arc),
     child_params=lambda omega, _, config: omega,

@@ -23,7 +23,7 @@ from jax import lax
 from enas_jax import types
 from enas_jax.nn import batch_norm, image_ops
 from enas_jax.nn import weights as weights_lib
-from enas_jax.spaces.base import Logits, Network
+from enas_jax.spaces.base import ImageNetwork, Logits
 from enas_jax.spaces.micro import arc as space_lib
 from enas_jax.spaces.micro import cell as micro_cell
 from enas_jax.spaces.micro import drop_path
@@ -508,7 +508,7 @@ def penalised(child: types.Omega, config: MicroConfig) -> types.Omega:
   return {name: part for name, part in child.items() if name not in frozen}
 
 
-NETWORK = Network(
+NETWORK = ImageNetwork(
   init=_init_for,
   init_statistics=init_statistics,
   child_params=child_params,

@@ -13,7 +13,7 @@ import dataclasses
 import itertools
 import re
 from collections.abc import Mapping, Sequence
-from typing import Any, NamedTuple
+from typing import Any, ClassVar, NamedTuple
 
 import jax
 import jax.numpy as jnp
@@ -47,6 +47,8 @@ class NasBench201Arc(NamedTuple):
 @dataclasses.dataclass(frozen=True)
 class NasBench201Space:
   """All cells of the benchmark."""
+
+  name: ClassVar[str] = "nasbench201"
 
   def decisions(self) -> tuple[decisions.Decision, ...]:
     """What the controller decides: the operation of each edge in turn.

@@ -25,7 +25,7 @@ from jax import lax
 from enas_jax import types
 from enas_jax.nn import batch_norm, image_ops, ops
 from enas_jax.nn import weights as weights_lib
-from enas_jax.spaces.base import Logits, Network
+from enas_jax.spaces.base import ImageNetwork, Logits
 from enas_jax.spaces.nasbench201 import arc as space_lib
 from enas_jax.spaces.nasbench201.presets import NasBench201Config
 
@@ -376,7 +376,7 @@ def _conv_leaf(
   }
 
 
-NETWORK = Network(
+NETWORK = ImageNetwork(
   init=init,
   init_statistics=init_statistics,
   child_params=child_params,

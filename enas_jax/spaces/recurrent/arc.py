@@ -12,7 +12,7 @@ rows, the first one fixed.
 import dataclasses
 import math
 from collections.abc import Mapping
-from typing import Any, NamedTuple
+from typing import Any, ClassVar, NamedTuple
 
 import jax
 import jax.numpy as jnp
@@ -50,6 +50,8 @@ class RecurrentSpace:
     first_node: "sampled": node 1 is one of the N and its activation is sampled
       (paper). "tanh": the N nodes follow a fixed tanh node (`enas_lm`).
   """
+
+  name: ClassVar[str] = "recurrent"
 
   num_nodes: int
   first_node: str = "sampled"

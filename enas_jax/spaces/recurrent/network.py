@@ -13,6 +13,8 @@ import jax.numpy as jnp
 import numpy as np
 
 from enas_jax import types
+from enas_jax.nn import losses
+from enas_jax.spaces.base import TextNetwork
 from enas_jax.spaces.recurrent import arc as space_lib
 from enas_jax.spaces.recurrent import presets
 from enas_jax.spaces.recurrent import time_loop as loop
@@ -210,6 +212,50 @@ def softmax_loss(
   return (normaliser - gold).reshape(targets.shape)
 
 
-def logits(child: types.Omega, states: types.Array) -> types.Array:
-  """[T, B, V] float32: unnormalised log-probabilities of the next word."""
+def logits(
+  child: types.Omega, states: types.Array, masks: Masks | None = None
+) -> types.Array:
+  """Unnormalised log-probabilities of the next word.
+
+  Args:
+    child: the child's weights; holds "embedding" [V, D].
+    states: [T, B, D] float32, h_t.
+    masks: dropout masks, or None.
+
+  Returns:
+    [T, B, V] float32.
+  """
+  states = loop.masked(states, masks.output if masks else None)
   return states @ child["embedding"].T
+
+
+def l2_penalty(child: types.Omega, form: str) -> types.Array:
+  """The l2 penalty on one child's weights (Section 3.1), unweighted.
+
+  Only the sampled child's weights are penalised: L(m; omega) in Eqn 1 is a
+  loss of that child, and the released code does the same.
+
+  Args:
+    child: the weights that `child_params` returns.
+    form: "squares" or "released"; see `OmegaConfig.l2_form`.
+
+  Returns:
+    [] float32.
+  """
+  if form == "squares":
+    return losses.sum_of_squares(child)
+  # enas_lm squares twice, and skips its first sampled node and the embedding.
+  matrices = (child["w_x"], child["w_h"], child["w_edge"][1:])
+  return sum((jnp.sum(w**4) / 2 for w in matrices), start=jnp.float32(0.0))
+
+
+NETWORK = TextNetwork(
+  init=init,
+  child_params=lambda omega, arc, options: child_params(omega, arc),
+  add_to_child=add_to_child,
+  sample_masks=sample_masks,
+  apply_child=apply_child,
+  nats=softmax_loss,
+  logits=logits,
+  penalty=l2_penalty,
+)

@@ -1,0 +1,133 @@
+"""Opening the folder of a search again."""
+
+import json
+import pathlib
+from collections.abc import Mapping
+from typing import Any, NamedTuple
+
+from enas_jax import config as config_lib
+from enas_jax import types
+from enas_jax.search import checkpoint
+from enas_jax.search import state as states
+from enas_jax.spaces import registry as spaces
+from enas_jax.strategies import controller as controller_lib
+from enas_jax.tasks import base as tasks_base
+from enas_jax.tasks import registry as tasks
+
+
+class Run(NamedTuple):
+  """A search, finished or not.
+
+  Attributes:
+    space: the name of the search space.
+    config: the configuration of the search.
+    dataset: the name of the data set.
+    folder: the run's folder.
+    state: the newest state, as nested dicts.
+  """
+
+  space: str
+  config: config_lib.SearchConfig
+  dataset: str
+  folder: pathlib.Path
+  state: dict[str, Any]
+
+  def child_params(self, arc: types.Arc) -> types.Omega:
+    """The shared weights of one architecture of Python ints."""
+    network = spaces.get(self.space).network
+    return network.child_params(self.state["omega"], arc, self.config.child)
+
+
+class Opened(NamedTuple):
+  """A search with its data, ready to score architectures.
+
+  Attributes:
+    space: the name of the search space.
+    config: the configuration of the search.
+    task: the task.
+    splits: the data on the device.
+    state: the state in the newest checkpoint.
+  """
+
+  space: str
+  config: config_lib.SearchConfig
+  task: tasks_base.Task
+  splits: tasks_base.Splits
+  state: states.SearchState
+
+
+def restore_config(config: Any, saved: Mapping[str, Any]) -> Any:
+  """A configuration with every field of what a run's `config.json` says.
+
+  Args:
+    config: a configuration of the same space, from any preset.
+    saved: the part "config" of the file.
+
+  Raises:
+    InputError: if the run's fields are others.
+  """
+  try:
+    changes = {part: saved[part] for part in vars(config)}
+    return config_lib.override_parts(config, changes)
+  except (KeyError, TypeError) as error:
+    raise types.InputError(
+      "config.json in --workdir is not one of this version of enas_jax"
+      f" ({error}); give another --workdir."
+    ) from None
+
+
+def read_config(
+  folder: pathlib.Path,
+) -> tuple[str, config_lib.SearchConfig, str]:
+  """The space, the configuration and the data set of a search.
+
+  Raises:
+    InputError: if the folder holds no search's `config.json`.
+  """
+  try:
+    saved = json.loads((folder / "config.json").read_text())
+    space, dataset, config = saved["space"], saved["dataset"], saved["config"]
+    _ = config["theta"]  # a training has none
+  except (OSError, ValueError, KeyError, TypeError):
+    raise types.InputError(
+      f"{folder} is not the folder of a search: it has no config.json of one."
+    ) from None
+  return space, restore_config(spaces.preset("paper", space), config), dataset
+
+
+def open_run(folder: str) -> Run:
+  """Reads a search's `config.json` and its newest checkpoint.
+
+  Raises:
+    InputError: if the folder holds no search that can be read.
+  """
+  path = pathlib.Path(folder).expanduser()
+  space, config, dataset = read_config(path)
+  state = checkpoint.read_newest(path / "checkpoints")
+  return Run(space, config, dataset, path, state)
+
+
+def open_search(
+  run: Run, data_dir: str | None, dataset: str | None = None
+) -> Opened:
+  """The whole state of a search, and its data or another data set.
+
+  Args:
+    run: the search.
+    data_dir: the folder where data sets lie.
+    dataset: the name of another data set of the same kind, or None.
+
+  Raises:
+    InputError: if the data set cannot be had, or no checkpoint can be read.
+  """
+  definition = spaces.get(run.space)
+  task_definition = tasks.get(definition.task)
+  data = task_definition.load(dataset or run.dataset, data_dir, run.config)
+  task = task_definition.create(run.config, definition.network, data)
+  splits = task.splits(data)
+  controller = controller_lib.Controller(task.space, run.config.controller)
+  steps = task.steps_per_epoch(splits.train)
+  fresh = states.init_state(run.config, task, controller, steps)
+  restored = checkpoint.Checkpoints(run.folder / "checkpoints").restore(fresh)
+  assert restored is not None  # `open_run` has read one
+  return Opened(run.space, run.config, task, splits, restored[0])

@@ -1,0 +1,59 @@
+"""The space of convolutional cells as the registry hands it over."""
+
+from typing import Any
+
+from enas_jax.spaces import base, fixed
+from enas_jax.spaces.micro import arc as arc_lib
+from enas_jax.spaces.micro import final_network, network, presets
+
+
+def fix(options: presets.MicroConfig, arc: arc_lib.MicroArc) -> base.Network:
+  """The network of two cells alone, the authors' final one where asked for."""
+  if options.cell_output == "concat":
+    return final_network.network(arc)
+  return fixed.fix_image_network(network.NETWORK, arc)
+
+
+def shape(options: presets.MicroConfig, arc: arc_lib.MicroArc) -> base.Shape:
+  """The depth and the loose ends of two cells of Python ints."""
+  detail: dict[str, Any] = {}
+  for name, cell in zip(arc._fields, arc, strict=True):
+    depths = [0] * arc_lib.NUM_INPUTS
+    for sources in cell.inputs:
+      depths.append(1 + max(depths[node] for node in sources))
+    ends = [node + 1 for node in options.loose_ends(cell)]
+    detail[name] = {"depth": max(depths), "loose_ends": ends}
+  return base.Shape(
+    max(cell["depth"] for cell in detail.values()),
+    sum(len(cell["loose_ends"]) for cell in detail.values()),
+    detail,
+  )
+
+
+def space_of_count(count: int) -> arc_lib.MicroSpace:
+  """The space whose cells have so many tokens: four a node, two cells."""
+  return arc_lib.MicroSpace(max(1, round(count / 8)) + arc_lib.NUM_INPUTS)
+
+
+DEFINITION = base.Definition(
+  name="micro",
+  title="cells",
+  about="a convolutional network of two repeated cells",
+  task="image_classifier",
+  presets=presets.PRESETS,
+  train_presets=presets.TRAIN_PRESETS,
+  network=network.NETWORK,
+  fixed=fix,
+  of_record=arc_lib.from_dict,
+  of_count=space_of_count,
+  named={
+    "enas_micro": base.Named(
+      "0 2 0 0 0 4 0 1 0 4 1 1 1 0 0 1 0 2 1 1"
+      " 1 0 1 0 0 3 0 2 1 1 3 1 1 0 0 4 0 3 1 1",
+      "the cells of Figure 8, 7 nodes",
+    ),
+  },
+  shape=shape,
+  benchmark={"data": {"batch_size": 32, "reward_batch_size": 32}},
+  ignored_in_search=("cell_output",),
+)

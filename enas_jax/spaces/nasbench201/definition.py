@@ -1,0 +1,72 @@
+"""The space of NAS-Bench-201 as the registry hands it over."""
+
+import re
+
+from enas_jax.spaces import base, fixed
+from enas_jax.spaces.nasbench201 import arc as arc_lib
+from enas_jax.spaces.nasbench201 import network, presets
+
+# A cell as in a table of the benchmark.
+_DIGITS = re.compile(r"[0-4]{6}")
+
+
+def fix(
+  options: presets.NasBench201Config, arc: arc_lib.NasBench201Arc
+) -> base.Network:
+  """The network of one cell alone."""
+  del options
+  shared = network.NETWORK
+  # Every operation of the shared network has statistics, and no scale.
+  return fixed.fix_image_network(shared, arc)._replace(
+    init_statistics=shared.init_statistics
+  )
+
+
+def shape(
+  options: presets.NasBench201Config, arc: arc_lib.NasBench201Arc
+) -> base.Shape:
+  """The form of a cell: depth 0 if nothing of its input reaches its output."""
+  del options
+  edges = [
+    edge
+    for edge, op in zip(arc_lib.EDGES, arc.ops, strict=True)
+    if arc_lib.OPS[op] != "none"
+  ]
+  depths: dict[int, int] = {0: 0}
+  for source, node in edges:  # in the order of nodes
+    if source in depths:
+      depths[node] = max(depths.get(node, 0), depths[source] + 1)
+  last = arc_lib.NUM_NODES - 1
+  read = {source for source, _ in edges}
+  loose = [node for node in range(1, last) if node not in read]
+  depth = depths.get(last, 0)
+  return base.Shape(depth, len(loose), {"depth": depth, "loose_ends": loose})
+
+
+def read(
+  text: str,
+) -> tuple[arc_lib.NasBench201Space, arc_lib.NasBench201Arc] | None:
+  """A cell in the benchmark's notation, or as the six digits of a table."""
+  space = arc_lib.NasBench201Space()
+  if text.startswith("|"):
+    return space, space.from_arc_str(text)
+  if _DIGITS.fullmatch(text):
+    return space, space.from_digits(text)
+  return None
+
+
+DEFINITION = base.Definition(
+  name="nasbench201",
+  title="cell",
+  about="a convolutional network of one repeated cell of NAS-Bench-201",
+  task="image_classifier",
+  presets=presets.PRESETS,
+  train_presets={},
+  network=network.NETWORK,
+  fixed=fix,
+  of_record=arc_lib.from_dict,
+  of_count=lambda count: arc_lib.NasBench201Space(),
+  read=read,
+  shape=shape,
+  benchmark={"data": {"batch_size": 64, "reward_batch_size": 64}},
+)
