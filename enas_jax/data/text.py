@@ -34,7 +34,7 @@ _DOCS_VALID = 32
 _DOCS_TEST = 36
 
 # Lengths of training windows in enas_lm, as in Section 4.1 of Merity et al.
-# (2018): with one length the same words would always be cut off from their past.
+# (2018): with one length the same words would always lose their past.
 _HALF_WINDOWS = 0.05
 _MOST_STDS = 2.0
 
