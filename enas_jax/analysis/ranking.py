@@ -146,6 +146,7 @@ def finite(scores: np.ndarray) -> np.ndarray:
     raise types.InputError(
       "no score is a finite number: the weights have diverged."
     )
+  # Any distance will do: only the order of scores is compared.
   return np.where(known, scores, scores[known].min() - 1.0)
 
 
@@ -316,6 +317,7 @@ def _varies(values: np.ndarray) -> bool:
 
 def _interval(values: np.ndarray, tail: float) -> tuple[float, float]:
   """The quantiles `tail` and 1 - `tail` of what is defined."""
+  # A resample in which nothing varies has no correlation.
   values = values[np.isfinite(values)]
   if not len(values):
     return math.nan, math.nan

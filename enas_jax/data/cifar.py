@@ -19,6 +19,7 @@ _CLASSES = (
   *("airplane", "automobile", "bird", "cat", "deer"),
   *("dog", "frog", "horse", "ship", "truck"),
 )
+# The binary form comes first: it needs no unpickling.
 _FOLDERS = {".bin": "cifar-10-batches-bin", "": "cifar-10-batches-py"}
 _PAGE = "www.cs.toronto.edu/~kriz/cifar.html"
 

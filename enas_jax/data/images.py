@@ -96,6 +96,7 @@ def load(
       split: (shrink(dataset, images, image_size), labels)
       for split, (images, labels) in splits.items()
     }
+  # After the split, so that nothing of the validation images is seen.
   mean, std = channel_moments(splits["train"][0])
   return ImageData(
     dataset,
@@ -187,6 +188,7 @@ def _read_npz(dataset: str) -> prepared.RawImages:
 def _read_archive(path: str) -> dict[str, np.ndarray]:
   """Reads the arrays of an archive, none of which may hold pickled objects."""
   try:
+    # A pickle may have any code run.
     archive = np.load(path, allow_pickle=False)
     if not isinstance(archive, np.lib.npyio.NpzFile):
       raise types.InputError(
@@ -345,6 +347,7 @@ def _with_valid(dataset: str, splits: _Splits, num_valid: int) -> _Splits:
     )
   train: slice | np.ndarray = slice(0, count - num_valid)
   valid: slice | np.ndarray = slice(count - num_valid, count)
+  # The release takes the last 5,000 of CIFAR-10, whose files are shuffled.
   if dataset != "cifar10":
     train, valid = _shuffled_split(count, num_valid)
   return {

@@ -88,6 +88,7 @@ def find(name: str, data_dir: str | None) -> PreparedFolder | None:
     return None
   keys = ("name", "configName", "version")
   wanted = {k: v for k, v in zip(keys, parts.groups(), strict=True) if v}
+  # NAME/CONFIG/VERSION below the folder, or the folder is one of these itself.
   for place in places(data_dir):
     for root, depth in ((place / parts[1], 3), (place, 2)):
       infos = _find_infos(root, depth, wanted)
@@ -141,7 +142,8 @@ def read(folder: pathlib.Path, sort_by: str | None = None) -> RawImages:
     InputError: if a file is missing or damaged, the data set does not have
       images of one size with class labels, or it lacks `train` or `test`.
   """
-  import tensorflow_datasets as tfds  # slow to import
+  # Here and not above: it is slow to import, and few data sets need it.
+  import tensorflow_datasets as tfds
 
   try:
     builder = tfds.builder_from_directory(folder, file_format=_FORMAT)
@@ -195,6 +197,7 @@ def _newest(
 ) -> PreparedFolder:
   """Picks the newest version, which must be one of a single config."""
   parents = sorted({folder.parent for folder, _ in infos})
+  # Versions of one config lie side by side; another parent is another config.
   if len(parents) > 1:
     configs = ", ".join(parent.name for parent in parents)
     raise types.InputError(

@@ -159,6 +159,7 @@ class TextPreprocessing:
       InputError: for an empty text, and for an unknown word if the vocabulary
         has none to stand for it.
     """
+    # As the training text was read, where a newline is a word.
     if self.end is not None:
       text = text.replace("\n", f" {self.end} ")
     index = {word: number for number, word in enumerate(self.vocabulary)}
@@ -171,6 +172,7 @@ class TextPreprocessing:
         "the vocabulary has no word for unknown ones; not in it:"
         f" {records.brief(' '.join(strange))}",
       )
+    # 0 is never used: without a word for unknown ones all words are known here.
     unknown = index.get(self.unknown or "", 0)
     ids = [index.get(word, unknown) for word in words]
     return jnp.asarray(ids, jnp.int32)[:, None]
@@ -326,6 +328,7 @@ def _fields(kind: type, record: object, name: str) -> dict[str, Any]:
       f"{name} must be an object, got {records.brief(record)}."
     )
   fields: dict[str, Any] = {f.name: f.type for f in dataclasses.fields(kind)}
+  # Exactly these: a default for a missing option might build another network.
   odd = sorted(set(fields) ^ set(record))
   _check(
     not odd,

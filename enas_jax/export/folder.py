@@ -83,6 +83,7 @@ def save(folder: str | os.PathLike[str], model: Model) -> None:
   """
   target = pathlib.Path(folder).expanduser().absolute()
   _check_free(target)
+  # Before anything is written: a folder that cannot be read helps nobody.
   variables, module = _variables(model), _module(model)
   _check_fit(_flat(variables), module, "the weights given")
   # Beside the target, so that the rename stays within one file system.
@@ -231,6 +232,7 @@ def _read_weights(path: pathlib.Path) -> dict[str, Any]:
     arrays = safetensors.numpy.load_file(_existing(path))
   except (OSError, safetensors.SafetensorError) as error:
     raise _unreadable(path, error) from None
+  # On the device once: NumPy leaves would be copied there at every call.
   return {name: jnp.asarray(array) for name, array in arrays.items()}
 
 

@@ -68,6 +68,7 @@ class ImageNetwork(nn.Module):
       name: self.variable("batch_stats", name, lambda part=part: part)
       for name, part in network.init_statistics(self.config).items()
     }
+    # Without the key nothing is dropped: not every network needs one.
     drops = train and self.has_rng("dropout")
     logits, moved = network.apply_child(
       child,
@@ -78,6 +79,7 @@ class ImageNetwork(nn.Module):
       train=train,
       key=self.make_rng("dropout") if drops else None,
     )
+    # `init` with train=True must return the statistics as they begin.
     if train and not self.is_initializing():
       for name, variable in statistics.items():
         variable.value = moved[name]
@@ -191,6 +193,8 @@ def make(
 
 def _declare(module: nn.Module, draw: Callable[..., Any]) -> types.Omega:
   """The parameters by name; each entry of the child's tree is declared."""
+  # `init` of the shared network makes the whole tree at once, so it is called
+  # once and each entry declared from it, not once for each parameter.
   if module.is_initializing():
     drawn = draw(module.make_rng("params"))
     start = lambda _, part: part

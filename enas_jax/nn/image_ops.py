@@ -114,7 +114,7 @@ def strided_conv(x: Array, kernel: Array) -> Array:
 def depthwise_conv(
   x: Array, kernel: Array, stride: int = 1, *, form: Form | None = None
 ) -> Array:
-  """Convolution of each channel with its own filter.
+  """Convolution of each channel with a filter that is its alone.
 
   Args:
     x: [B, H, W, C] floats.
@@ -428,6 +428,7 @@ _CPU = _Kernels(
 
 def _kernels(form: Form | None) -> _Kernels:
   """The kernels of a form, by default the backend's, at trace time."""
+  # The backend is asked while tracing, not on import, which would start it.
   form = form or _chosen.get()
   if form is None:
     form = "cpu" if jax.default_backend() == "cpu" else "plain"

@@ -159,6 +159,7 @@ def check_fields(
 def integer(record: Mapping[str, Any], field: str) -> int:
   """The integer `record[field]`; JSON's true and false are none."""
   value = record[field]
+  # To Python True is an int.
   if isinstance(value, bool) or not isinstance(value, int):
     raise types.InputError(f"{field} must be an integer, got {value!r}.")
   return value
@@ -175,6 +176,7 @@ def of_space(expected: object, space: object, arc: _Arc) -> _Arc:
 
 def dumps(record: Mapping[str, Any]) -> str:
   """JSON text to be read by people: rows of numbers stay on one line."""
+  # json either breaks every list or none: rows are joined again afterwards.
   text = json.dumps(record, indent=2)
   return _INNERMOST_LIST.sub(_on_one_line, text) + "\n"
 

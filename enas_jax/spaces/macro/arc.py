@@ -70,6 +70,7 @@ class MacroSpace:
   """
 
   num_layers: int
+  # Not compared: however arcs are drawn, the space they belong to is the same.
   skip_prob: float = dataclasses.field(default=0.5, compare=False)
 
   def __post_init__(self) -> None:
@@ -144,6 +145,7 @@ class MacroSpace:
     size = self.num_layers
     square = (num_arcs, size, size)
     ops = jax.random.randint(key_ops, (num_arcs, size), 0, len(OPS), jnp.int32)
+    # Bits above the diagonal are drawn and dropped: one shape, no loop.
     taken = jax.random.bernoulli(key_skips, self.skip_prob, square)
     return MacroArc(ops, jnp.tril(taken.astype(jnp.int32), k=-1))
 

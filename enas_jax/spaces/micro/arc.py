@@ -109,6 +109,7 @@ class MicroSpace:
     """
     shape = (*choices.shape[:-1], len(MicroArc._fields), self.num_rows, 4)
     chex.assert_axis_dimension(choices, -1, math.prod(shape[-3:]))
+    # A row of four is a node: both inputs, then both operations (Figure 5).
     table = choices.astype(jnp.int32).reshape(shape)
     inputs, ops = table[..., :2], table[..., 2:]
     return MicroArc(
@@ -146,6 +147,7 @@ class MicroSpace:
       An arc whose leaves are [S, B - 2, 2] int32.
     """
     sizes = jnp.array([d.num_choices for d in self.decisions()], jnp.int32)
+    # One draw for all decisions: the upper bounds broadcast.
     shape = (num_arcs, sizes.shape[0])
     return self.from_choices(jax.random.randint(key, shape, 0, sizes))
 

@@ -244,12 +244,15 @@ def _expressions(ops: Sequence[int]) -> list[str]:
   for node in range(1, NUM_NODES):
     terms: list[str] = []
     for (source, target), op in zip(EDGES, ops, strict=True):
+      # As in the benchmark, what is made of zeros counts as zeros.
       if target != node or OPS[op] == "none" or not nodes[source]:
         continue
       if OPS[op] == "skip_connect":
+        # A skip over a sum adds its terms, not the sum as one term.
         terms += _terms(nodes[source])
       else:
         terms.append(f"{OPS[op]}({nodes[source]})")
+    # Sorted, since a sum does not depend on the order of its terms.
     nodes.append(" + ".join(sorted(terms)))
   return nodes
 

@@ -124,6 +124,7 @@ class RecurrentSpace:
       An arc whose leaves are [S, num_rows] int32.
     """
     sizes = jnp.array([d.num_choices for d in self.decisions()], jnp.int32)
+    # One draw for all decisions: the upper bounds broadcast.
     shape = (num_arcs, sizes.shape[0])
     return self.from_choices(jax.random.randint(key, shape, 0, sizes))
 
@@ -175,7 +176,7 @@ class RecurrentSpace:
     return math.prod(d.num_choices for d in self.decisions())
 
   def printed_size(self) -> int:
-    """4^N N!, as Section 2.1 prints it; `size` is the count of arrays."""
+    """4^N N!, as Section 2.1 prints it; `size` counts the arrays there are."""
     return len(OPS) ** self.num_nodes * math.factorial(self.num_nodes)
 
   def to_tokens(self, arc: RecurrentArc) -> str:
