@@ -48,6 +48,7 @@ class BenchmarkTable:
     """
     path = pathlib.Path(path).expanduser()
     try:
+      # newline="" is what csv asks for: a quoted field may hold line breaks.
       with (gzip.open if path.suffix == ".gz" else open)(
         path, "rt", encoding="utf-8", newline=""
       ) as file:
@@ -133,6 +134,7 @@ class BenchmarkTable:
     """
     rng = np.random.default_rng(seed)
     total = len(self.accuracies)
+    # A permutation: no cell twice, and fewer cells are the first of more.
     chosen = rng.permutation(total)[: count or total]
     arcs = nasbench201.NasBench201Arc(self.arcs[chosen])
     return arcs, self.accuracies[chosen]

@@ -148,7 +148,7 @@ def _read_digits() -> prepared.RawImages:
   # Grey levels go from 0 to 16; standardising expects 0 to 255.
   images = np.rint(bunch.images * (255 / 16)).astype(np.uint8)[..., None]
   train, test = _shuffled_split(len(images), _DIGITS_TEST)
-  labels = np.asarray(bunch.target)
+  labels = np.asarray(bunch.target)  # already numbered from 0
   splits = {
     "train": (images[train], labels[train]),
     "test": (images[test], labels[test]),

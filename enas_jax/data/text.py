@@ -117,6 +117,8 @@ def batchify(tokens: np.ndarray, batch_size: int) -> np.ndarray:
       f" {steps}, and at least 2 is needed: lower the batch size or use a"
       " longer text"
     )
+  # Streams must be contiguous text, or the hidden state handed from window to
+  # window would belong to other words.
   streams = tokens[: steps * batch_size].reshape(batch_size, steps)
   return np.ascontiguousarray(streams.T, dtype=np.int32)
 

@@ -22,6 +22,7 @@ from enas_jax.spaces.micro.presets import MicroConfig
 from enas_jax.spaces.recurrent.presets import RecurrentConfig
 
 FORMAT = "enas_jax.export"
+# Rises when folders of the form before it can no longer be read.
 VERSION = 1
 _CONFIGS: Mapping[str, type] = {
   "recurrent": RecurrentConfig,
@@ -277,7 +278,7 @@ def read_architecture(
     isinstance(space, str) and space in SPACES,
     f'"space" must be one of {", ".join(SPACES)}, got {records.brief(space)}',
   )
-  assert isinstance(space, str)
+  assert isinstance(space, str)  # which the type checker cannot see
   config = _CONFIGS[space](
     **_fields(_CONFIGS[space], record.get("child"), "child")
   )

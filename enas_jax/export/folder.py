@@ -146,6 +146,7 @@ def load_serving(folder: str | os.PathLike[str]) -> Callable[..., Any]:
 def _variables(model: Model) -> dict[str, Any]:
   if model.space == "recurrent":
     return {"params": model.child}
+  # A served image must be judged by itself.
   if not model.config.moving_statistics or not model.statistics:
     raise types.InputError(
       "a network without moving statistics normalises an image by the others"
@@ -166,6 +167,7 @@ def _write(
   variables: Mapping[str, Any],
 ) -> None:
   """Writes every file into a folder that nobody reads yet."""
+  # Not a pickle: reading it runs no code, and other frameworks read it too.
   arrays = {name: np.asarray(leaf) for name, leaf in _flat(variables).items()}
   safetensors.numpy.save_file(arrays, folder / _WEIGHTS)
   served = serving.serialize(module, variables, model.preprocessing)
@@ -209,6 +211,7 @@ def _check_fit(
     module: module that declares what they must be.
     what: subject of the messages.
   """
+  # Otherwise Flax would tell of the first call's shapes, not of the file.
   wanted = _flat(module.shapes())
   odd = sorted(set(arrays) ^ set(wanted))
   if odd:

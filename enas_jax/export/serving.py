@@ -39,6 +39,7 @@ def serialize(
     logits [t, b, V] float32, next state.
   """
   if isinstance(preprocessing, ImagePreprocessing):
+    # A symbol for the batch: one file serves every size.
     b = jax_export.symbolic_shape("b")[0]
     shape = (b, *preprocessing.image_shape)
     inputs = [jax.ShapeDtypeStruct(shape, "uint8")]
@@ -51,6 +52,7 @@ def serialize(
       default=_in_form(module, "plain"),
     )
   else:
+    # The caller hands the state on, so t may be 1: a word at a time.
     t, b = jax_export.symbolic_shape("t, b")
     state = (b, module.config.hidden_size)
     inputs = [

@@ -167,6 +167,8 @@ class MacroSpace:
     skips = records.int_table("skips", arc.skips, (size, size), where)
     for layer, op in enumerate(ops):
       records.check_range(f"ops[{layer}]", op, len(OPS), where)
+    # Bits that no layer reads must be 0: otherwise one network would be many
+    # arcs, which no set or dictionary of arcs would take for the same.
     for layer, row in enumerate(skips):
       for node, bit in enumerate(row):
         _check_skip(layer, node, bit, where)
@@ -174,6 +176,7 @@ class MacroSpace:
 
   def size(self) -> int:
     """The number of arcs: 6^L 2^(L(L-1)/2), 1.6e29 for L = 12."""
+    # Python's integers: the count does not fit 64 bits.
     pairs = self.num_layers * (self.num_layers - 1) // 2
     return len(OPS) ** self.num_layers * 2**pairs
 

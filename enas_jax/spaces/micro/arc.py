@@ -194,6 +194,7 @@ class MicroSpace:
     nodes before it has (5i)^2 possibilities. Many of these arcs describe the
     same network (a node's two halves may be exchanged).
     """
+    # Python's integers: the count does not fit 64 bits.
     return math.prod(d.num_choices for d in self.decisions())
 
   def printed_size(self) -> int:
@@ -220,6 +221,8 @@ class MicroSpace:
     Raises:
       InputError: if it is not integers, of another length, or out of range.
     """
+    # The release gives its script two strings, one a cell; copied together they
+    # are one row of numbers.
     parts = [records.parse_tokens(part) for part in text.split("/")]
     length = 4 * self.num_rows
     if len(parts) == 1 and len(parts[0]) == 2 * length:

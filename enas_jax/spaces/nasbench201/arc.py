@@ -146,6 +146,7 @@ class NasBench201Space:
     Raises:
       InputError: if it is not six digits, or one is out of range.
     """
+    # Not `\d`, which also takes the digits of other scripts.
     if not re.fullmatch(rf"[0-9]{{{NUM_EDGES}}}", text):
       raise types.InputError(
         f"a cell must be {NUM_EDGES} digits, got {records.brief(text)!r}."
@@ -210,6 +211,7 @@ class NasBench201Space:
     The first edge is the most significant digit, so row i holds the digits of
     i: row 0 is all `none`, row 1 differs from it in the last edge.
     """
+    # `product` varies the last edge fastest.
     ops = range(len(OPS))
     return np.array(list(itertools.product(ops, repeat=NUM_EDGES)), np.int32)
 

@@ -21,6 +21,7 @@ import jax.numpy as jnp
 from enas_jax import types
 from enas_jax.spaces import decisions, records
 
+# In the order of the search script's tokens, and of `ops.activate`.
 OPS = ("tanh", "relu", "identity", "sigmoid")
 # The numbering of enas_lm's tokens, which is not that of the search script.
 _ENAS_LM_OPS = ("tanh", "relu", "sigmoid", "identity")
@@ -111,6 +112,7 @@ class RecurrentSpace:
     pairs = jnp.stack([jnp.asarray(arc.prev), jnp.asarray(arc.ops)], axis=-1)
     chex.assert_axis_dimension(pairs, -2, self.num_rows)
     flat = pairs.reshape((*pairs.shape[:-2], -1)).astype(jnp.int32)
+    # What nobody decides is dropped: node 0's input, and a tanh node's op.
     return flat[..., 1 if self.first_node == "sampled" else 2 :]
 
   def sample_uniform(self, key: types.PRNGKey, num_arcs: int) -> RecurrentArc:
