@@ -254,6 +254,15 @@ class MacroSpaceTest(parameterized.TestCase):
     with self.assertRaisesRegex(types.InputError, message):
       macro.from_dict(records.loads(text))
 
+  def test_choices_of_another_space(self):
+    """Indexing would clamp them, and make another arc without a word."""
+    space, larger = macro.MacroSpace(4), macro.MacroSpace(5)
+    arcs = larger.sample_uniform(jax.random.key(0), 2)
+    with self.assertRaises(AssertionError):
+      space.to_choices(arcs)
+    with self.assertRaises(AssertionError):
+      space.from_choices(larger.to_choices(arcs))
+
   def test_an_arc_of_another_space(self):
     record = macro.MacroSpace(4).to_dict(FIGURE_3)
     with self.assertRaisesRegex(types.InputError, "expected one of .*layers=5"):

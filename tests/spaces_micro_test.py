@@ -243,6 +243,15 @@ class MicroSpaceTest(parameterized.TestCase):
     ):
       micro.from_dict(record)
 
+  def test_choices_of_another_space(self):
+    """Indexing would clamp them, and make another arc without a word."""
+    space, larger = micro.MicroSpace(4), micro.MicroSpace(5)
+    arcs = larger.sample_uniform(jax.random.key(0), 2)
+    with self.assertRaises(AssertionError):
+      space.to_choices(arcs)
+    with self.assertRaises(AssertionError):
+      space.from_choices(larger.to_choices(arcs))
+
   def test_an_arc_of_another_space(self):
     record = micro.MicroSpace(4).to_dict(PAIR)
     with self.assertRaisesRegex(types.InputError, "expected one of .*nodes=5"):

@@ -65,6 +65,12 @@ class NasBench201SpaceTest(parameterized.TestCase):
     np.testing.assert_array_equal(choices, CELL.ops)
     self.assertEqual(SPACE.validate(SPACE.from_choices(choices)), CELL)
 
+  def test_choices_of_another_space(self):
+    with self.assertRaises(AssertionError):
+      SPACE.from_choices(np.zeros((2, 7), np.int32))
+    with self.assertRaises(AssertionError):
+      SPACE.to_choices(nasbench201.NasBench201Arc((0, 1, 2)))
+
   def test_uniform_samples(self):
     ops = np.asarray(SPACE.sample_uniform(jax.random.key(0), 4000).ops)
     self.assertEqual((ops.shape, ops.dtype), ((4000, 6), np.int32))

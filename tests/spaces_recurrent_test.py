@@ -161,6 +161,15 @@ class RecurrentSpaceTest(parameterized.TestCase):
     with self.assertRaisesRegex(types.InputError, message):
       recurrent.from_dict(records.loads(text))
 
+  def test_choices_of_another_space(self):
+    """Indexing would clamp them, and make another arc without a word."""
+    space, larger = recurrent.RecurrentSpace(4), recurrent.RecurrentSpace(5)
+    arcs = larger.sample_uniform(jax.random.key(0), 2)
+    with self.assertRaises(AssertionError):
+      space.to_choices(arcs)
+    with self.assertRaises(AssertionError):
+      space.from_choices(larger.to_choices(arcs))
+
   def test_an_arc_of_another_space(self):
     record = recurrent.RecurrentSpace(4).to_dict(FIGURE_1)
     with self.assertRaisesRegex(types.InputError, "expected one of .*nodes=5"):
