@@ -9,7 +9,6 @@ the one that is used.
 
 import time
 from collections.abc import Callable
-from typing import Any
 
 import jax
 import numpy as np
@@ -26,7 +25,7 @@ def ratios(
 ) -> dict[str, float]:
   """Seconds of `feature_group_count` convolutions over those of our form.
 
-  Forward and backward, medians of rounds that take turns.
+  Forward and backward, compilation excluded.
 
   Args:
     batch: the number of images.
@@ -47,12 +46,14 @@ def ratios(
 
 
 def _ratio(shape: tuple[int, ...], width: int, rounds: int) -> float:
+  """The median ratio for images [*shape] and a kernel of `width` squared."""
   keys = jax.random.split(jax.random.key(0), 3)
   x, grad = (jax.random.normal(key, shape) for key in keys[:2])
   kernel = jax.random.normal(keys[2], (width, width, shape[-1]))
-  ours, grouped = (
-    _compiled(form, x, kernel, grad) for form in ("cpu", "plain")
-  )
+  ours = _compiled("cpu", x, kernel, grad)
+  grouped = _compiled("plain", x, kernel, grad)
+  # The forms take turns and are compared within a round: whatever else slows
+  # the machine down for a while then slows both.
   times = np.asarray(
     [(_seconds(ours), _seconds(grouped)) for _ in range(rounds)]
   )
@@ -60,9 +61,21 @@ def _ratio(shape: tuple[int, ...], width: int, rounds: int) -> float:
 
 
 def _compiled(
-  form: Any, x: jax.Array, kernel: jax.Array, grad: jax.Array
-) -> Callable[[], Any]:
-  def both(x: jax.Array, kernel: jax.Array, grad: jax.Array) -> Any:
+  form: image_ops.Form, x: jax.Array, kernel: jax.Array, grad: jax.Array
+) -> Callable[[], object]:
+  """A call of one form, forward and backward, that waits for the device.
+
+  Args:
+    form: "cpu" or "plain".
+    x: [B, H, W, C] float32.
+    kernel: [k, k, C] float32.
+    grad: [B, H, W, C] float32, the cotangents of the output.
+  """
+
+  # The three are arguments and not closed over: XLA would fold constants.
+  def both(
+    x: jax.Array, kernel: jax.Array, grad: jax.Array
+  ) -> tuple[jax.Array, tuple[jax.Array, ...]]:
     out, pull = jax.vjp(
       lambda x, k: image_ops.depthwise_conv(x, k, form=form), x, kernel
     )
@@ -70,11 +83,12 @@ def _compiled(
 
   step = jax.jit(both)
   call = lambda: jax.block_until_ready(step(x, kernel, grad))
-  call()
+  call()  # compiles
   return call
 
 
-def _seconds(call: Callable[[], Any]) -> float:
+def _seconds(call: Callable[[], object]) -> float:
+  """The mean time of a call, in seconds."""
   begin = time.perf_counter()
   for _ in range(_REPEATS):
     call()

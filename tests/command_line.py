@@ -17,10 +17,7 @@ ROOT = pathlib.Path(__file__).resolve().parent.parent
 _CONTEXT = multiprocessing.get_context("forkserver")
 # The scripts themselves are not imported: each is run as `__main__`.
 _CONTEXT.set_forkserver_preload(
-  [
-    f"experiments._{name}"
-    for name in ("search", "table", "training")
-  ]
+  [f"experiments._{name}" for name in ("search", "table", "training")]
 )
 
 

@@ -7,7 +7,7 @@ import jax.numpy as jnp
 import numpy as np
 from absl.testing import absltest, parameterized
 
-from enas_jax.nn import cpu_kernels, image_ops, ops
+from enas_jax.nn import cpu_kernels, cpu_windows, image_ops, ops
 
 CHANNELS = 3
 # In chunks of 4 and of 16: without and with images missing in the last.
@@ -103,7 +103,7 @@ class FormsTest(parameterized.TestCase):
 class FiniteDifferenceTest(parameterized.TestCase):
   @parameterized.named_parameters(
     ("conv", cpu_kernels.conv, (3, 3, 2, 2)),
-    ("depthwise", lambda x, k: cpu_kernels.depthwise_conv(x, k, 2), (3, 3, 2)),
+    ("depthwise", lambda x, k: cpu_windows.depthwise_conv(x, k, 2), (3, 3, 2)),
   )
   def test_along_a_direction(self, op, kernel_shape):
     with jax.enable_x64(True):

@@ -265,6 +265,32 @@ class HeNormalTest(absltest.TestCase):
     self.assertLessEqual(float(jnp.abs(w).max()), 2 * 0.2 / 0.8796)
 
 
+class DoorsTest(parameterized.TestCase):
+  @parameterized.named_parameters(
+    ("rank", image_ops.max_pool, (4, 4, 3)),
+    ("channels of a kernel", image_ops.conv, (1, 4, 4, 3), (3, 3, 2, 5)),
+    ("no output axis", image_ops.conv, (1, 4, 4, 3), (3, 3, 3)),
+    ("depthwise", image_ops.depthwise_conv, (1, 4, 4, 3), (3, 3, 4)),
+    ("pointwise", image_ops.pointwise_conv, (1, 4, 4, 3), (2, 5)),
+    # This one would broadcast.
+    ("scale", image_ops.batch_norm, (2, 4, 4, 3), (1,), (3,)),
+  )
+  def test_wrong_shapes(self, op, *shapes):
+    with self.assertRaises(AssertionError):
+      op(*(jnp.ones(shape) for shape in shapes))
+
+  def test_pixels_are_no_floats(self):
+    with self.assertRaisesRegex(AssertionError, "uint8"):
+      image_ops.avg_pool(jnp.ones((1, 4, 4, 3), jnp.uint8))
+
+  def test_every_image_of_a_join_has_a_kernel(self):
+    images = [jnp.ones((1, 4, 4, 3))] * 2
+    with self.assertRaises(AssertionError):
+      image_ops.pointwise_conv_sum(images, jnp.ones((3, 3, 5)))
+    with self.assertRaises(AssertionError):
+      image_ops.pointwise_conv_sum(images, jnp.ones((2, 3, 5)), jnp.ones(2))
+
+
 class FormTest(absltest.TestCase):
   def test_the_backend_chooses(self):
     x, kernel = random(0, 1, 3, 3, 4), random(1, 3, 3, 4)

@@ -29,7 +29,7 @@ class ImageSearchTest(PlainTestCase):
     whole = self._search(folder)
     result = whole.run()
     rows, record, _ = final_files(folder)
-    _, arc = macro.from_json((folder / "arc.json").read_text())
+    _, arc = macro.from_dict(json.loads((folder / "arc.json").read_text()))
     self.assertEqual(arc, result.arc)
     self.assertEqual(record["omega_steps"], 12)
     self.assertEqual(record["theta_steps"], 10)

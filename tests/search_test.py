@@ -56,7 +56,9 @@ class SearchTest(parameterized.TestCase):
     run, workdir = self._search("run")
     result = run.run()
     rows, record, arcs = final_files(workdir)
-    space, arc = recurrent.from_json((workdir / "arc.json").read_text())
+    space, arc = recurrent.from_dict(
+      json.loads((workdir / "arc.json").read_text())
+    )
     self.assertEqual(arc, result.arc)
     self.assertEqual(space, recurrent.RecurrentSpace(3))
     ranked = [json.loads(line) for line in arcs.splitlines()]

@@ -6,7 +6,7 @@ import numpy as np
 from absl.testing import absltest, parameterized
 
 from enas_jax import types
-from enas_jax.spaces import decisions
+from enas_jax.spaces import decisions, records
 from enas_jax.spaces.macro import arc as macro
 
 # Layer 4 takes layers 1 and 3, as the text of Section 2.3 says of Figure 3.
@@ -145,13 +145,13 @@ class MacroSpaceTest(parameterized.TestCase):
       arc = space.validate(jax.tree.map(lambda a, i=index: a[i], arcs))
       np.testing.assert_array_equal(space.to_choices(arc), choices[index])
       self.assertEqual(space.from_tokens(space.to_tokens(arc)), arc)
-      text = macro.to_json(space, arc)
-      self.assertEqual(macro.from_json(text), (space, arc))
+      text = records.dumps(space.to_dict(arc))
+      self.assertEqual(macro.from_dict(records.loads(text)), (space, arc))
       self.assertEqual(space.from_dict(space.to_dict(arc)), arc)
       self.assertEqual(json.loads(text), space.to_dict(arc))
 
   def test_json_keeps_a_row_on_one_line(self):
-    text = macro.to_json(macro.MacroSpace(4), FIGURE_3)
+    text = records.dumps(macro.MacroSpace(4).to_dict(FIGURE_3))
     self.assertIn("\n    [1, 0, 1, 0]\n", text)
 
   def test_uniform_sampling_is_uniform(self):
@@ -252,7 +252,16 @@ class MacroSpaceTest(parameterized.TestCase):
   )
   def test_bad_json(self, text, message):
     with self.assertRaisesRegex(types.InputError, message):
-      macro.from_json(text)
+      macro.from_dict(records.loads(text))
+
+  def test_choices_of_another_space(self):
+    """Indexing would clamp them, and make another arc without a word."""
+    space, larger = macro.MacroSpace(4), macro.MacroSpace(5)
+    arcs = larger.sample_uniform(jax.random.key(0), 2)
+    with self.assertRaises(AssertionError):
+      space.to_choices(arcs)
+    with self.assertRaises(AssertionError):
+      space.from_choices(larger.to_choices(arcs))
 
   def test_an_arc_of_another_space(self):
     record = macro.MacroSpace(4).to_dict(FIGURE_3)

@@ -6,7 +6,7 @@ import numpy as np
 from absl.testing import absltest, parameterized
 
 from enas_jax import types
-from enas_jax.spaces import decisions
+from enas_jax.spaces import decisions, records
 from enas_jax.spaces.micro import arc as micro
 
 # Figure 5: node 3 is sep 5x5 of node 2 plus node 2 itself; node 4 is the
@@ -114,13 +114,13 @@ class MicroSpaceTest(parameterized.TestCase):
       arc = space.validate(jax.tree.map(lambda a, i=index: a[i], arcs))
       np.testing.assert_array_equal(space.to_choices(arc), choices[index])
       self.assertEqual(space.from_tokens(space.to_tokens(arc)), arc)
-      text = micro.to_json(space, arc)
-      self.assertEqual(micro.from_json(text), (space, arc))
+      text = records.dumps(space.to_dict(arc))
+      self.assertEqual(micro.from_dict(records.loads(text)), (space, arc))
       self.assertEqual(space.from_dict(space.to_dict(arc)), arc)
       self.assertEqual(json.loads(text), space.to_dict(arc))
 
   def test_json_keeps_a_row_on_one_line(self):
-    text = micro.to_json(micro.MicroSpace(4), PAIR)
+    text = records.dumps(micro.MicroSpace(4).to_dict(PAIR))
     self.assertIn('\n      ["sep_conv_5x5", "identity"],\n', text)
 
   def test_uniform_sampling_is_uniform(self):
@@ -201,7 +201,7 @@ class MicroSpaceTest(parameterized.TestCase):
   )
   def test_bad_json(self, text, message):
     with self.assertRaisesRegex(types.InputError, message):
-      micro.from_json(text)
+      micro.from_dict(records.loads(text))
 
   @parameterized.parameters(
     ("num_nodes", "4", "num_nodes must be an integer, got '4'"),
@@ -242,6 +242,15 @@ class MicroSpaceTest(parameterized.TestCase):
       "lacks the field 'reduction'; needed are num_nodes, normal and reduction",
     ):
       micro.from_dict(record)
+
+  def test_choices_of_another_space(self):
+    """Indexing would clamp them, and make another arc without a word."""
+    space, larger = micro.MicroSpace(4), micro.MicroSpace(5)
+    arcs = larger.sample_uniform(jax.random.key(0), 2)
+    with self.assertRaises(AssertionError):
+      space.to_choices(arcs)
+    with self.assertRaises(AssertionError):
+      space.from_choices(larger.to_choices(arcs))
 
   def test_an_arc_of_another_space(self):
     record = micro.MicroSpace(4).to_dict(PAIR)

@@ -7,7 +7,7 @@ import numpy as np
 from absl.testing import absltest, parameterized
 
 from enas_jax import types
-from enas_jax.spaces import arcs, decisions
+from enas_jax.spaces import arcs, decisions, records
 from enas_jax.spaces.nasbench201 import arc as nasbench201
 
 SPACE = nasbench201.NasBench201Space()
@@ -49,11 +49,11 @@ class NasBench201SpaceTest(parameterized.TestCase):
     )
 
   def test_json(self):
-    record = json.loads(nasbench201.to_json(SPACE, CELL))
+    record = json.loads(records.dumps(SPACE.to_dict(CELL)))
     self.assertEqual(record["ops"][0], "avg_pool_3x3")
     self.assertEqual(record["arc_str"], ARC_STR)
     self.assertEqual(record["tokens"], "4 2 1 3 0 3")
-    self.assertEqual(nasbench201.from_json(json.dumps(record)), (SPACE, CELL))
+    self.assertEqual(nasbench201.from_dict(record), (SPACE, CELL))
     self.assertEqual(SPACE.from_dict(record), CELL)
 
   def test_decisions_and_choices(self):
@@ -64,6 +64,12 @@ class NasBench201SpaceTest(parameterized.TestCase):
     choices = SPACE.to_choices(decisions.as_arrays(CELL))
     np.testing.assert_array_equal(choices, CELL.ops)
     self.assertEqual(SPACE.validate(SPACE.from_choices(choices)), CELL)
+
+  def test_choices_of_another_space(self):
+    with self.assertRaises(AssertionError):
+      SPACE.from_choices(np.zeros((2, 7), np.int32))
+    with self.assertRaises(AssertionError):
+      SPACE.to_choices(nasbench201.NasBench201Arc((0, 1, 2)))
 
   def test_uniform_samples(self):
     ops = np.asarray(SPACE.sample_uniform(jax.random.key(0), 4000).ops)

@@ -8,7 +8,7 @@ import numpy as np
 from absl.testing import absltest, parameterized
 
 from enas_jax import types
-from enas_jax.spaces import decisions
+from enas_jax.spaces import decisions, records
 from enas_jax.spaces.recurrent import arc as recurrent
 
 FIGURE_1 = recurrent.RecurrentArc((0, 0, 1, 0), (0, 1, 1, 0))
@@ -74,8 +74,8 @@ class RecurrentSpaceTest(parameterized.TestCase):
     for index in range(20):
       arc = space.validate(jax.tree.map(lambda a, i=index: a[i], arcs))
       self.assertEqual(space.from_tokens(space.to_tokens(arc)), arc)
-      text = recurrent.to_json(space, arc)
-      self.assertEqual(recurrent.from_json(text), (space, arc))
+      text = records.dumps(space.to_dict(arc))
+      self.assertEqual(recurrent.from_dict(records.loads(text)), (space, arc))
       self.assertEqual(space.from_dict(space.to_dict(arc)), arc)
 
   def test_uniform_sampling_is_uniform(self):
@@ -159,7 +159,16 @@ class RecurrentSpaceTest(parameterized.TestCase):
   )
   def test_bad_json(self, text, message):
     with self.assertRaisesRegex(types.InputError, message):
-      recurrent.from_json(text)
+      recurrent.from_dict(records.loads(text))
+
+  def test_choices_of_another_space(self):
+    """Indexing would clamp them, and make another arc without a word."""
+    space, larger = recurrent.RecurrentSpace(4), recurrent.RecurrentSpace(5)
+    arcs = larger.sample_uniform(jax.random.key(0), 2)
+    with self.assertRaises(AssertionError):
+      space.to_choices(arcs)
+    with self.assertRaises(AssertionError):
+      space.from_choices(larger.to_choices(arcs))
 
   def test_an_arc_of_another_space(self):
     record = recurrent.RecurrentSpace(4).to_dict(FIGURE_1)

@@ -12,6 +12,7 @@ import math
 import pathlib
 from collections.abc import Iterable, Sequence
 
+import chex
 import numpy as np
 
 from enas_jax import types
@@ -28,8 +29,8 @@ class BenchmarkTable:
   """Cells with their accuracies.
 
   Attributes:
-    arcs: [N, 6] int32, the operations of each cell.
-    accuracies: [N] float64, in per cent.
+    arcs: [n, 6] int32, the operations of each cell, no cell twice.
+    accuracies: [n] float64, the true accuracy of each, in per cent.
   """
 
   arcs: np.ndarray
@@ -39,12 +40,16 @@ class BenchmarkTable:
   def load(cls, path: str | pathlib.Path) -> "BenchmarkTable":
     """Reads a table.
 
+    Args:
+      path: CSV file, as it is or compressed (.gz).
+
     Raises:
       InputError: if it cannot be read, lacks a column or has no rows, if a row
         is not a cell with an accuracy in [0, 100], or if a cell comes twice.
     """
     path = pathlib.Path(path).expanduser()
     try:
+      # newline="" is what csv asks for: a quoted field may hold line breaks.
       with (gzip.open if path.suffix == ".gz" else open)(
         path, "rt", encoding="utf-8", newline=""
       ) as file:
@@ -58,12 +63,15 @@ class BenchmarkTable:
     return cls(arcs, np.array([accuracy for _, accuracy in rows]))
 
   def __post_init__(self) -> None:
+    chex.assert_shape(self.arcs, (None, nasbench201.NUM_EDGES))
+    chex.assert_equal_shape_prefix([self.arcs, self.accuracies], 1)
+    # A search asks for a cell at a time; scanning 15,625 rows would be slow.
     index = {tuple(ops): row for row, ops in enumerate(self.arcs.tolist())}
     object.__setattr__(self, "_rows", index)
 
   @property
   def optimum(self) -> float:
-    """The best accuracy, in per cent."""
+    """The best accuracy of all cells, in per cent."""
     return float(self.accuracies.max())
 
   def check_complete(self) -> None:
@@ -76,7 +84,10 @@ class BenchmarkTable:
       )
 
   def accuracy(self, ops: Sequence[int]) -> float:
-    """The accuracy of a cell of six operations, in per cent.
+    """The accuracy of a cell, in per cent.
+
+    Args:
+      ops: [6] integers, its operations.
 
     Raises:
       InputError: if the cell is not in the table.
@@ -89,11 +100,25 @@ class BenchmarkTable:
     return float(self.accuracies[rows[key]])
 
   def rank(self, ops: Sequence[int]) -> int:
-    """1 for the best cell; one more than there are better ones."""
+    """1 for the best cell; one more than there are better ones.
+
+    Args:
+      ops: [6] integers, its operations.
+
+    Raises:
+      InputError: if the cell is not in the table.
+    """
     return 1 + int(np.sum(self.accuracies > self.accuracy(ops)))
 
   def regret(self, ops: Sequence[int]) -> float:
-    """How far below the optimum a cell is, in percentage points."""
+    """How far below the optimum a cell is, in percentage points.
+
+    Args:
+      ops: [6] integers, its operations.
+
+    Raises:
+      InputError: if the cell is not in the table.
+    """
     return self.optimum - self.accuracy(ops)
 
   def sample(
@@ -102,14 +127,15 @@ class BenchmarkTable:
     """Draws different cells uniformly.
 
     Args:
-      count: how many, S; 0, or more than there are, for all of them.
-      seed: of the draw.
+      count: S; 0, or more than there are, for all of them.
+      seed: seed of the draw.
 
     Returns:
       The cells, ops [S, 6] int32, and their accuracies [S] float64, per cent.
     """
     rng = np.random.default_rng(seed)
     total = len(self.accuracies)
+    # A permutation: no cell twice, and fewer cells are the first of more.
     chosen = rng.permutation(total)[: count or total]
     arcs = nasbench201.NasBench201Arc(self.arcs[chosen])
     return arcs, self.accuracies[chosen]
@@ -117,8 +143,18 @@ class BenchmarkTable:
   def expected_best_of(self, count: int) -> float:
     """The mean accuracy of the best of `count` cells drawn with replacement.
 
-    Of cells sorted upwards the i-th is the best with probability
-    (i / N)^count - ((i - 1) / N)^count.
+    Of n cells sorted upwards the i-th is the best with probability
+    (i / n)^count - ((i - 1) / n)^count. It is what random search earns when it
+    may look up the truth.
+
+    Args:
+      count: number of cells drawn, at least 1.
+
+    Returns:
+      Per cent.
+
+    Raises:
+      InputError: if `count` is less than 1.
     """
     if count < 1:
       raise types.InputError(f"count must be at least 1, got {count}.")
@@ -130,6 +166,7 @@ class BenchmarkTable:
 def _parse(
   lines: Iterable[str], name: str
 ) -> list[tuple[tuple[int, ...], float]]:
+  """Operations and accuracy of each row; `name` begins the messages."""
   reader = csv.DictReader(lines)
   missing = [c for c in _COLUMNS if c not in (reader.fieldnames or ())]
   if missing:
@@ -137,26 +174,29 @@ def _parse(
       f"{name} lacks the column {missing[0]!r}; needed are"
       f" {' and '.join(_COLUMNS)}."
     )
-  space, found = nasbench201.NasBench201Space(), {}
+  space = nasbench201.NasBench201Space()
+  accuracies: dict[tuple[int, ...], float] = {}
   for row in reader:
     where = f"{name}, line {reader.line_num}"
     try:
       ops = space.from_digits((row["ops"] or "").strip()).ops
     except types.InputError as error:
       raise types.InputError(f"{where}: {error}") from None
-    if ops in found:
+    if ops in accuracies:
       raise types.InputError(f"{where}: the cell {row['ops']} comes twice.")
-    found[ops] = _percent(row[ACCURACY], where)
-  if not found:
+    accuracies[ops] = _percent(row[ACCURACY], where)
+  if not accuracies:
     raise types.InputError(f"{name} has no rows.")
-  return list(found.items())
+  return list(accuracies.items())
 
 
 def _percent(text: str | None, where: str) -> float:
+  """The number that a field holds; None is a field that a row lacks."""
   try:
     value = float(text or "")
   except ValueError:
     value = math.nan
+  # Written so that NaN does not pass.
   if not 0.0 <= value <= 100.0:
     raise types.InputError(
       f"{where}: {ACCURACY} must be a number in [0, 100], got"

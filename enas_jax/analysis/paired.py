@@ -2,7 +2,7 @@
 
 import math
 from collections.abc import Sequence
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import numpy as np
 from scipy import stats
@@ -18,14 +18,14 @@ class Comparison(NamedTuple):
   """Two methods on the same seeds; NaN where a number is not defined.
 
   Attributes:
-    mean_difference: of the first minus the second.
-    standard_error: of that mean.
-    wins: seeds on which the first is larger.
-    ties: seeds on which both are equal.
-    num_pairs: seeds.
-    t_p_value: of the paired t test, two-sided.
-    wilcoxon_p_value: of the signed-rank test, two-sided; from 6 pairs that
-      differ.
+    mean_difference: mean of the first minus the second, in their unit.
+    standard_error: standard error of that mean, in the same unit.
+    wins: number of seeds on which the first is larger.
+    ties: number of seeds on which both are equal.
+    num_pairs: number of seeds.
+    t_p_value: two-sided p value of the paired t test.
+    wilcoxon_p_value: two-sided p value of the signed-rank test, from 6 pairs
+      that differ.
   """
 
   mean_difference: float
@@ -36,8 +36,8 @@ class Comparison(NamedTuple):
   t_p_value: float
   wilcoxon_p_value: float
 
-  def to_dict(self) -> dict[str, Any]:
-    """JSON-ready; what is not defined is None."""
+  def to_dict(self) -> dict[str, float | None]:
+    """All attributes, JSON-ready; what is not defined is None."""
     return {
       name: value if math.isfinite(value) else None
       for name, value in self._asdict().items()
@@ -46,6 +46,13 @@ class Comparison(NamedTuple):
 
 def compare(first: Sequence[float], second: Sequence[float]) -> Comparison:
   """Compares values that belong together by position, e.g. by seed.
+
+  Pairing takes out what both methods owe to the seed: the data's order, the
+  initial weights, the benchmark's noise.
+
+  Args:
+    first: [n] numbers, e.g. the accuracy of one method by seed.
+    second: [n] numbers of the other, in the same order and unit.
 
   Raises:
     InputError: if they are not two lists of equal length, of at least one.
@@ -60,7 +67,7 @@ def compare(first: Sequence[float], second: Sequence[float]) -> Comparison:
   count = len(difference)
   error = t_p = wilcoxon_p = math.nan
   if count > 1:
-    error = float(difference.std(ddof=1)) / math.sqrt(count)
+    error = float(stats.sem(difference))
     # Without any spread t is infinite, or 0/0.
     if error > 0.0:
       t_p = float(stats.ttest_rel(a, b).pvalue)

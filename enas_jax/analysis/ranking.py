@@ -10,16 +10,20 @@ Which operations the scores and the truth favour shows where the two part.
 import collections
 import math
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, TypeVar
 
+import chex
 import jax
 import numpy as np
+import numpy.typing as npt
 from scipy import stats
 
 from enas_jax import types
 from enas_jax.search import evaluate
+from enas_jax.search import state as states
 
-# By score, how shared weights judge; larger is better in both.
+_Split = TypeVar("_Split")
+# What shared weights may be asked of an architecture; larger is better.
 SCORES = ("metric", "nll")
 
 
@@ -27,7 +31,7 @@ class Estimate(NamedTuple):
   """A statistic with its bootstrap interval; NaN where it is not defined.
 
   Attributes:
-    value: over the architectures as they are.
+    value: the statistic of the architectures as they are.
     low: the interval's lower end.
     high: its upper end.
   """
@@ -45,10 +49,10 @@ class Ranking(NamedTuple):
     spearman: Spearman's rho, in [-1, 1].
     kendall_tau_top: tau-b among the truly best.
     spearman_top: rho among the truly best.
-    num_arcs: how many architectures.
-    num_top: how many of them are the truly best.
-    regret: by k, the best truth of all minus the best truth among the k with
-      the highest scores.
+    num_arcs: S, the number of architectures.
+    num_top: number of them that are the truly best.
+    regret: the best truth of all minus the best truth among the k with the
+      highest scores, by k; in the truth's unit.
   """
 
   kendall_tau: Estimate
@@ -60,16 +64,16 @@ class Ranking(NamedTuple):
   regret: dict[int, float]
 
   def to_dict(self) -> dict[str, Any]:
-    """JSON-ready; what is not defined is None."""
+    """All attributes, JSON-ready; what is not defined is None."""
     record: dict[str, Any] = {
       "num_arcs": self.num_arcs,
       "num_top": self.num_top,
       "regret": {str(k): value for k, value in self.regret.items()},
     }
     for name in _STATISTICS:
-      found = getattr(self, name)
-      record[name] = _json(found.value)
-      record[f"{name}_interval"] = [_json(found.low), _json(found.high)]
+      value, low, high = map(_json, getattr(self, name))
+      record[name] = value
+      record[f"{name}_interval"] = [low, high]
     return record
 
 
@@ -78,12 +82,12 @@ _STATISTICS = ("kendall_tau", "spearman", "kendall_tau_top", "spearman_top")
 
 def score_architectures(
   task: Any,
-  state: Any,
+  state: states.SearchState,
   arcs: types.Arc,
-  split: Any,
+  split: chex.ArrayTree,
   *,
   score: str = "metric",
-  advance: Callable[[], Any] = lambda: None,
+  advance: Callable[[], object] = lambda: None,
 ) -> np.ndarray:
   """Scores many architectures under the same shared weights.
 
@@ -91,16 +95,19 @@ def score_architectures(
   arcs would compute every branch of every one.
 
   Args:
-    task: of the search, e.g. `image_classifier.ImageClassifier`.
-    state: of the search; omega and the carry are read.
-    arcs: leaves [S, ...].
-    split: as `task.prepare` returns it; see `take` for less than a whole one.
+    task: task of the search, e.g. an `image_classifier.ImageClassifier`.
+    state: state of the search; omega and the carry are read.
+    arcs: architectures, leaves [S, ...] int32.
+    split: data as `task.prepare` returns it; `take` gives a part of it.
     score: "metric", accuracy or minus perplexity, or "nll", minus the mean
       cross-entropy in nats.
-    advance: is called after each architecture.
+    advance: function to call after each architecture.
 
   Returns:
     [S] float64; larger is better. NaN where the network overflowed.
+
+  Raises:
+    InputError: if `score` is unknown.
   """
   if score not in SCORES:
     raise types.InputError(
@@ -111,36 +118,51 @@ def score_architectures(
   else:
     measure = evaluate.make_evaluate(task)
     sign = float(task.metric_sign)
+  # On the host: slicing a device array would compile a program per leaf.
   arcs = jax.device_get(arcs)
-  found = []
+  scores = []
   for index in range(len(jax.tree.leaves(arcs)[0])):
-    found.append(sign * measure(state, evaluate.nth(arcs, index), split))
+    scores.append(sign * measure(state, evaluate.nth(arcs, index), split))
     advance()
-  return np.asarray(found, np.float64)
+  return np.asarray(scores, np.float64)
 
 
 def finite(scores: np.ndarray) -> np.ndarray:
   """The scores, with those of networks that overflowed below all others.
 
+  Args:
+    scores: [S] float64, larger is better.
+
+  Returns:
+    [S] float64, all finite; what was not is 1 below the worst that was.
+
   Raises:
     InputError: if no score is a finite number.
   """
+  chex.assert_rank(scores, 1)
+  chex.assert_type(scores, float)
   known = np.isfinite(scores)
   if not known.any():
     raise types.InputError(
       "no score is a finite number: the weights have diverged."
     )
+  # Any distance will do: only the order of scores is compared.
   return np.where(known, scores, scores[known].min() - 1.0)
 
 
-def take(split: Any, count: int) -> Any:
-  """The first `count` images, or time steps of every stream, of a split."""
+def take(split: _Split, count: int) -> _Split:
+  """The first part of a split.
+
+  Args:
+    split: pytree of arrays: images and labels [n, ...], or streams [steps, B].
+    count: number of images, or of time steps of every stream.
+  """
   return jax.tree.map(lambda leaf: leaf[:count], split)
 
 
 def rank_correlation(
-  scores: Any,
-  truth: Any,
+  scores: npt.ArrayLike,
+  truth: npt.ArrayLike,
   *,
   top: float = 0.1,
   bootstrap: int = 1000,
@@ -154,14 +176,14 @@ def rank_correlation(
   architectures twice; they count as tied, which tau-b allows for.
 
   Args:
-    scores: [S], larger is better.
-    truth: [S], larger is better.
-    top: the share of architectures, by truth, that are the truly best; of equal
+    scores: [S] numbers, larger is better.
+    truth: [S] numbers, larger is better.
+    top: share of architectures, by truth, that are the truly best; of equal
       ones those that come first.
-    bootstrap: resamples; 0 leaves the intervals NaN.
-    confidence: of the intervals.
+    bootstrap: number of resamples; 0 leaves the intervals NaN.
+    confidence: share of the resamples that an interval holds, in (0, 1).
     regret_at: the k of `Ranking.regret`, those above S left out.
-    seed: of the resampling.
+    seed: seed of the resampling.
 
   Raises:
     InputError: if there are not at least two pairs of finite numbers.
@@ -172,6 +194,7 @@ def rank_correlation(
   rng = np.random.default_rng(seed)
   resampled = np.full((max(bootstrap, 1), len(_STATISTICS)), np.nan)
   for row in range(bootstrap):
+    # Pairs are drawn, not scores and truths apart: their tie is the question.
     chosen = rng.integers(num_arcs, size=num_arcs)
     resampled[row] = _statistics(pair[:, chosen], top)
   tail = (1.0 - confidence) / 2.0
@@ -181,6 +204,7 @@ def rank_correlation(
       _STATISTICS, values, resampled.T, strict=True
     )
   }
+  # Stable, as below: of equal scores the first counts, whatever the platform.
   by_score = np.argsort(-pair[0], kind="stable")
   return Ranking(
     **estimates,
@@ -195,33 +219,36 @@ def rank_correlation(
 
 
 def op_preferences(
-  records: Sequence[Mapping[str, Any]], scores: Any, truth: Any
+  records: Sequence[Mapping[str, Any]],
+  scores: npt.ArrayLike,
+  truth: npt.ArrayLike,
 ) -> dict[str, dict[str, float]]:
   """Which operations the scores and the truth favour.
 
   Args:
     records: S architectures, as `to_dict` of their space gives them.
-    scores: [S], larger is better.
-    truth: [S], larger is better.
-
-  Raises:
-    InputError: as `rank_correlation`.
+    scores: [S] numbers, larger is better.
+    truth: [S] numbers, larger is better.
 
   Returns:
-    By operation, of those that occur, Spearman's rho between how often an
-    architecture has it and "score" and "truth"; NaN where that does not vary.
+    Spearman's rho between how often an architecture has an operation and its
+    "score" and "truth", by each operation that occurs; NaN where one of the
+    two does not vary.
+
+  Raises:
+    InputError: if there are not at least two pairs of finite numbers.
   """
   pair = _checked(scores, truth)
   counts = [collections.Counter(_op_names(record)) for record in records]
-  found = {}
+  favoured = {}
   for name in sorted(set().union(*counts)):
-    count = np.asarray([each[name] for each in counts], np.float64)
+    count = np.asarray([ops[name] for ops in counts], np.float64)
     rho = [_spearman(count, values) for values in pair]
-    found[name] = dict(zip(("score", "truth"), rho, strict=True))
-  return found
+    favoured[name] = dict(zip(("score", "truth"), rho, strict=True))
+  return favoured
 
 
-def _op_names(record: Any) -> Iterator[str]:
+def _op_names(record: object) -> Iterator[str]:
   """The operations of an architecture, in however many cells and rows."""
   if isinstance(record, Mapping):
     for name, value in record.items():
@@ -231,8 +258,8 @@ def _op_names(record: Any) -> Iterator[str]:
         yield from _op_names(value)
 
 
-def _checked(scores: Any, truth: Any) -> np.ndarray:
-  """Both as one array [2, S]."""
+def _checked(scores: npt.ArrayLike, truth: npt.ArrayLike) -> np.ndarray:
+  """Both as one array [2, S] float64."""
   scores = np.asarray(scores, np.float64)
   truth = np.asarray(truth, np.float64)
   if scores.ndim != 1 or scores.shape != truth.shape:
@@ -255,17 +282,18 @@ def _checked(scores: Any, truth: Any) -> np.ndarray:
 
 
 def _statistics(pair: np.ndarray, top: float) -> list[float]:
-  """Of `_STATISTICS`, for scores and truth [2, S]."""
+  """The values of `_STATISTICS`, for scores and truth [2, S]."""
   count = _num_top(pair.shape[1], top)
   best = pair[:, np.argsort(-pair[1], kind="stable")[:count]]
   return [
-    correlation(*each)
-    for each in (pair, best)
+    correlation(*compared)
+    for compared in (pair, best)
     for correlation in (_kendall_tau, _spearman)
   ]
 
 
 def _num_top(num_arcs: int, top: float) -> int:
+  """How many architectures are the truly best, at least one."""
   # 0.1 of 30 is 3, whatever the float says.
   return min(num_arcs, math.ceil(round(top * num_arcs, 6)))
 
@@ -289,6 +317,7 @@ def _varies(values: np.ndarray) -> bool:
 
 def _interval(values: np.ndarray, tail: float) -> tuple[float, float]:
   """The quantiles `tail` and 1 - `tail` of what is defined."""
+  # A resample in which nothing varies has no correlation.
   values = values[np.isfinite(values)]
   if not len(values):
     return math.nan, math.nan

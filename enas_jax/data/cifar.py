@@ -19,9 +19,11 @@ _CLASSES = (
   *("airplane", "automobile", "bird", "cat", "deer"),
   *("dog", "frog", "horse", "ship", "truck"),
 )
+# The binary form comes first: it needs no unpickling.
 _FOLDERS = {".bin": "cifar-10-batches-bin", "": "cifar-10-batches-py"}
 _PAGE = "www.cs.toronto.edu/~kriz/cifar.html"
 
+# Rows of colour planes, [n, 3072] uint8, and labels, [n] int64.
 _Pair = tuple[np.ndarray, np.ndarray]
 
 
@@ -29,28 +31,28 @@ def load(data_dir: str | None) -> prepared.RawImages:
   """Reads CIFAR-10: prepared by tfds, else binary batches, else Python's.
 
   Args:
-    data_dir: the folder that holds `cifar10` as tfds prepared it,
+    data_dir: folder that holds `cifar10` as tfds prepared it,
       `cifar-10-batches-bin` or `cifar-10-batches-py`, or one of these folders
-      itself; without it, see `prepared.places`.
+      itself; None looks in all `prepared.places`.
 
   Returns:
-    50,000 images to train and 10,000 to test, in the order of the official
-    files whatever the form.
+    Images [n, 32, 32, 3] uint8 and labels [n] int64, 50,000 of them in `train`
+    and 10,000 in `test`, in the order of the official files whatever the form.
 
   Raises:
-    InputError: nothing is found, or what is found is damaged.
+    InputError: if the files are missing or damaged.
   """
-  found = prepared.find("cifar10", data_dir)
-  if found is not None and found.readable:
+  version = prepared.find("cifar10", data_dir)
+  if version is not None and version.readable:
     # Preparing shuffles the examples; their ids number the official order.
-    raw = prepared.read(found.folder, sort_by="id")
-    _check_prepared(found.folder, raw)
+    raw = prepared.read(version.folder, sort_by="id")
+    _check_prepared(version.folder, raw)
     return raw
   for suffix, read in ((".bin", _read_binary), ("", _read_python)):
     folder = _find_folder(suffix, data_dir)
     if folder is not None:
       return _read_batches(folder, suffix, read)
-  raise types.InputError(_describe_missing(found, data_dir))
+  raise types.InputError(_describe_missing(version, data_dir))
 
 
 def _check_prepared(folder: pathlib.Path, raw: prepared.RawImages) -> None:
@@ -96,7 +98,7 @@ def _find_folder(suffix: str, data_dir: str | None) -> pathlib.Path | None:
 
 
 def _describe_missing(
-  found: prepared.Found | None, data_dir: str | None
+  version: prepared.PreparedFolder | None, data_dir: str | None
 ) -> str:
   """Says what is missing, where it was looked for and where to get it."""
   looked = [
@@ -104,8 +106,8 @@ def _describe_missing(
     for suffix in _FOLDERS
     for folder in _folders(suffix, data_dir)
   ]
-  if found is not None:
-    looked.append(f"{found.folder} (which is not in the format array_record)")
+  if version is not None:
+    looked.append(f"{version.folder} (which is not in the format array_record)")
   return (
     "CIFAR-10 is missing: no folder with data_batch_1.bin to data_batch_5.bin"
     " and test_batch.bin, or the same without .bin; looked in"
@@ -138,8 +140,9 @@ def _read_batches(
 
 
 def _as_images(planes: np.ndarray) -> np.ndarray:
-  """Turns rows of three colour planes into [n, 32, 32, 3]."""
+  """Turns rows of three colour planes, [n, 3072], into [n, 32, 32, 3]."""
   images = planes.reshape(-1, 3, 32, 32).transpose(0, 2, 3, 1)
+  # Every batch is gathered along the first axis: its images must be contiguous.
   return np.ascontiguousarray(images)
 
 

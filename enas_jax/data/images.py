@@ -8,6 +8,7 @@ import os
 import zipfile
 from typing import NamedTuple
 
+import chex
 import numpy as np
 
 from enas_jax import types
@@ -18,6 +19,7 @@ _DIGITS_TEST = 360  # of 1,797
 _SPLIT_SEED = 0
 _CHUNK = 4096  # images whose pixels are widened to 64 bits at a time
 
+# Images [n, H, W, C] and labels [n], by split.
 _Splits = dict[str, tuple[np.ndarray, np.ndarray]]
 
 
@@ -29,14 +31,15 @@ class ImageData(NamedTuple):
     train_images: [n, H, W, C] uint8.
     train_labels: [n] int32, each in [0, num_classes).
     valid_images: [n, H, W, C] uint8; n is 0 if no validation is wanted.
-    valid_labels: [n] int32, likewise.
+    valid_labels: [n] int32, each in [0, num_classes).
     test_images: [n, H, W, C] uint8.
-    test_labels: [n] int32, likewise.
+    test_labels: [n] int32, each in [0, num_classes).
     num_classes: number of classes, at least 2.
     class_names: one name a class.
-    mean: [C] float32, of `train_images` (validation is not in them) in units
-      of [0, 1].
-    std: [C] float32, likewise; 1 for a channel that is constant.
+    mean: [C] float32, means of `train_images` (validation is not in them) in
+      units of [0, 1].
+    std: [C] float32, their standard deviations in the same units; 1 for a
+      channel that is constant.
   """
 
   name: str
@@ -68,22 +71,22 @@ def load(
       `npz:FILE`, a NumPy archive with `x_train`, `y_train`, `x_test`, `y_test`
       and perhaps `x_valid`, `y_valid`: images [n, H, W] or [n, H, W, C], uint8
       or floating point in [0, 1], and integer labels [n].
-    data_dir: where `cifar10` and prepared data sets lie; without it they are
-      looked for in `data` below the current folder and in
+    data_dir: folder where `cifar10` and prepared data sets lie; without it they
+      are looked for in `data` below the current folder and in
       `~/tensorflow_datasets`.
-    num_valid: how many training images to set aside for validation, 0 to train
-      on all: of `cifar10` the last ones, of other data sets, whose files are
-      often sorted by class, random ones that are the same in every run. Not
-      used where the data set has a validation split of its own.
-    image_size: height and width to scale the images down to by averaging over
-      squares; their own must be a multiple of it.
+    num_valid: number of training images to set aside for validation, 0 to train
+      on all. `cifar10` gives its last ones; other data sets, whose files are
+      often sorted by class, give random ones, the same in every run. Not used
+      where the data set comes with a validation split.
+    image_size: height and width in pixels to scale the images down to, by
+      averaging over squares; theirs must be a multiple of it.
 
   Returns:
-    The data set.
+    The data set, on the host.
 
   Raises:
-    InputError: the data set is unknown, missing, damaged or inconsistent, its
-      images are smaller than 8 x 8, or another argument does not suit it.
+    InputError: if the data set is unknown, missing, damaged or inconsistent,
+      its images are smaller than 8 x 8, or another argument does not suit it.
   """
   raw = _read(dataset, data_dir)
   _check(dataset, raw)
@@ -93,6 +96,7 @@ def load(
       split: (shrink(dataset, images, image_size), labels)
       for split, (images, labels) in splits.items()
     }
+  # After the split, so that nothing of the validation images is seen.
   mean, std = channel_moments(splits["train"][0])
   return ImageData(
     dataset,
@@ -109,7 +113,7 @@ def load(
 def _as_pair(
   images: np.ndarray, labels: np.ndarray
 ) -> tuple[np.ndarray, np.ndarray]:
-  """Gives the arrays of a split the form that `ImageData` promises."""
+  """Images [n, H, W, C] and labels [n] int32, as `ImageData` promises them."""
   return np.ascontiguousarray(images), labels.astype(np.int32)
 
 
@@ -141,10 +145,10 @@ def _read_digits() -> prepared.RawImages:
       " not installed: pip install scikit-learn"
     ) from error
   bunch = datasets.load_digits()
-  # Grey levels go from 0 to 16.
+  # Grey levels go from 0 to 16; standardising expects 0 to 255.
   images = np.rint(bunch.images * (255 / 16)).astype(np.uint8)[..., None]
   train, test = _shuffled_split(len(images), _DIGITS_TEST)
-  labels = np.asarray(bunch.target)
+  labels = np.asarray(bunch.target)  # already numbered from 0
   splits = {
     "train": (images[train], labels[train]),
     "test": (images[test], labels[test]),
@@ -153,7 +157,11 @@ def _read_digits() -> prepared.RawImages:
 
 
 def _shuffled_split(count: int, held_out: int) -> tuple[np.ndarray, np.ndarray]:
-  """Splits 0 to count - 1 at random, in the same way every time."""
+  """Splits 0 to count - 1 at random, in the same way every time.
+
+  Returns:
+    [count - held_out] and [held_out] int64, together each number once.
+  """
   # Of NumPy's generators only this one never changes its stream.
   order = np.random.RandomState(_SPLIT_SEED).permutation(count)
   return order[: count - held_out], order[count - held_out :]
@@ -171,6 +179,7 @@ def _read_npz(dataset: str) -> prepared.RawImages:
     )
   arrays = _read_archive(str(path))
   splits = _npz_splits(str(path), arrays)
+  # Without names a class is a number, so the labels tell how many there are.
   largest = max(int(splits["train"][1].max(initial=0)), 0)
   _check_contiguous(str(path), splits["train"][1], largest)
   return prepared.RawImages(splits, tuple(map(str, range(largest + 1))))
@@ -179,6 +188,7 @@ def _read_npz(dataset: str) -> prepared.RawImages:
 def _read_archive(path: str) -> dict[str, np.ndarray]:
   """Reads the arrays of an archive, none of which may hold pickled objects."""
   try:
+    # A pickle may have any code run.
     archive = np.load(path, allow_pickle=False)
     if not isinstance(archive, np.lib.npyio.NpzFile):
       raise types.InputError(
@@ -337,6 +347,7 @@ def _with_valid(dataset: str, splits: _Splits, num_valid: int) -> _Splits:
     )
   train: slice | np.ndarray = slice(0, count - num_valid)
   valid: slice | np.ndarray = slice(count - num_valid, count)
+  # The release takes the last 5,000 of CIFAR-10, whose files are shuffled.
   if dataset != "cifar10":
     train, valid = _shuffled_split(count, num_valid)
   return {
@@ -350,16 +361,18 @@ def shrink(dataset: str, images: np.ndarray, size: int) -> np.ndarray:
   """Scales images down to `size` x `size` by averaging over squares.
 
   Args:
-    dataset: its name, for messages.
+    dataset: name of the data set, for messages.
     images: [n, H, W, C] uint8.
-    size: H and W must be one multiple of it.
+    size: height and width in pixels; H and W must be one multiple of it.
 
   Returns:
     [n, size, size, C] uint8.
 
   Raises:
-    InputError: if they are not, or it is too small for the networks.
+    InputError: if H and W are not, or `size` is too small for the networks.
   """
+  chex.assert_rank(images, 4)
+  chex.assert_type(images, np.uint8)
   count, height, width, channels = images.shape
   if height == width == size:
     return images
@@ -376,19 +389,24 @@ def shrink(dataset: str, images: np.ndarray, size: int) -> np.ndarray:
   factor = height // size
   area = factor * factor
   squares = images.reshape(count, size, factor, size, factor, channels)
+  # In integers, the half added first: halves go up, where np.rint would take
+  # them to the even neighbour.
   sums = squares.sum(axis=(2, 4), dtype=np.uint32)
-  return ((sums + area // 2) // area).astype(np.uint8)  # rounds half up
+  return ((sums + area // 2) // area).astype(np.uint8)
 
 
 def channel_moments(images: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
   """The mean and the standard deviation of each channel in [0, 1].
 
   Args:
-    images: [n, H, W, C] uint8.
+    images: [n, H, W, C] uint8, n at least 1.
 
   Returns:
-    Two of [C] float32; the second is 1 for a channel that is constant.
+    The means [C] and the standard deviations [C], float32; the deviation of a
+    channel that is constant is given as 1.
   """
+  chex.assert_rank(images, 4)
+  chex.assert_type(images, np.uint8)
   counts = np.zeros((images.shape[-1], 256), np.int64)
   # A histogram is exact, and spares a copy of all pixels as floats.
   for start in range(0, len(images), _CHUNK):

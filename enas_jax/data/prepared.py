@@ -22,11 +22,11 @@ NO_DOWNLOAD = "--dataset=digits needs no download"
 
 
 class RawImages(NamedTuple):
-  """A data set as a reader found it, before it is checked and split.
+  """A data set as it lies on disk, before it is checked and split.
 
   Attributes:
-    splits: of `train`, `test` and sometimes `valid`: images [n, H, W, C] uint8
-      and integer labels [n].
+    splits: images [n, H, W, C] uint8 and labels [n] int64 of `train`, `test`
+      and sometimes `valid`.
     class_names: one name a class, in the order of the labels.
   """
 
@@ -34,11 +34,11 @@ class RawImages(NamedTuple):
   class_names: tuple[str, ...]
 
 
-class Found(NamedTuple):
-  """A prepared data set on disk.
+class PreparedFolder(NamedTuple):
+  """One version of a prepared data set on disk.
 
   Attributes:
-    folder: its version's folder, which holds `dataset_info.json`.
+    folder: the version's folder, which holds `dataset_info.json`.
     readable: whether it can be read without TensorFlow.
   """
 
@@ -67,27 +67,28 @@ def how_to_prepare(name: str) -> str:
   )
 
 
-def find(name: str, data_dir: str | None) -> Found | None:
+def find(name: str, data_dir: str | None) -> PreparedFolder | None:
   """Looks for a prepared data set.
 
   Args:
-    name: as TensorFlow Datasets writes it: `NAME`, `NAME/CONFIG`, and either
-      with `:VERSION`.
-    data_dir: the folder given to `tfds build`, or one further in, down to the
-      version's own. Without it, see `places`.
+    name: name as TensorFlow Datasets writes it: `NAME`, `NAME/CONFIG`, and
+      either with `:VERSION`.
+    data_dir: folder given to `tfds build`, or one further in, down to the
+      version's. None looks in all `places`.
 
   Returns:
     The newest version, or None if there is none.
 
   Raises:
-    InputError: several configs are prepared and the name does not choose one,
-      or `dataset_info.json` cannot be read.
+    InputError: if several configs are prepared and the name does not choose
+      one, or `dataset_info.json` cannot be read.
   """
   parts = re.fullmatch("([^/:]+)(?:/([^:]+))?(?::(.+))?", name)
   if parts is None:
     return None
   keys = ("name", "configName", "version")
   wanted = {k: v for k, v in zip(keys, parts.groups(), strict=True) if v}
+  # NAME/CONFIG/VERSION below the folder, or the folder is one of these itself.
   for place in places(data_dir):
     for root, depth in ((place / parts[1], 3), (place, 2)):
       infos = _find_infos(root, depth, wanted)
@@ -97,13 +98,25 @@ def find(name: str, data_dir: str | None) -> Found | None:
 
 
 def load(name: str, data_dir: str | None) -> RawImages:
-  """Reads a prepared data set, by the rules of `find` and `read`."""
-  found = find(name, data_dir)
-  if found is not None and found.readable:
-    return read(found.folder)
-  if found is not None:
+  """Reads a prepared data set.
+
+  Args:
+    name: name as TensorFlow Datasets writes it, as for `find`.
+    data_dir: folder to look in, as for `find`.
+
+  Returns:
+    All splits, images [n, H, W, C] uint8 and labels [n] int64 each.
+
+  Raises:
+    InputError: if there is none, in no format that can be read here, or one
+      that `find` or `read` refuses.
+  """
+  version = find(name, data_dir)
+  if version is not None and version.readable:
+    return read(version.folder)
+  if version is not None:
     raise types.InputError(
-      f"{found.folder} is not in the format {_FORMAT}, the one that is read"
+      f"{version.folder} is not in the format {_FORMAT}, the one that is read"
       f" without TensorFlow: {how_to_prepare(name)}; {NO_DOWNLOAD}"
     )
   looked = ", ".join(map(str, places(data_dir)))
@@ -117,18 +130,20 @@ def read(folder: pathlib.Path, sort_by: str | None = None) -> RawImages:
   """Reads every split of a prepared data set into memory.
 
   Args:
-    folder: from `find`.
+    folder: a version's folder, as `find` returns it.
     sort_by: a feature to order the examples by. Otherwise they come as they
       lie on disk, where preparing usually shuffled them.
 
   Returns:
-    The splits `train`, `validation` (as `valid`) and `test`, those there are.
+    The splits `train`, `validation` (as `valid`) and `test`, those there are:
+    images [n, H, W, C] uint8 and labels [n] int64 each.
 
   Raises:
-    InputError: a file is missing or damaged, the data set does not have images
-      of one size with class labels, or it lacks `train` or `test`.
+    InputError: if a file is missing or damaged, the data set does not have
+      images of one size with class labels, or it lacks `train` or `test`.
   """
-  import tensorflow_datasets as tfds  # slow to import
+  # Here and not above: it is slow to import, and few data sets need it.
+  import tensorflow_datasets as tfds
 
   try:
     builder = tfds.builder_from_directory(folder, file_format=_FORMAT)
@@ -157,13 +172,13 @@ def _find_infos(
   root: pathlib.Path, depth: int, wanted: dict[str, str]
 ) -> list[tuple[pathlib.Path, dict[str, Any]]]:
   """Finds the descriptions of a data set's versions, `depth` levels deep."""
-  found = []
+  versions = []
   for level in range(depth):
     for path in sorted(root.glob("*/" * level + _INFO)):
       info = _read_info(path)
       if wanted.items() <= info.items():
-        found.append((path.parent, info))
-  return found
+        versions.append((path.parent, info))
+  return versions
 
 
 def _read_info(path: pathlib.Path) -> dict[str, Any]:
@@ -179,9 +194,10 @@ def _read_info(path: pathlib.Path) -> dict[str, Any]:
 
 def _newest(
   name: str, infos: list[tuple[pathlib.Path, dict[str, Any]]]
-) -> Found:
+) -> PreparedFolder:
   """Picks the newest version, which must be one of a single config."""
   parents = sorted({folder.parent for folder, _ in infos})
+  # Versions of one config lie side by side; another parent is another config.
   if len(parents) > 1:
     configs = ", ".join(parent.name for parent in parents)
     raise types.InputError(
@@ -190,7 +206,7 @@ def _newest(
     )
   folder, info = max(infos, key=lambda pair: _version(pair[1]))
   formats = info.get("fileFormat"), *info.get("alternativeFileFormats", ())
-  return Found(folder, _FORMAT in formats)
+  return PreparedFolder(folder, _FORMAT in formats)
 
 
 def _version(info: dict[str, Any]) -> list[int]:
@@ -215,7 +231,7 @@ def _check_features(folder: pathlib.Path, features: Any) -> None:
 def _read_split(
   folder: pathlib.Path, source: Any, sort_by: str | None
 ) -> tuple[np.ndarray, np.ndarray]:
-  """Reads the images and labels of one split."""
+  """Reads one split: images [n, H, W, C] and labels [n] int64."""
   examples = list(source)
   if sort_by is not None and examples and sort_by in examples[0]:
     examples.sort(key=lambda example: example[sort_by])

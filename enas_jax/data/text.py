@@ -13,6 +13,7 @@ import re
 from collections.abc import Iterable, Iterator
 from typing import NamedTuple
 
+import chex
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -32,7 +33,8 @@ _DOCS_ROUND = 40  # paragraphs in a round: 32 train, then 4 valid, then 4 test
 _DOCS_VALID = 32
 _DOCS_TEST = 36
 
-# Lengths of training windows in enas_lm.
+# Lengths of training windows in enas_lm, as in Section 4.1 of Merity et al.
+# (2018): with one length the same words would always lose their past.
 _HALF_WINDOWS = 0.05
 _MOST_STDS = 2.0
 
@@ -45,8 +47,8 @@ class TextData(NamedTuple):
   Attributes:
     name: the dataset as the user named it.
     train: [n] int32, ids of the training split, each in [0, V).
-    valid: [n] int32, likewise.
-    test: [n] int32, likewise.
+    valid: [n] int32, ids of the validation split.
+    test: [n] int32, ids of the test split.
     vocabulary: V distinct words in sorted order; the id is the position.
   """
 
@@ -66,16 +68,17 @@ def load(dataset: str, data_dir: str | None) -> TextData:
       file, each named `train.txt` or `*.train.txt`; or `python_docs`, the help
       texts of the running Python, which differ between its versions. Files are
       split at whitespace, and each newline is the word `<eos>`.
-    data_dir: where `ptb` lies: its files are looked for there and in `ptb`,
-      `data` and `simple-examples/data` below it. Without it, in `data/ptb` and
-      `data` below the current folder and in `~/tensorflow_datasets/ptb`. The
-      other datasets do not use it.
+    data_dir: folder where `ptb` lies: its files are looked for there and in
+      `ptb`, `data` and `simple-examples/data` below it. Without it, in
+      `data/ptb` and `data` below the current folder and in
+      `~/tensorflow_datasets/ptb`. The other datasets do not use it.
 
   Returns:
-    The splits as ids. A word that the train split lacks is `<unk>`.
+    The splits as ids, [n] int32 each. A word that the train split lacks is
+    `<unk>`.
 
   Raises:
-    InputError: the dataset is unknown, or its files are missing, unreadable,
+    InputError: if the dataset is unknown, or its files are missing, unreadable,
       not UTF-8, too short, or not those of the Penn Treebank.
   """
   if dataset == "ptb":
@@ -101,8 +104,10 @@ def batchify(tokens: np.ndarray, batch_size: int) -> np.ndarray:
     the text. The last n % B tokens are left out.
 
   Raises:
-    InputError: the batch size is not positive, or fewer than 2 steps result.
+    InputError: if the batch size is not positive, or fewer than 2 steps result.
   """
+  chex.assert_rank(tokens, 1)
+  chex.assert_type(tokens, int)
   if batch_size < 1:
     raise types.InputError(f"batch size is {batch_size}; it must be at least 1")
   steps = len(tokens) // batch_size
@@ -112,6 +117,8 @@ def batchify(tokens: np.ndarray, batch_size: int) -> np.ndarray:
       f" {steps}, and at least 2 is needed: lower the batch size or use a"
       " longer text"
     )
+  # Streams must be contiguous text, or the hidden state handed from window to
+  # window would belong to other words.
   streams = tokens[: steps * batch_size].reshape(batch_size, steps)
   return np.ascontiguousarray(streams.T, dtype=np.int32)
 
@@ -126,7 +133,7 @@ def num_windows(
   follow the last input, hence (steps - 1) // bptt_length.
 
   Args:
-    stream: [steps, B], from `batchify`.
+    stream: [steps, B] int32, from `batchify`; only its shape is read.
     bptt_length: T, the steps of a window.
     split: name of the split, for the message.
 
@@ -134,7 +141,7 @@ def num_windows(
     The number of windows, at least 1.
 
   Raises:
-    InputError: `bptt_length` is not positive or no window fits.
+    InputError: if `bptt_length` is not positive or no window fits.
   """
   if bptt_length < 1:
     raise types.InputError(
@@ -166,12 +173,20 @@ def window(
     Steps [start, start + T) as inputs, each followed by its target; both
     [T, B] int32.
   """
+  chex.assert_rank([stream, start], [2, 0])
+  chex.assert_type(stream, int)
+  # One slice of T + 1 steps and not two: a target is the next step's input.
   both = jax.lax.dynamic_slice_in_dim(stream, start, length + 1)
   return types.TextBatch(inputs=both[:-1], targets=both[1:])
 
 
 def longest_window(bptt_length: int, length_std: float) -> int:
-  """The most steps that `draw_length` can return."""
+  """The most steps that `draw_length` can return.
+
+  Args:
+    bptt_length: mean length in steps.
+    length_std: standard deviation in steps.
+  """
   return int(bptt_length + _MOST_STDS * length_std)
 
 
@@ -183,8 +198,13 @@ def draw_length(
   It is normal around `bptt_length`, or in one window of twenty around half of
   it, cut off at two standard deviations and rounded down, at least 1.
 
+  Args:
+    key: PRNG key of the draw.
+    bptt_length: mean length in steps.
+    length_std: standard deviation in steps.
+
   Returns:
-    [] int32.
+    [] int32, steps, at most `longest_window`.
   """
   key_half, key_length = jax.random.split(key)
   half = jax.random.bernoulli(key_half, _HALF_WINDOWS)
@@ -201,8 +221,8 @@ def _load_ptb(data_dir: str | None) -> TextData:
     _check_ptb_count(
       files[split], "tokens", _PTB_TOKENS[split], len(words[split])
     )
-  found = len(set(words["train"]))
-  _check_ptb_count(files["train"], "distinct words", _PTB_VOCABULARY, found)
+  distinct = len(set(words["train"]))
+  _check_ptb_count(files["train"], "distinct words", _PTB_VOCABULARY, distinct)
   return _encode("ptb", words, _train_vocabulary(words))
 
 
@@ -243,13 +263,13 @@ def _describe_place(place: pathlib.Path) -> str:
 
 
 def _check_ptb_count(
-  path: pathlib.Path, unit: str, expected: int, found: int
+  path: pathlib.Path, unit: str, expected: int, count: int
 ) -> None:
   """Raises if a count is not the Penn Treebank's."""
-  if found != expected:
+  if count != expected:
     raise types.InputError(
       f"{path} is not Mikolov's Penn Treebank: expected {expected:,} {unit},"
-      f" found {found:,}; for another corpus pass --dataset=text:DIR"
+      f" found {count:,}; for another corpus pass --dataset=text:DIR"
     )
 
 
@@ -271,18 +291,18 @@ def _load_folder(dataset: str) -> TextData:
 def _find_split(folder: pathlib.Path, split: str) -> pathlib.Path:
   """Finds the one file of a split in a folder."""
   # Hidden files are left out: some archives carry a `._ptb.train.txt`.
-  found = sorted(
+  paths = sorted(
     folder / name
     for name in _list_folder(folder)
     if not name.startswith(".") and f".{name}".endswith(f".{split}.txt")
   )
-  if len(found) == 1:
-    return found[0]
+  if len(paths) == 1:
+    return paths[0]
   wanted = f"{split}.txt or one *.{split}.txt"
-  if found:
-    names = ", ".join(path.name for path in found)
+  if paths:
+    names = ", ".join(path.name for path in paths)
     raise types.InputError(
-      f"{folder} has {len(found)} files for the {split} split ({names}): leave"
+      f"{folder} has {len(paths)} files for the {split} split ({names}): leave"
       f" {wanted}"
     )
   raise types.InputError(
@@ -303,6 +323,8 @@ def _list_folder(folder: pathlib.Path) -> list[str]:
 
 def _read_words(path: pathlib.Path) -> list[str]:
   """Reads the words of a file, with `<eos>` for each newline."""
+  # Bytes, since text mode would turn a carriage return into a newline, which
+  # is a word here. A byte order mark would be part of the first word.
   try:
     text = path.read_bytes().decode("utf-8").removeprefix("\ufeff")
   except UnicodeDecodeError as error:
@@ -313,6 +335,7 @@ def _read_words(path: pathlib.Path) -> list[str]:
     raise types.InputError(
       f"cannot read {path}: {error.strerror or error}"
     ) from error
+  # As the scripts for the Penn Treebank do: a line ends in a word of its own.
   words = text.replace("\n", f" {_EOS} ").split()
   if not words:
     raise types.InputError(f"{path} is empty")

@@ -9,8 +9,10 @@ import math
 from collections.abc import Mapping
 from typing import Any
 
+import chex
 import jax.numpy as jnp
 import numpy as np
+import numpy.typing as npt
 
 from enas_jax import types
 from enas_jax.data import augment
@@ -20,6 +22,7 @@ from enas_jax.spaces.micro.presets import MicroConfig
 from enas_jax.spaces.recurrent.presets import RecurrentConfig
 
 FORMAT = "enas_jax.export"
+# Rises when folders of the form before it can no longer be read.
 VERSION = 1
 _CONFIGS: Mapping[str, type] = {
   "recurrent": RecurrentConfig,
@@ -27,7 +30,7 @@ _CONFIGS: Mapping[str, type] = {
   "micro": MicroConfig,
 }
 SPACES = tuple(_CONFIGS)
-# What JSON may have in place of each type.
+# What JSON may have in place of each type: 1.0 may be written 1.
 _ACCEPTED: Mapping[Any, tuple[type, ...]] = {
   int: (int,),
   float: (int, float),
@@ -42,8 +45,8 @@ class ImagePreprocessing:
 
   Attributes:
     image_shape: (H, W, C) of the images that it was trained on.
-    mean: [C] floats, of the training images in units of [0, 1].
-    std: [C] floats, likewise.
+    mean: [C] floats, means of the training images in units of [0, 1].
+    std: [C] floats, their standard deviations in the same units, positive.
     class_names: one name a class, in the order of the logits.
   """
 
@@ -79,7 +82,7 @@ class ImagePreprocessing:
       f"class_names must be at least 2, got {len(self.class_names)}",
     )
 
-  def preprocess(self, images: Any) -> types.Array:
+  def preprocess(self, images: npt.ArrayLike) -> types.Array:
     """Standardises images.
 
     Args:
@@ -101,7 +104,16 @@ class ImagePreprocessing:
     return self.standardise(jnp.asarray(images))
 
   def standardise(self, images: types.Array) -> types.Array:
-    """`preprocess` without the checks, for images that are traced."""
+    """`preprocess` for images that are traced.
+
+    Args:
+      images: [b, H, W, C] uint8.
+
+    Returns:
+      [b, H, W, C] float32.
+    """
+    # Under `jax.export` b is a symbol, so of the shape only the rest is known.
+    chex.assert_shape(images, (..., *self.image_shape))
     return augment.standardise(
       images, jnp.float32(self.mean), jnp.float32(self.std)
     )
@@ -113,10 +125,10 @@ class TextPreprocessing:
 
   Attributes:
     vocabulary: V distinct words; a word's id is its position.
-    end: the word that stands for the end of a line; None, also where the
-      vocabulary lacks the word, if lines do not matter.
+    end: the word that stands for the end of a line; None if lines do not
+      matter, also where the vocabulary lacks the word.
     unknown: the word that stands for every word that is not in the
-      vocabulary; None, likewise, if there is none.
+      vocabulary; None if there is none, also where the vocabulary lacks it.
   """
 
   vocabulary: tuple[str, ...]
@@ -142,12 +154,13 @@ class TextPreprocessing:
       text: words between white space, prepared as the training text was.
 
     Returns:
-      [T, 1] int32.
+      [T, 1] int32, a batch of one text.
 
     Raises:
       InputError: for an empty text, and for an unknown word if the vocabulary
         has none to stand for it.
     """
+    # As the training text was read, where a newline is a word.
     if self.end is not None:
       text = text.replace("\n", f" {self.end} ")
     index = {word: number for number, word in enumerate(self.vocabulary)}
@@ -160,6 +173,7 @@ class TextPreprocessing:
         "the vocabulary has no word for unknown ones; not in it:"
         f" {records.brief(' '.join(strange))}",
       )
+    # 0 is never used: without a word for unknown ones all words are known here.
     unknown = index.get(self.unknown or "", 0)
     ids = [index.get(word, unknown) for word in words]
     return jnp.asarray(ids, jnp.int32)[:, None]
@@ -173,23 +187,24 @@ class Model:
   """A trained architecture with all that belongs to it.
 
   Attributes:
-    space: one of `SPACES`.
-    config: the space's options, `RecurrentConfig`, `MacroConfig` or
-      `MicroConfig`.
-    arc: of the space; checked, and stored as Python ints.
-    child: the child's weights, nested dicts of float32 arrays.
-    statistics: the moving statistics of all its batch norms; {} for a
-      recurrent cell.
-    preprocessing: of the space's kind of data.
-    card: JSON-ready, what the model card tells: "dataset", "command", "seed",
+    space: name of the search space, one of `SPACES`.
+    config: options of the space and its network, a `RecurrentConfig`, a
+      `MacroConfig` or a `MicroConfig`.
+    arc: the architecture; checked, and stored as Python ints.
+    child: the child's weights, nested dicts of float32 arrays [...] as the
+      module of `modules.make` declares them; `folder.save` checks.
+    statistics: moving statistics of all its batch norms, nested dicts of [C]
+      float32 arrays; {} for a recurrent cell.
+    preprocessing: how this kind of data becomes what the network reads.
+    card: JSON-ready record for the model card: "dataset", "command", "seed",
       "commit", "versions", "metrics" by name, or whatever else.
   """
 
   space: str
   config: Any
-  arc: Any
+  arc: types.Arc
   child: types.Omega
-  statistics: Any
+  statistics: types.Statistics
   preprocessing: Preprocessing
   card: Mapping[str, Any]
 
@@ -250,8 +265,16 @@ def to_preprocessing(preprocessing: Preprocessing) -> dict[str, Any]:
   return {"how": how, **dataclasses.asdict(preprocessing)}
 
 
-def read_architecture(record: Mapping[str, Any]) -> tuple[str, Any, Any]:
-  """The space, the options and the architecture of `to_architecture`.
+def read_architecture(
+  record: Mapping[str, Any],
+) -> tuple[str, Any, types.Arc]:
+  """The inverse of `to_architecture`.
+
+  Args:
+    record: JSON object, of whatever content.
+
+  Returns:
+    The space's name, its options, and the architecture of Python ints.
 
   Raises:
     InputError: if it is of another format or version, or damaged.
@@ -272,7 +295,7 @@ def read_architecture(record: Mapping[str, Any]) -> tuple[str, Any, Any]:
     isinstance(space, str) and space in SPACES,
     f'"space" must be one of {", ".join(SPACES)}, got {records.brief(space)}',
   )
-  assert isinstance(space, str)
+  assert isinstance(space, str)  # which the type checker cannot see
   config = _CONFIGS[space](
     **_fields(_CONFIGS[space], record.get("child"), "child")
   )
@@ -284,34 +307,46 @@ def read_architecture(record: Mapping[str, Any]) -> tuple[str, Any, Any]:
 def read_preprocessing(space: str, record: Mapping[str, Any]) -> Preprocessing:
   """The inverse of `to_preprocessing`.
 
+  Args:
+    space: name of the search space, which tells the kind of data.
+    record: JSON object, of whatever content.
+
   Raises:
     InputError: if it is damaged, or of the other kind of data.
   """
   kind = _preprocessing_kind(space)
-  own = {name: value for name, value in record.items() if name != "how"}
-  fields = _fields(kind, own, "preprocessing")
+  # "how" is for people; the rest are the fields of the class.
+  values = {name: value for name, value in record.items() if name != "how"}
   try:
-    return kind(**fields)
+    return kind(**_fields(kind, values, "preprocessing"))
   except types.InputError:
     raise
-  except (TypeError, ValueError) as error:  # of values that are no lists
+  except (TypeError, ValueError) as error:  # a value that is no list
     raise types.InputError(f"{records.brief(error)}.") from None
 
 
-def _preprocessing_kind(space: str) -> Any:
+def _preprocessing_kind(
+  space: str,
+) -> type[ImagePreprocessing] | type[TextPreprocessing]:
   return TextPreprocessing if space == "recurrent" else ImagePreprocessing
 
 
-def _fields(kind: Any, record: Any, name: str) -> dict[str, Any]:
+def _fields(kind: type, record: object, name: str) -> dict[str, Any]:
   """`record`, if it has the fields of the dataclass with values of its types.
 
   Lists are checked by the class itself.
+
+  Args:
+    kind: dataclass.
+    record: what stands in the file where its fields should.
+    name: subject of the messages.
   """
-  _check(
-    isinstance(record, dict),
-    f"{name} must be an object, got {records.brief(record)}",
-  )
+  if not isinstance(record, dict):
+    raise types.InputError(
+      f"{name} must be an object, got {records.brief(record)}."
+    )
   fields: dict[str, Any] = {f.name: f.type for f in dataclasses.fields(kind)}
+  # Exactly these: a default for a missing option might build another network.
   odd = sorted(set(fields) ^ set(record))
   _check(
     not odd,

@@ -12,6 +12,7 @@ from typing import Any
 
 import jax.numpy as jnp
 import numpy as np
+import numpy.typing as npt
 import safetensors
 import safetensors.numpy
 from flax import traverse_util
@@ -35,12 +36,13 @@ class Exported:
   """A trained architecture that was read from a folder.
 
   Attributes:
-    module: of Flax, to call with `apply`; `init` makes fresh variables.
-    variables: the trained ones: "params", and for images "batch_stats".
+    module: Flax module to call with `apply`; `init` makes fresh variables.
+    variables: trained variables, nested dicts of float32 arrays: "params", and
+      for images "batch_stats".
     preprocessing: how pixels or words become what the module reads.
-    space: "recurrent", "macro" or "micro".
-    config: the options of the network.
-    arc: the architecture, of Python ints.
+    space: name of the search space, "recurrent", "macro" or "micro".
+    config: options of the space and its network.
+    arc: architecture of Python ints.
     card: what `card.json` tells of the training.
   """
 
@@ -49,20 +51,31 @@ class Exported:
   preprocessing: Preprocessing
   space: str
   config: Any
-  arc: Any
+  arc: types.Arc
   card: dict[str, Any]
 
-  def preprocess(self, raw: Any) -> types.Array:
-    """What the module reads: see `preprocess` of `preprocessing`."""
-    return self.preprocessing.preprocess(raw)
+  def preprocess(self, raw: npt.ArrayLike | str) -> types.Array:
+    """What the module reads.
+
+    Args:
+      raw: images [b, H, W, C] uint8, or a text.
+
+    Returns:
+      [b, H, W, C] float32, or [T, 1] int32 word ids.
+
+    Raises:
+      InputError: if it does not suit the model.
+    """
+    preprocess: Callable[[Any], types.Array] = self.preprocessing.preprocess
+    return preprocess(raw)
 
 
 def save(folder: str | os.PathLike[str], model: Model) -> None:
   """Writes a trained architecture, whole or not at all.
 
   Args:
-    folder: made; it may exist if it is empty.
-    model: what to write.
+    folder: path to write to; it may exist if it is empty.
+    model: architecture, weights and all else that is written.
 
   Raises:
     InputError: if the folder holds something, if the weights do not fit the
@@ -70,8 +83,10 @@ def save(folder: str | os.PathLike[str], model: Model) -> None:
   """
   target = pathlib.Path(folder).expanduser().absolute()
   _check_free(target)
+  # Before anything is written: a folder that cannot be read helps nobody.
   variables, module = _variables(model), _module(model)
   _check_fit(_flat(variables), module, "the weights given")
+  # Beside the target, so that the rename stays within one file system.
   temporary = target.with_name(f".{target.name}.{uuid.uuid4().hex}.tmp")
   try:
     temporary.mkdir(parents=True)
@@ -88,6 +103,9 @@ def save(folder: str | os.PathLike[str], model: Model) -> None:
 
 def load(folder: str | os.PathLike[str]) -> Exported:
   """Reads what `save` wrote.
+
+  Args:
+    folder: path that `save` wrote to.
 
   Raises:
     InputError: if a file is missing or damaged, or of another version.
@@ -110,10 +128,13 @@ def load(folder: str | os.PathLike[str]) -> Exported:
 def load_serving(folder: str | os.PathLike[str]) -> Callable[..., Any]:
   """Reads the serving function of what `save` wrote.
 
+  Args:
+    folder: path that `save` wrote to.
+
   Returns:
-    Of images [b, H, W, C] uint8: logits [b, classes] float32. Of text: (tokens
-    [t, b] int32, state [b, D] float32) -> (logits [t, b, V] float32, next
-    state). Each b, and t, compiles once.
+    A function of images [b, H, W, C] uint8 that returns logits [b, classes]
+    float32, or for text (tokens [t, b] int32, state [b, D] float32) -> (logits
+    [t, b, V] float32, next state [b, D]). Each b, and t, compiles once.
 
   Raises:
     InputError: if the file is missing or damaged.
@@ -125,6 +146,7 @@ def load_serving(folder: str | os.PathLike[str]) -> Callable[..., Any]:
 def _variables(model: Model) -> dict[str, Any]:
   if model.space == "recurrent":
     return {"params": model.child}
+  # A served image must be judged by itself.
   if not model.config.moving_statistics or not model.statistics:
     raise types.InputError(
       "a network without moving statistics normalises an image by the others"
@@ -139,8 +161,13 @@ def _module(model: Model) -> modules.Network:
 
 
 def _write(
-  folder: pathlib.Path, model: Model, module: modules.Network, variables: Any
+  folder: pathlib.Path,
+  model: Model,
+  module: modules.Network,
+  variables: Mapping[str, Any],
 ) -> None:
+  """Writes every file into a folder that nobody reads yet."""
+  # Not a pickle: reading it runs no code, and other frameworks read it too.
   arrays = {name: np.asarray(leaf) for name, leaf in _flat(variables).items()}
   safetensors.numpy.save_file(arrays, folder / _WEIGHTS)
   served = serving.serialize(module, variables, model.preprocessing)
@@ -155,7 +182,8 @@ def _write(
   (folder / _README).write_text(card, encoding="utf-8")
 
 
-def _flat(variables: Any) -> dict[str, Any]:
+def _flat(variables: Mapping[str, Any]) -> dict[str, Any]:
+  """The leaves by "/"-joined name, as safetensors wants them."""
   return traverse_util.flatten_dict(variables, sep="/")
 
 
@@ -174,17 +202,24 @@ def _check_free(target: pathlib.Path) -> None:
 
 
 def _check_fit(
-  found: Mapping[str, Any], module: modules.Network, what: str
+  arrays: Mapping[str, Any], module: modules.Network, what: str
 ) -> None:
-  """Raises unless names, shapes and types are those of the module."""
+  """Raises unless names, shapes and types are those of the module.
+
+  Args:
+    arrays: flat variables, by "/"-joined name.
+    module: module that declares what they must be.
+    what: subject of the messages.
+  """
+  # Otherwise Flax would tell of the first call's shapes, not of the file.
   wanted = _flat(module.shapes())
-  odd = sorted(set(found) ^ set(wanted))
+  odd = sorted(set(arrays) ^ set(wanted))
   if odd:
     which = "lack" if odd[0] in wanted else "have, and should not,"
     raise types.InputError(
       f"{what} do not fit the architecture: they {which} {odd[0]}."
     )
-  for name, leaf in found.items():
+  for name, leaf in arrays.items():
     got = (tuple(np.shape(leaf)), jnp.asarray(leaf).dtype)
     if got != (wanted[name].shape, wanted[name].dtype):
       raise types.InputError(
@@ -200,6 +235,7 @@ def _read_weights(path: pathlib.Path) -> dict[str, Any]:
     arrays = safetensors.numpy.load_file(_existing(path))
   except (OSError, safetensors.SafetensorError) as error:
     raise _unreadable(path, error) from None
+  # On the device once: NumPy leaves would be copied there at every call.
   return {name: jnp.asarray(array) for name, array in arrays.items()}
 
 

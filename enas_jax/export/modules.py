@@ -10,11 +10,13 @@ import functools
 from collections.abc import Callable
 from typing import Any
 
+import chex
 import flax.linen as nn
 import jax
 import jax.numpy as jnp
 
 from enas_jax import types
+from enas_jax.export.description import Preprocessing, TextPreprocessing
 from enas_jax.spaces import base as spaces
 from enas_jax.spaces import registry
 from enas_jax.spaces.recurrent import network as recurrent
@@ -30,16 +32,16 @@ class ImageNetwork(nn.Module):
   auxiliary head's logits are sown as "aux_logits" among "intermediates".
 
   Attributes:
-    space: "macro" or "micro".
-    config: the options of the space.
-    arc: of Python ints.
-    num_classes: of the classifier.
-    image_shape: (H, W, C).
+    space: name of the search space, "macro" or "micro".
+    config: options of the space and its network.
+    arc: architecture of Python ints.
+    num_classes: number of logits.
+    image_shape: (H, W, C) of the images that it was trained on.
   """
 
   space: str
   config: Any
-  arc: Any
+  arc: types.Arc
   num_classes: int
   image_shape: tuple[int, int, int]
 
@@ -49,18 +51,24 @@ class ImageNetwork(nn.Module):
 
     Args:
       images: [b, H, W, C] float32, standardised.
-      train: whether to drop, to normalise by the batch's own statistics and
-        to move the moving ones.
+      train: whether to drop, to normalise by the batch's statistics and to
+        move the moving ones.
 
     Returns:
       [b, num_classes] float32, logits.
+
+    Raises:
+      AssertionError: if images are of another rank or type.
     """
+    chex.assert_rank(images, 4)
+    chex.assert_type(images, float)
     network = _network(self.space, self.config, self.arc)
     child = _declare(self, self.draw)
     statistics = {
       name: self.variable("batch_stats", name, lambda part=part: part)
       for name, part in network.init_statistics(self.config).items()
     }
+    # Without the key nothing is dropped: not every network needs one.
     drops = train and self.has_rng("dropout")
     logits, moved = network.apply_child(
       child,
@@ -71,6 +79,7 @@ class ImageNetwork(nn.Module):
       train=train,
       key=self.make_rng("dropout") if drops else None,
     )
+    # `init` with train=True must return the statistics as they begin.
     if train and not self.is_initializing():
       for name, variable in statistics.items():
         variable.value = moved[name]
@@ -80,7 +89,7 @@ class ImageNetwork(nn.Module):
 
   @nn.nowrap
   def draw(self, key: types.PRNGKey) -> types.Omega:
-    """Fresh parameters."""
+    """Fresh parameters drawn by `key`: nested dicts of float32 arrays [...]."""
     network = _network(self.space, self.config, self.arc)
     return network.init(key, self.config, self.num_classes, self.image_shape)
 
@@ -102,13 +111,13 @@ class RecurrentNetwork(nn.Module):
   variables, tokens, state, train=True, rngs={"dropout": key})`.
 
   Attributes:
-    config: the options of the space.
-    arc: of Python ints.
+    config: options of the space and its network.
+    arc: architecture of Python ints.
     vocabulary_size: V.
   """
 
   config: Any
-  arc: Any
+  arc: types.Arc
   vocabulary_size: int
 
   @nn.compact
@@ -124,8 +133,13 @@ class RecurrentNetwork(nn.Module):
 
     Returns:
       [T, b, V] float32, logits; and [b, D] float32, the state after the last
-      word. Batch norm, where on, uses the batch's own statistics.
+      word. Batch norm, where on, uses the batch's statistics.
+
+    Raises:
+      AssertionError: if an argument is of another rank or type.
     """
+    chex.assert_rank([tokens, state], [2, 2])
+    chex.assert_type([tokens, state], [int, float])
     child, masks = _declare(self, self.draw), recurrent.Masks()
     if train:
       masks = recurrent.sample_masks(
@@ -142,7 +156,7 @@ class RecurrentNetwork(nn.Module):
 
   @nn.nowrap
   def draw(self, key: types.PRNGKey) -> types.Omega:
-    """Fresh parameters."""
+    """Fresh parameters: a dict of float32 arrays [...], drawn by `key`."""
     omega = recurrent.init(key, self.config, self.vocabulary_size)
     return recurrent.child_params(omega, self.arc)
 
@@ -155,9 +169,18 @@ class RecurrentNetwork(nn.Module):
 Network = ImageNetwork | RecurrentNetwork
 
 
-def make(space: str, config: Any, arc: Any, preprocessing: Any) -> Network:
-  """The module of an architecture, of Python ints."""
-  if space == "recurrent":
+def make(
+  space: str, config: Any, arc: types.Arc, preprocessing: Preprocessing
+) -> Network:
+  """The module of an architecture.
+
+  Args:
+    space: name of the search space.
+    config: options of the space and its network.
+    arc: architecture of Python ints.
+    preprocessing: preprocessing of the model, which knows its classes or words.
+  """
+  if isinstance(preprocessing, TextPreprocessing):
     return RecurrentNetwork(config, arc, len(preprocessing.vocabulary))
   return ImageNetwork(
     space,
@@ -170,6 +193,8 @@ def make(space: str, config: Any, arc: Any, preprocessing: Any) -> Network:
 
 def _declare(module: nn.Module, draw: Callable[..., Any]) -> types.Omega:
   """The parameters by name; each entry of the child's tree is declared."""
+  # `init` of the shared network makes the whole tree at once, so it is called
+  # once and each entry declared from it, not once for each parameter.
   if module.is_initializing():
     drawn = draw(module.make_rng("params"))
     start = lambda _, part: part
@@ -182,11 +207,12 @@ def _declare(module: nn.Module, draw: Callable[..., Any]) -> types.Omega:
 
 
 def _shapes_of(draw: Callable[..., Any]) -> Any:
+  """What `draw` returns, as `jax.ShapeDtypeStruct`; nothing is computed."""
   return jax.eval_shape(draw, jax.random.key(0))
 
 
 @functools.cache
-def _network(space: str, config: Any, arc: Any) -> spaces.ImageNetwork:
+def _network(space: str, config: Any, arc: types.Arc) -> spaces.ImageNetwork:
   """The network of one fixed child; its statistics take a while to lay out."""
   network = registry.get(space).fixed(config, arc)
   assert isinstance(network, spaces.ImageNetwork)

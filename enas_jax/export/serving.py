@@ -6,7 +6,7 @@ it. `jax.export` alone reads it.
 """
 
 import pathlib
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from typing import Any
 
 import jax
@@ -23,15 +23,15 @@ PLATFORMS = ("cpu", "cuda", "tpu")
 
 def serialize(
   module: modules.Network,
-  variables: Any,
+  variables: Mapping[str, Any],
   preprocessing: Preprocessing,
 ) -> bytes:
   """The serving function.
 
   Args:
-    module: of `modules.make`.
-    variables: the trained ones, of the module.
-    preprocessing: of the model.
+    module: module that `modules.make` returned.
+    variables: trained variables of the module, nested dicts of float32 arrays.
+    preprocessing: preprocessing of the model.
 
   Returns:
     What `jax.export.deserialize` reads: images [b, H, W, C] uint8 -> logits
@@ -39,9 +39,12 @@ def serialize(
     logits [t, b, V] float32, next state.
   """
   if isinstance(preprocessing, ImagePreprocessing):
+    # A symbol for the batch: one file serves every size.
     b = jax_export.symbolic_shape("b")[0]
     shape = (b, *preprocessing.image_shape)
     inputs = [jax.ShapeDtypeStruct(shape, "uint8")]
+    # All branches are lowered, and the platform that reads the file keeps its
+    # own: kernels made for CPU would be slow elsewhere, and the reverse.
     serve = lambda images: lax.platform_dependent(
       variables,
       preprocessing.standardise(images),
@@ -49,6 +52,7 @@ def serialize(
       default=_in_form(module, "plain"),
     )
   else:
+    # The caller hands the state on, so t may be 1: a word at a time.
     t, b = jax_export.symbolic_shape("t, b")
     state = (b, module.config.hidden_size)
     inputs = [
@@ -60,13 +64,15 @@ def serialize(
   return bytes(exported.serialize())
 
 
-def _in_form(module: modules.Network, form: image_ops.Form) -> Any:
+def _in_form(
+  module: modules.Network, form: image_ops.Form
+) -> Callable[[Mapping[str, Any], types.Array], Any]:
   """The forward pass with the operations' form for a platform.
 
   XLA's own separable convolutions are several times slower on CPU.
   """
 
-  def forward(variables: Any, images: types.Array) -> Any:
+  def forward(variables: Mapping[str, Any], images: types.Array) -> Any:
     with image_ops.using(form):
       return module.apply(variables, images)
 
@@ -75,6 +81,12 @@ def _in_form(module: modules.Network, form: image_ops.Form) -> Any:
 
 def deserialize(path: pathlib.Path) -> Callable[..., Any]:
   """The serving function in a file, compiled for each batch size once.
+
+  Args:
+    path: file that holds what `serialize` returned.
+
+  Returns:
+    A function of arrays, with the shapes and types that `serialize` states.
 
   Raises:
     InputError: if the file is damaged or too new for this JAX.

@@ -2,35 +2,43 @@
 
 Each has two forms that give the same numbers. The plain one leaves kernels
 and gradients to XLA: GPUs and TPUs run it, and tests take it for the
-reference. The other is made for CPU (`cpu_kernels`). `_kernels` alone chooses,
-by backend unless `using` says otherwise.
+reference. The other is made for CPU (`cpu_kernels`, `cpu_windows`). `_kernels`
+alone chooses, by backend unless `using` says otherwise.
 
 Strides subsample the SAME-padded output as TensorFlow does; the release uses
 1 and 2. No operation has a bias: batch norm follows where one would matter.
+
+Every function asserts ranks, types and channels while it is traced, and raises
+AssertionError where they are not those of its docstring.
 """
 
 import contextlib
 import contextvars
 from collections.abc import Callable, Iterator, Sequence
-from typing import Any, Literal, NamedTuple
+from typing import Literal, NamedTuple
 
+import chex
 import jax
 import jax.numpy as jnp
 import numpy as np
 from jax import lax
 
-from enas_jax.nn import cpu_kernels
+from enas_jax.nn import cpu_kernels, cpu_windows
 from enas_jax.types import Array, PRNGKey
 
 Form = Literal["cpu", "plain"]
-# The standard deviation of a standard normal cut off at -2 and 2.
+# The standard deviation of a standard normal cut off at -2 and 2: sampling
+# from it and dividing by this gives unit variance again.
 _TRUNCATED_STD = 0.87962566103423978
+# A context variable, so that two threads may trace in two forms.
 _chosen: contextvars.ContextVar[Form | None] = contextvars.ContextVar(
   "_chosen", default=None
 )
 
 
 class _Kernels(NamedTuple):
+  """One form of every operation that has two; strides are positional."""
+
   conv: Callable[[Array, Array], Array]
   depthwise_conv: Callable[[Array, Array, int], Array]
   pointwise_conv: Callable[[Array, Array, int], Array]
@@ -42,7 +50,14 @@ class _Kernels(NamedTuple):
 
 @contextlib.contextmanager
 def using(form: Form) -> Iterator[None]:
-  """What is traced inside takes this form where none is asked for."""
+  """What is traced inside takes this form where none is asked for.
+
+  Args:
+    form: "cpu" or "plain".
+
+  Yields:
+    Nothing; the form before it holds again afterwards.
+  """
   token = _chosen.set(form)
   try:
     yield
@@ -59,13 +74,16 @@ def conv(x: Array, kernel: Array, *, form: Form | None = None) -> Array:
   """Convolution with stride 1.
 
   Args:
-    x: [B, H, W, C].
-    kernel: [k, k, C, D]; k may be even, and the two may differ.
-    form: None chooses by backend, here and below.
+    x: [B, H, W, C] floats.
+    kernel: [k, k, C, F] floats; k may be even, and the two may differ.
+    form: "cpu" or "plain"; None chooses by backend, here and below.
 
   Returns:
-    [B, H, W, D].
+    [B, H, W, F] of x's type.
   """
+  chex.assert_rank(x, 4)
+  chex.assert_shape(kernel, (None, None, x.shape[-1], None))
+  chex.assert_type([x, kernel], float)
   return _kernels(form).conv(x, kernel)
 
 
@@ -76,12 +94,14 @@ def strided_conv(x: Array, kernel: Array) -> Array:
   of an even size would begin a pixel later.
 
   Args:
-    x: [B, H, W, C].
-    kernel: [3, 3, C, D].
+    x: [B, H, W, C] floats.
+    kernel: [3, 3, C, F] floats.
 
   Returns:
-    [B, ceil(H / 2), ceil(W / 2), D].
+    [B, ceil(H / 2), ceil(W / 2), F] of x's type.
   """
+  chex.assert_rank(x, 4)
+  chex.assert_shape(kernel, (3, 3, x.shape[-1], None))
   return lax.conv_general_dilated(
     x,
     kernel,
@@ -94,17 +114,20 @@ def strided_conv(x: Array, kernel: Array) -> Array:
 def depthwise_conv(
   x: Array, kernel: Array, stride: int = 1, *, form: Form | None = None
 ) -> Array:
-  """Convolution of each channel with its own filter.
+  """Convolution of each channel with a filter that is its alone.
 
   Args:
-    x: [B, H, W, C].
-    kernel: [k, k, C].
-    stride: between outputs.
-    form: see `conv`.
+    x: [B, H, W, C] floats.
+    kernel: [k, k, C] floats.
+    stride: pixels between outputs.
+    form: "cpu", "plain" or None, as for `conv`.
 
   Returns:
-    [B, ceil(H / stride), ceil(W / stride), C].
+    [B, ceil(H / stride), ceil(W / stride), C] of x's type.
   """
+  chex.assert_rank(x, 4)
+  chex.assert_shape(kernel, (None, None, x.shape[-1]))
+  chex.assert_type([x, kernel], float)
   return _kernels(form).depthwise_conv(x, kernel, stride)
 
 
@@ -114,14 +137,16 @@ def pointwise_conv(
   """1x1 convolution.
 
   Args:
-    x: [B, H, W, C].
-    kernel: [C, D].
-    stride: between outputs.
-    form: see `conv`.
+    x: [B, H, W, C] floats.
+    kernel: [C, F] floats.
+    stride: pixels between outputs.
+    form: "cpu", "plain" or None, as for `conv`.
 
   Returns:
-    [B, ceil(H / stride), ceil(W / stride), D].
+    [B, ceil(H / stride), ceil(W / stride), F] of x's type.
   """
+  chex.assert_rank(x, 4)
+  chex.assert_shape(kernel, (x.shape[-1], None))
   return _kernels(form).pointwise_conv(x, kernel, stride)
 
 
@@ -134,15 +159,23 @@ def pointwise_conv_sum(
 ) -> Array:
   """1x1 convolution of the concatenation of some images.
 
+  The join of the macro network (Section 2.3): what a layer takes is
+  concatenated along its channels.
+
   Args:
-    images: N of [B, H, W, C], in a list.
-    kernels: [N, C, D], the rows of the kernel that meet each image.
+    images: list of N candidates, [B, H, W, C] floats each.
+    kernels: [N, C, F] floats, the rows of the kernel that meet each image.
     taken: [N] int32, 1 for images that are to count, else 0; None for all.
-    form: see `conv`.
+    form: "cpu", "plain" or None, as for `conv`.
 
   Returns:
-    [B, H, W, D].
+    [B, H, W, F] of the kernels' type.
   """
+  chex.assert_equal_shape(images)
+  chex.assert_shape(kernels, (len(images), images[0].shape[-1], None))
+  if taken is not None:
+    chex.assert_shape(taken, (len(images),))
+    chex.assert_type(taken, int)
   return _kernels(form).pointwise_conv_sum(images, kernels, taken)
 
 
@@ -157,26 +190,48 @@ def separable_conv(
   """A depthwise convolution and a 1x1 one, with nothing between them.
 
   Args:
-    x: [B, H, W, C].
-    depthwise: [k, k, C].
-    pointwise: [C, D].
-    stride: of the depthwise one.
-    form: see `conv`.
+    x: [B, H, W, C] floats.
+    depthwise: [k, k, C] floats.
+    pointwise: [C, F] floats.
+    stride: pixels between outputs; the depthwise convolution takes it.
+    form: "cpu", "plain" or None, as for `conv`.
 
   Returns:
-    [B, ceil(H / stride), ceil(W / stride), D].
+    [B, ceil(H / stride), ceil(W / stride), F] of x's type.
   """
   x = depthwise_conv(x, depthwise, stride, form=form)
   return pointwise_conv(x, pointwise, form=form)
 
 
 def max_pool(x: Array, stride: int = 1, *, form: Form | None = None) -> Array:
-  """3x3 max pooling; padding never wins, and of equals the first does."""
+  """3x3 max pooling; padding never wins, and of equals the first does.
+
+  Args:
+    x: [B, H, W, C] floats.
+    stride: pixels between outputs.
+    form: "cpu", "plain" or None, as for `conv`.
+
+  Returns:
+    [B, ceil(H / stride), ceil(W / stride), C] of x's type.
+  """
+  chex.assert_rank(x, 4)
+  chex.assert_type(x, float)
   return _kernels(form).max_pool(x, stride)
 
 
 def avg_pool(x: Array, stride: int = 1, *, form: Form | None = None) -> Array:
-  """3x3 average pooling; padding does not count."""
+  """3x3 average pooling; padding does not count.
+
+  Args:
+    x: [B, H, W, C] floats.
+    stride: pixels between outputs.
+    form: "cpu", "plain" or None, as for `conv`.
+
+  Returns:
+    [B, ceil(H / stride), ceil(W / stride), C] of x's type.
+  """
+  chex.assert_rank(x, 4)
+  chex.assert_type(x, float)
   return _kernels(form).avg_pool(x, stride)
 
 
@@ -191,17 +246,19 @@ def batch_norm(
   """Batch norm with the batch's own statistics.
 
   Args:
-    x: [..., C].
-    scale: [C].
-    offset: [C].
-    eps: added to the variance; the release has 1e-5, and 1e-3 after the
+    x: [..., C] floats; the statistics are over all axes but the last.
+    scale: [C] floats.
+    offset: [C] floats.
+    eps: summand of the variance; the release has 1e-5, and 1e-3 after the
       convolutions of the macro search.
-    form: see `conv`.
+    form: "cpu", "plain" or None, as for `conv`.
 
   Returns:
     The normalised x, [..., C]; the mean, [C]; the biased variance, [C]. What
     the release averages over steps is the unbiased one, n / (n - 1) larger.
   """
+  chex.assert_shape([scale, offset], (x.shape[-1],))
+  chex.assert_type([x, scale, offset], float)
   return _kernels(form).batch_norm(x, scale, offset, eps)
 
 
@@ -213,7 +270,20 @@ def batch_norm_inference(
   variance: Array,
   eps: float = 1e-5,
 ) -> Array:
-  """Batch norm with given statistics, [C] each; returns [..., C]."""
+  """Batch norm with given statistics.
+
+  Args:
+    x: [..., C] floats.
+    scale: [C] floats.
+    offset: [C] floats.
+    mean: [C] floats.
+    variance: [C] floats, not negative.
+    eps: summand of the variance.
+
+  Returns:
+    [..., C] of x's type.
+  """
+  chex.assert_shape([scale, offset, mean, variance], (x.shape[-1],))
   return (x - mean) * (lax.rsqrt(variance + eps) * scale) + offset
 
 
@@ -226,14 +296,16 @@ def factorized_reduction(
   the edge of an odd size are zeros.
 
   Args:
-    x: [B, H, W, C].
-    w1: [C, D], of the first path.
-    w2: [C, D'], of the second; the release has D = D'.
-    form: see `conv`.
+    x: [B, H, W, C] floats.
+    w1: [C, F] floats, the kernel of the first path.
+    w2: [C, F'] floats, that of the second; the release has F = F'.
+    form: "cpu", "plain" or None, as for `conv`.
 
   Returns:
-    [B, ceil(H / 2), ceil(W / 2), D + D'].
+    [B, ceil(H / 2), ceil(W / 2), F + F'] of x's type.
   """
+  chex.assert_rank([x, w1, w2], [4, 2, 2])
+  # A negative pad crops: one pixel up and to the left, zeros come in behind.
   shift = (-1, 1, 0)
   zero = jnp.zeros((), x.dtype)
   shifted = lax.pad(x, zero, ((0, 0, 0), shift, shift, (0, 0, 0)))
@@ -245,19 +317,38 @@ def factorized_reduction(
 
 
 def global_average_pool(x: Array) -> Array:
-  """The mean of each channel, [B, C], of [B, H, W, C]."""
+  """The mean of each channel over all pixels.
+
+  Args:
+    x: [B, H, W, C] floats.
+
+  Returns:
+    [B, C] of x's type.
+  """
+  chex.assert_rank(x, 4)
   return jnp.mean(x, axis=(1, 2))
 
 
-def he_normal(key: PRNGKey, shape: tuple[int, ...], fan_in: Any) -> Array:
+def he_normal(
+  key: PRNGKey, shape: tuple[int, ...], fan_in: np.typing.ArrayLike
+) -> Array:
   """He's initialisation: standard deviation sqrt(2 / fan_in).
 
-  As in the release the normal is cut off at two of its own deviations and
-  then widened to the one wanted. The release's `fan_in` is the first
-  dimension of a 2-D tensor, k * k * C of a depthwise kernel. An array `fan_in`
-  broadcasts to `shape`.
+  As in the release the normal is cut off at two of its deviations and then
+  widened to the one wanted.
+
+  Args:
+    key: PRNG key of the draw.
+    shape: dimensions of the weights.
+    fan_in: inputs of each output, one number or an array that broadcasts to
+      `shape`. The release's is the first dimension of a 2-D tensor, and
+      k * k * C of a depthwise kernel.
+
+  Returns:
+    [*shape] float32.
   """
   unit = jax.random.truncated_normal(key, -2.0, 2.0, shape, jnp.float32)
+  # In float64 on the host, so that the scale is rounded once.
   scale = np.sqrt(2.0 / np.asarray(fan_in, np.float64)) / _TRUNCATED_STD
   return unit * jnp.asarray(scale, jnp.float32)
 
@@ -265,6 +356,7 @@ def he_normal(key: PRNGKey, shape: tuple[int, ...], fan_in: Any) -> Array:
 def _plain_conv(
   x: Array, kernel: Array, stride: int = 1, groups: int = 1
 ) -> Array:
+  """Convolution of [B, H, W, C] by [k, k, C / groups, F], SAME padding."""
   return lax.conv_general_dilated(
     x,
     kernel,
@@ -300,6 +392,7 @@ def _plain_max_pool(x: Array, stride: int) -> Array:
 
 def _plain_avg_pool(x: Array, stride: int) -> Array:
   window, strides = (1, 3, 3, 1), (1, stride, stride, 1)
+  # Ones give the counts, in which padding is 0.
   total = lambda a: lax.reduce_window(a, 0.0, lax.add, window, strides, "SAME")
   return total(x) / total(jnp.ones((1, *x.shape[1:3], 1), x.dtype))
 
@@ -324,17 +417,18 @@ _PLAIN = _Kernels(
 )
 _CPU = _Kernels(
   conv=cpu_kernels.conv,
-  depthwise_conv=cpu_kernels.depthwise_conv,
+  depthwise_conv=cpu_windows.depthwise_conv,
   pointwise_conv=cpu_kernels.pointwise_conv,
   pointwise_conv_sum=cpu_kernels.pointwise_conv_sum,
-  max_pool=cpu_kernels.max_pool,
-  avg_pool=cpu_kernels.avg_pool,
+  max_pool=cpu_windows.max_pool,
+  avg_pool=cpu_windows.avg_pool,
   batch_norm=cpu_kernels.batch_norm,
 )
 
 
 def _kernels(form: Form | None) -> _Kernels:
   """The kernels of a form, by default the backend's, at trace time."""
+  # The backend is asked while tracing, not on import, which would start it.
   form = form or _chosen.get()
   if form is None:
     form = "cpu" if jax.default_backend() == "cpu" else "plain"

@@ -9,7 +9,14 @@ from enas_jax import types
 
 
 def sum_of_squares(weights: types.Omega) -> types.Array:
-  """The sum of the squares of all weights, [] float32."""
+  """The sum of the squares of all weights.
+
+  Args:
+    weights: pytree of float arrays of any shapes.
+
+  Returns:
+    [] float32; 0 for a tree without leaves.
+  """
   return sum(
     (jnp.sum(jnp.square(w)) for w in jax.tree.leaves(weights)),
     start=jnp.float32(0.0),
@@ -19,12 +26,24 @@ def sum_of_squares(weights: types.Omega) -> types.Array:
 def mean_over_steps(
   values: types.Array, length: types.Array | None
 ) -> types.Array:
-  """The mean of [T, ...] values over the first `length` steps; None: all."""
+  """The mean over the steps of a window that count.
+
+  Args:
+    values: [T, ...] float32.
+    length: [] int32, how many of the T steps count, from the first; None: all.
+
+  Returns:
+    [] float32; 0 if no step counts.
+  """
+  chex.assert_type(values, float)
   if length is None:
     return jnp.mean(values)
+  chex.assert_rank(length, 0)
   real = jnp.arange(values.shape[0]) < length
-  each = jnp.mean(values, axis=range(1, values.ndim))
-  return jnp.sum(jnp.where(real, each, 0.0)) / jnp.maximum(length, 1)
+  by_step = jnp.mean(values, axis=range(1, values.ndim))
+  # Windows of a random length are computed at the longest one, so that one
+  # shape compiles; what lies beyond the length is cut off here.
+  return jnp.sum(jnp.where(real, by_step, 0.0)) / jnp.maximum(length, 1)
 
 
 def slowness_penalty(
@@ -33,9 +52,13 @@ def slowness_penalty(
   """Mean of (h_t - h_(t-1))^2 inside a window.
 
   Args:
-    states: [T, B, D].
+    states: [T, B, D] float32, h_t.
     length: [] int32, how many steps the window has; None: T.
+
+  Returns:
+    [] float32; 0 for a window of one step, which has no difference.
   """
+  chex.assert_rank(states, 3)
   if states.shape[0] < 2:
     return jnp.float32(0.0)
   pairs = None if length is None else length - 1

@@ -1,24 +1,26 @@
 """Reading architectures that come from outside: tokens, JSON and tables.
 
-Every function here that finds a fault raises `types.InputError` with one
-sentence that names the field, the rule and the value found.
+What comes from outside may be anything, hence arguments of type `object`.
+Every function here that meets a fault raises `types.InputError` with one
+sentence that names the field, the rule and the value that it got.
 """
 
 import json
 import re
 import textwrap
 from collections.abc import Mapping, Sequence
-from typing import Any
+from typing import Any, TypeVar
 
 import numpy as np
 
 from enas_jax import types
 
+_Arc = TypeVar("_Arc")
 _INNERMOST_LIST = re.compile(r"\[[^\[\]{}]*\]")
 _LINE = 72  # a list of names that fits is put on one line
 
 
-def brief(value: Any) -> str:
+def brief(value: object) -> str:
   """`value` on one line, cut short: messages are one line."""
   return textwrap.shorten(str(value), 72, placeholder=" ...")
 
@@ -33,14 +35,51 @@ def parse_tokens(text: str) -> list[int]:
     ) from None
 
 
-def int_row(name: str, row: Any, length: int, where: str) -> tuple[int, ...]:
-  """`row` as `length` Python ints, so that it selects branches at trace time.
+def parse_row(text: str, count: int, whose: str) -> list[int]:
+  """The integers of `text`, which must be `count`.
 
   Args:
-    name: the field, for messages.
-    row: a sequence or array.
-    length: how many entries it must have.
-    where: the end of the messages: which space, and a full stop.
+    text: integers, separated by white space or commas.
+    count: number of tokens that an architecture has.
+    whose: subject of the message, such as "a cell of NAS-Bench-201".
+  """
+  tokens = parse_tokens(text)
+  if len(tokens) != count:
+    raise types.InputError(
+      f"{whose} has {count} tokens, got {len(tokens)}: {brief(text)!r}."
+    )
+  return tokens
+
+
+def check_range(entry: str, value: int, limit: int, where: str) -> None:
+  """Raises unless 0 <= value < limit.
+
+  JAX clamps an index that is out of range without a word, in `lax.switch` and
+  in indexing: nothing later would tell.
+
+  Args:
+    entry: field and position, such as "ops[3]", for the message.
+    value: index to check.
+    limit: number of things that it may point at.
+    where: end of the message: which space, and a full stop.
+  """
+  if not 0 <= value < limit:
+    raise types.InputError(
+      f"arc.{entry} must be in [0, {limit}), got {value} {where}"
+    )
+
+
+def int_row(name: str, row: object, length: int, where: str) -> tuple[int, ...]:
+  """`row` as `length` Python ints, so that it selects branches at trace time.
+
+  A NumPy integer is not an `int`, so `ops.switch` would take it for a traced
+  index: every entry is converted.
+
+  Args:
+    name: field of the arc, for messages.
+    row: sequence or array, [length] integers.
+    length: number of entries that it must have.
+    where: end of the messages: which space, and a full stop.
   """
   array = _int_array(row)
   if array is None or array.ndim != 1:
@@ -55,9 +94,16 @@ def int_row(name: str, row: Any, length: int, where: str) -> tuple[int, ...]:
 
 
 def int_table(
-  name: str, table: Any, shape: tuple[int, int], where: str
+  name: str, table: object, shape: tuple[int, int], where: str
 ) -> tuple[tuple[int, ...], ...]:
-  """`table` as a tuple of rows of Python ints; arguments as `int_row`."""
+  """`table` as a tuple of rows of Python ints.
+
+  Args:
+    name: field of the arc, for messages.
+    table: nested sequence or array, [*shape] integers.
+    shape: numbers of rows and columns that it must have.
+    where: end of the messages: which space, and a full stop.
+  """
   array = _int_array(table)
   if array is None or array.shape != shape:
     got = brief(table) if array is None else _by(array.shape)
@@ -67,8 +113,14 @@ def int_table(
   return tuple(tuple(row) for row in array.tolist())
 
 
-def op_indices(name: str, ops: Any, known: Sequence[str]) -> list[int]:
-  """Operations by name as indices into `known`."""
+def op_indices(name: str, ops: object, known: Sequence[str]) -> list[int]:
+  """Operations by name as indices.
+
+  Args:
+    name: field of the arc, for messages.
+    ops: sequence of names.
+    known: names of the space's operations, in the order of their indices.
+  """
   if not isinstance(ops, Sequence) or isinstance(ops, str):
     raise types.InputError(
       f"arc.{name} must be a list of names, got {brief(ops)}."
@@ -84,7 +136,13 @@ def op_indices(name: str, ops: Any, known: Sequence[str]) -> list[int]:
 def check_fields(
   record: Mapping[str, Any], space: str, fields: Sequence[str]
 ) -> None:
-  """Raises unless `record` is of the kind `space` and has all `fields`."""
+  """Raises unless `record` is of the kind `space` and has all `fields`.
+
+  Args:
+    record: JSON object of an architecture.
+    space: name that its field "space" must have.
+    fields: names of two fields or more.
+  """
   if record.get("space") != space:
     raise types.InputError(
       f'an architecture of the {space} space must have "space": "{space}",'
@@ -101,13 +159,24 @@ def check_fields(
 def integer(record: Mapping[str, Any], field: str) -> int:
   """The integer `record[field]`; JSON's true and false are none."""
   value = record[field]
+  # To Python True is an int.
   if isinstance(value, bool) or not isinstance(value, int):
     raise types.InputError(f"{field} must be an integer, got {value!r}.")
   return value
 
 
+def of_space(expected: object, space: object, arc: _Arc) -> _Arc:
+  """`arc`, whose record was of `space`, if that equals `expected`."""
+  if space != expected:
+    raise types.InputError(
+      f"the architecture is of {space}, expected one of {expected}."
+    )
+  return arc
+
+
 def dumps(record: Mapping[str, Any]) -> str:
   """JSON text to be read by people: rows of numbers stay on one line."""
+  # json either breaks every list or none: rows are joined again afterwards.
   text = json.dumps(record, indent=2)
   return _INNERMOST_LIST.sub(_on_one_line, text) + "\n"
 
@@ -127,7 +196,7 @@ def loads(text: str) -> dict[str, Any]:
   return record
 
 
-def _int_array(value: Any) -> np.ndarray | None:
+def _int_array(value: object) -> np.ndarray | None:
   """`value` as an array, or None if it is ragged or not of integers."""
   try:
     array = np.asarray(value)
@@ -137,9 +206,11 @@ def _int_array(value: Any) -> np.ndarray | None:
 
 
 def _by(shape: tuple[int, ...]) -> str:
+  """A shape in words: "3 x 2"."""
   return " x ".join(str(size) for size in shape)
 
 
-def _on_one_line(found: re.Match[str]) -> str:
-  text = json.dumps(json.loads(found[0]))
-  return text if '"' not in text or len(text) <= _LINE else found[0]
+def _on_one_line(rows: re.Match[str]) -> str:
+  """A list on one line, or as it is where its names would make that long."""
+  text = json.dumps(json.loads(rows[0]))
+  return text if '"' not in text or len(text) <= _LINE else rows[0]

@@ -15,6 +15,7 @@ import dataclasses
 from collections.abc import Mapping
 from typing import Any, ClassVar, NamedTuple
 
+import chex
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -53,8 +54,8 @@ class MacroArc(NamedTuple):
       column), else 0; so zero on and above the diagonal.
   """
 
-  ops: Any
-  skips: Any
+  ops: types.Indices
+  skips: types.Indices
 
 
 @dataclasses.dataclass(frozen=True)
@@ -71,6 +72,7 @@ class MacroSpace:
   name: ClassVar[str] = "macro"
 
   num_layers: int
+  # Not compared: however arcs are drawn, the space they belong to is the same.
   skip_prob: float = dataclasses.field(default=0.5, compare=False)
 
   def __post_init__(self) -> None:
@@ -88,12 +90,12 @@ class MacroSpace:
 
     Layer 0 has no earlier node, so no skips.
     """
-    found = []
+    steps = []
     for layer in range(self.num_layers):
-      found.append(decisions.Decision("op", layer, len(OPS)))
+      steps.append(decisions.Decision("op", layer, len(OPS)))
       if layer > 0:
-        found.append(decisions.Decision("skips", layer, num_choices=layer))
-    return tuple(found)
+        steps.append(decisions.Decision("skips", layer, num_choices=layer))
+    return tuple(steps)
 
   def from_choices(self, choices: jax.Array) -> MacroArc:
     """Reads an arc off the controller's choices.
@@ -106,6 +108,7 @@ class MacroSpace:
     """
     choices = choices.astype(jnp.int32)
     at_ops, at_skips, lower = self._layout()
+    chex.assert_axis_dimension(choices, -1, len(at_ops) + len(at_skips))
     square = (*choices.shape[:-1], self.num_layers, self.num_layers)
     skips = jnp.zeros(square, jnp.int32)
     return MacroArc(
@@ -114,20 +117,37 @@ class MacroSpace:
     )
 
   def to_choices(self, arc: MacroArc) -> jax.Array:
-    """The inverse of `from_choices`: [..., L(L+1)/2] int32."""
+    """The inverse of `from_choices`.
+
+    Args:
+      arc: leaves [..., L] and [..., L, L] int32, or a fixed arc of this space.
+
+    Returns:
+      [..., L(L+1)/2] int32.
+    """
     ops = jnp.asarray(arc.ops, jnp.int32)
     skips = jnp.asarray(arc.skips, jnp.int32)
+    chex.assert_shape(skips, (*ops.shape, self.num_layers))
     at_ops, at_skips, lower = self._layout()
     flat = jnp.zeros((*ops.shape[:-1], len(at_ops) + len(at_skips)), jnp.int32)
     flat = flat.at[..., at_ops].set(ops)
     return flat.at[..., at_skips].set(skips[..., *lower])
 
   def sample_uniform(self, key: types.PRNGKey, num_arcs: int) -> MacroArc:
-    """Samples `num_arcs` arcs (S): leaves [S, L] and [S, L, L] int32."""
+    """Samples arcs: operations uniformly, each skip with `skip_prob`.
+
+    Args:
+      key: PRNG key of the draw.
+      num_arcs: S, static.
+
+    Returns:
+      An arc whose leaves are [S, L] and [S, L, L] int32.
+    """
     key_ops, key_skips = jax.random.split(key)
     size = self.num_layers
     square = (num_arcs, size, size)
     ops = jax.random.randint(key_ops, (num_arcs, size), 0, len(OPS), jnp.int32)
+    # Bits above the diagonal are drawn and dropped: one shape, no loop.
     taken = jax.random.bernoulli(key_skips, self.skip_prob, square)
     return MacroArc(ops, jnp.tril(taken.astype(jnp.int32), k=-1))
 
@@ -137,20 +157,20 @@ class MacroSpace:
     JAX clamps indices that are out of range without a word, so every arc that
     comes from outside passes here.
 
+    Args:
+      arc: leaves [L] and [L, L], arrays or nested sequences of integers.
+
     Raises:
       InputError: naming the entry, the rule and the value found.
     """
-    size, where = (
-      self.num_layers,
-      f"(MacroSpace, num_layers={self.num_layers}).",
-    )
+    size = self.num_layers
+    where = f"(MacroSpace, num_layers={size})."
     ops = records.int_row("ops", arc.ops, size, where)
     skips = records.int_table("skips", arc.skips, (size, size), where)
     for layer, op in enumerate(ops):
-      if not 0 <= op < len(OPS):
-        raise types.InputError(
-          f"arc.ops[{layer}] must be in [0, {len(OPS)}), got {op} {where}"
-        )
+      records.check_range(f"ops[{layer}]", op, len(OPS), where)
+    # Bits that no layer reads must be 0: otherwise one network would be many
+    # arcs, which no set or dictionary of arcs would take for the same.
     for layer, row in enumerate(skips):
       for node, bit in enumerate(row):
         _check_skip(layer, node, bit, where)
@@ -158,6 +178,7 @@ class MacroSpace:
 
   def size(self) -> int:
     """The number of arcs: 6^L 2^(L(L-1)/2), 1.6e29 for L = 12."""
+    # Python's integers: the count does not fit 64 bits.
     pairs = self.num_layers * (self.num_layers - 1) // 2
     return len(OPS) ** self.num_layers * 2**pairs
 
@@ -184,14 +205,13 @@ class MacroSpace:
     Raises:
       InputError: if it is not integers, of another length, or out of range.
     """
-    tokens = records.parse_tokens(text)
     at_ops, at_skips, lower = self._layout()
-    expected = len(at_ops) + len(at_skips)
-    if len(tokens) != expected:
-      raise types.InputError(
-        f"an architecture of {self.num_layers} layers has {expected} tokens,"
-        f" got {len(tokens)}: {records.brief(text)!r}."
-      )
+    tokens = records.parse_row(
+      text,
+      len(at_ops) + len(at_skips),
+      f"an architecture of {self.num_layers} layers",
+    )
+    # What is out of range stays so, for `validate` to name it.
     known = range(len(OPS))
     ops = [tokens[at] for at in at_ops]
     ops = [OPS.index(RELEASED_OPS[o]) if o in known else o for o in ops]
@@ -215,14 +235,10 @@ class MacroSpace:
     """Reads what `to_dict` wrote for this space.
 
     Raises:
-      InputError: as `from_dict` of the module, or if it is of another space.
+      InputError: if a field is missing, of the wrong kind or out of range, or
+        if the architecture is of another space.
     """
-    space, arc = from_dict(record)
-    if space != self:
-      raise types.InputError(
-        f"the architecture is of {space}, expected one of {self}."
-      )
-    return arc
+    return records.of_space(self, *from_dict(record))
 
   def _layout(
     self,
@@ -251,21 +267,8 @@ def from_dict(record: Mapping[str, Any]) -> tuple[MacroSpace, MacroArc]:
   return space, space.validate(MacroArc(ops, record["skips"]))
 
 
-def to_json(space: MacroSpace, arc: MacroArc) -> str:
-  """One JSON object, as written to `arc.json`."""
-  return records.dumps(space.to_dict(arc))
-
-
-def from_json(text: str) -> tuple[MacroSpace, MacroArc]:
-  """Reads `to_json`'s text.
-
-  Raises:
-    InputError: if it is not a JSON object or not a valid architecture.
-  """
-  return from_dict(records.loads(text))
-
-
 def _check_skip(layer: int, node: int, bit: int, where: str) -> None:
+  """Raises unless a bit is 0 or 1 below the diagonal, and 0 elsewhere."""
   if node < layer and bit not in (0, 1):
     raise types.InputError(
       f"arc.skips[{layer}][{node}] must be 0 or 1, got {bit} {where}"

@@ -15,6 +15,7 @@ import math
 from collections.abc import Mapping
 from typing import Any, ClassVar, NamedTuple
 
+import chex
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -45,8 +46,8 @@ class CellArc(NamedTuple):
     ops: [B - 2, 2] int32, index into `OPS`, applied to those two nodes.
   """
 
-  inputs: Any
-  ops: Any
+  inputs: types.Indices
+  ops: types.Indices
 
 
 class MicroArc(NamedTuple):
@@ -91,13 +92,13 @@ class MicroSpace:
     Per node both inputs, then both operations, as in Figure 5. `cell` is 0
     for the normal cell and 1 for the reduction cell.
     """
-    found = []
+    steps = []
     for cell in range(len(MicroArc._fields)):
       for node in range(NUM_INPUTS, self.num_nodes):
         index = decisions.Decision("index", node, num_choices=node, cell=cell)
         op = decisions.Decision("op", node, num_choices=len(OPS), cell=cell)
-        found += [index, index, op, op]
-    return tuple(found)
+        steps += [index, index, op, op]
+    return tuple(steps)
 
   def from_choices(self, choices: jax.Array) -> MicroArc:
     """Reads an arc off the controller's choices.
@@ -109,6 +110,8 @@ class MicroSpace:
       An arc whose leaves are [..., B - 2, 2] int32.
     """
     shape = (*choices.shape[:-1], len(MicroArc._fields), self.num_rows, 4)
+    chex.assert_axis_dimension(choices, -1, math.prod(shape[-3:]))
+    # A row of four is a node: both inputs, then both operations (Figure 5).
     table = choices.astype(jnp.int32).reshape(shape)
     inputs, ops = table[..., :2], table[..., 2:]
     return MicroArc(
@@ -117,7 +120,14 @@ class MicroSpace:
     )
 
   def to_choices(self, arc: MicroArc) -> jax.Array:
-    """The inverse of `from_choices`: [..., 8(B - 2)] int32."""
+    """The inverse of `from_choices`.
+
+    Args:
+      arc: leaves [..., B - 2, 2] int32, or a fixed arc of this space.
+
+    Returns:
+      [..., 8(B - 2)] int32.
+    """
     table = jnp.stack(
       [
         jnp.concatenate([jnp.asarray(c.inputs), jnp.asarray(c.ops)], axis=-1)
@@ -125,11 +135,21 @@ class MicroSpace:
       ],
       axis=-3,
     )
+    chex.assert_axis_dimension(table, -2, self.num_rows)
     return table.reshape((*table.shape[:-3], -1)).astype(jnp.int32)
 
   def sample_uniform(self, key: types.PRNGKey, num_arcs: int) -> MicroArc:
-    """Samples arcs uniformly: leaves [S, B - 2, 2] int32."""
+    """Samples arcs, all equally likely.
+
+    Args:
+      key: PRNG key of the draw.
+      num_arcs: S, static.
+
+    Returns:
+      An arc whose leaves are [S, B - 2, 2] int32.
+    """
     sizes = jnp.array([d.num_choices for d in self.decisions()], jnp.int32)
+    # One draw for all decisions: the upper bounds broadcast.
     shape = (num_arcs, sizes.shape[0])
     return self.from_choices(jax.random.randint(key, shape, 0, sizes))
 
@@ -138,6 +158,9 @@ class MicroSpace:
 
     JAX clamps indices that are out of range without a word, so every arc that
     comes from outside passes here.
+
+    Args:
+      arc: leaves [B - 2, 2], arrays or nested sequences of integers.
 
     Raises:
       InputError: naming the cell, the entry, the rule and the value found.
@@ -154,7 +177,7 @@ class MicroSpace:
     """The nodes that no node of the cell takes, which form its output.
 
     Args:
-      cell: a fixed cell, not a traced one.
+      cell: fixed cell, not a traced one.
       include_inputs: whether an input that no node takes is one too, as in
         the released code. Section 2.4 speaks of computed nodes only.
 
@@ -173,6 +196,7 @@ class MicroSpace:
     nodes before it has (5i)^2 possibilities. Many of these arcs describe the
     same network (a node's two halves may be exchanged).
     """
+    # Python's integers: the count does not fit 64 bits.
     return math.prod(d.num_choices for d in self.decisions())
 
   def printed_size(self) -> int:
@@ -199,15 +223,17 @@ class MicroSpace:
     Raises:
       InputError: if it is not integers, of another length, or out of range.
     """
+    # The release gives its script two strings, one a cell; copied together they
+    # are one row of numbers.
     parts = [records.parse_tokens(part) for part in text.split("/")]
     length = 4 * self.num_rows
     if len(parts) == 1 and len(parts[0]) == 2 * length:
       parts = [parts[0][:length], parts[0][length:]]
     if [len(part) for part in parts] != [length, length]:
-      found = " / ".join(str(len(part)) for part in parts)
+      lengths = " / ".join(str(len(part)) for part in parts)
       raise types.InputError(
         f"an architecture of num_nodes={self.num_nodes} has {length} tokens"
-        f" for each of its two cells, got {found}: {records.brief(text)!r}."
+        f" for each of its two cells, got {lengths}: {records.brief(text)!r}."
       )
     return self.validate(MicroArc(*(_cell_of_tokens(p) for p in parts)))
 
@@ -226,16 +252,13 @@ class MicroSpace:
     """Reads what `to_dict` wrote for this space.
 
     Raises:
-      InputError: as `from_dict` of the module, or if it is of another space.
+      InputError: if a field is missing, of the wrong kind or out of range, or
+        if the architecture is of another space.
     """
-    space, arc = from_dict(record)
-    if space != self:
-      raise types.InputError(
-        f"the architecture is of {space}, expected one of {self}."
-      )
-    return arc
+    return records.of_space(self, *from_dict(record))
 
   def _validate_cell(self, name: str, cell: CellArc) -> CellArc:
+    """`validate` of one cell, "normal" or "reduction"."""
     where = f"(MicroSpace, num_nodes={self.num_nodes})."
     shape = (self.num_rows, 2)
     inputs = records.int_table(f"{name}.inputs", cell.inputs, shape, where)
@@ -246,11 +269,8 @@ class MicroSpace:
         ("ops", ops[row], len(OPS)),
       ):
         for side, entry in enumerate(entries):
-          if not 0 <= entry < limit:
-            raise types.InputError(
-              f"arc.{name}.{field}[{row}][{side}] must be in [0, {limit}), got"
-              f" {entry} {where}"
-            )
+          at = f"{name}.{field}[{row}][{side}]"
+          records.check_range(at, entry, limit, where)
     return CellArc(inputs, ops)
 
 
@@ -266,21 +286,8 @@ def from_dict(record: Mapping[str, Any]) -> tuple[MicroSpace, MicroArc]:
   return space, space.validate(MicroArc(*cells))
 
 
-def to_json(space: MicroSpace, arc: MicroArc) -> str:
-  """One JSON object, as written to `arc.json`."""
-  return records.dumps(space.to_dict(arc))
-
-
-def from_json(text: str) -> tuple[MicroSpace, MicroArc]:
-  """Reads `to_json`'s text.
-
-  Raises:
-    InputError: if it is not a JSON object or not a valid architecture.
-  """
-  return from_dict(records.loads(text))
-
-
 def _cell_of_tokens(tokens: list[int]) -> CellArc:
+  """A cell, not yet checked, of `input_1 op_1 input_2 op_2` a node."""
   pairs = list(zip(tokens[0::2], tokens[1::2], strict=True))
   inputs, ops = ([pair[k] for pair in pairs] for k in (0, 1))
   return CellArc(_two_by_two(inputs), _two_by_two(ops))
@@ -297,7 +304,7 @@ def _cell_to_dict(cell: CellArc) -> dict[str, Any]:
   }
 
 
-def _cell_from_dict(name: str, record: Any) -> CellArc:
+def _cell_from_dict(name: str, record: object) -> CellArc:
   if not isinstance(record, Mapping) or not {"inputs", "ops"} <= set(record):
     raise types.InputError(
       f"arc.{name} must be an object with inputs and ops, got"

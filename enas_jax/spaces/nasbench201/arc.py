@@ -15,6 +15,7 @@ import re
 from collections.abc import Mapping, Sequence
 from typing import Any, ClassVar, NamedTuple
 
+import chex
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -41,7 +42,7 @@ class NasBench201Arc(NamedTuple):
       Python ints for a fixed child.
   """
 
-  ops: Any
+  ops: types.Indices
 
 
 @dataclasses.dataclass(frozen=True)
@@ -60,15 +61,40 @@ class NasBench201Space:
     )
 
   def from_choices(self, choices: jax.Array) -> NasBench201Arc:
-    """The arc of choices [..., 6] int32, which are its operations."""
+    """Reads an arc off the controller's choices, which are its operations.
+
+    Args:
+      choices: [..., 6] int32, in the order of `decisions()`.
+
+    Returns:
+      An arc whose ops are [..., 6] int32.
+    """
+    chex.assert_axis_dimension(choices, -1, NUM_EDGES)
     return NasBench201Arc(choices.astype(jnp.int32))
 
   def to_choices(self, arc: NasBench201Arc) -> jax.Array:
-    """The inverse of `from_choices`: [..., 6] int32."""
-    return jnp.asarray(arc.ops, jnp.int32)
+    """The inverse of `from_choices`.
+
+    Args:
+      arc: ops [..., 6] int32, or a fixed arc.
+
+    Returns:
+      [..., 6] int32.
+    """
+    choices = jnp.asarray(arc.ops, jnp.int32)
+    chex.assert_axis_dimension(choices, -1, NUM_EDGES)
+    return choices
 
   def sample_uniform(self, key: types.PRNGKey, num_arcs: int) -> NasBench201Arc:
-    """Samples `num_arcs` arcs (S), all equally likely: ops [S, 6] int32."""
+    """Samples arcs, all equally likely.
+
+    Args:
+      key: PRNG key of the draw.
+      num_arcs: S, static.
+
+    Returns:
+      An arc whose ops are [S, 6] int32.
+    """
     shape = (num_arcs, NUM_EDGES)
     return NasBench201Arc(
       jax.random.randint(key, shape, 0, len(OPS), jnp.int32)
@@ -80,15 +106,15 @@ class NasBench201Space:
     JAX clamps indices that are out of range without a word, so every arc that
     comes from outside passes here.
 
+    Args:
+      arc: ops [6], an array or a sequence of integers.
+
     Raises:
       InputError: naming the entry, the rule and the value found.
     """
     ops = records.int_row("ops", arc.ops, NUM_EDGES, _WHERE)
     for edge, op in enumerate(ops):
-      if not 0 <= op < len(OPS):
-        raise types.InputError(
-          f"arc.ops[{edge}] must be in [0, {len(OPS)}), got {op} {_WHERE}"
-        )
+      records.check_range(f"ops[{edge}]", op, len(OPS), _WHERE)
     return NasBench201Arc(ops)
 
   def size(self) -> int:
@@ -109,12 +135,7 @@ class NasBench201Space:
     Raises:
       InputError: if it is not integers, of another length, or out of range.
     """
-    tokens = records.parse_tokens(text)
-    if len(tokens) != NUM_EDGES:
-      raise types.InputError(
-        f"a cell of NAS-Bench-201 has {NUM_EDGES} tokens, got {len(tokens)}:"
-        f" {records.brief(text)!r}."
-      )
+    tokens = records.parse_row(text, NUM_EDGES, "a cell of NAS-Bench-201")
     return self.validate(NasBench201Arc(tokens))
 
   def to_digits(self, arc: NasBench201Arc) -> str:
@@ -127,6 +148,7 @@ class NasBench201Space:
     Raises:
       InputError: if it is not six digits, or one is out of range.
     """
+    # Not `\d`, which also takes the digits of other scripts.
     if not re.fullmatch(rf"[0-9]{{{NUM_EDGES}}}", text):
       raise types.InputError(
         f"a cell must be {NUM_EDGES} digits, got {records.brief(text)!r}."
@@ -156,8 +178,8 @@ class NasBench201Space:
       )
     names: list[str] = []
     for node, part in enumerate(nodes, start=1):
-      found = part[1:-1].split("|") if _ARC_STR.fullmatch(part) else []
-      pairs = [each.rpartition("~") for each in found]
+      edges = part[1:-1].split("|") if _ARC_STR.fullmatch(part) else []
+      pairs = [edge.rpartition("~") for edge in edges]
       if [source for *_, source in pairs] != [str(i) for i in range(node)]:
         form = "".join(f"op~{source}|" for source in range(node))
         raise types.InputError(
@@ -181,9 +203,9 @@ class NasBench201Space:
     """Reads what `to_dict` wrote.
 
     Raises:
-      InputError: as `from_dict` of the module.
+      InputError: if a field is missing, of the wrong kind or out of range.
     """
-    return from_dict(record)[1]
+    return records.of_space(self, *from_dict(record))
 
   def all_arcs(self) -> np.ndarray:
     """[15625, 6] int32: every arc, as numbers in base five, counted up.
@@ -191,6 +213,7 @@ class NasBench201Space:
     The first edge is the most significant digit, so row i holds the digits of
     i: row 0 is all `none`, row 1 differs from it in the last edge.
     """
+    # `product` varies the last edge fastest.
     ops = range(len(OPS))
     return np.array(list(itertools.product(ops, repeat=NUM_EDGES)), np.int32)
 
@@ -219,32 +242,21 @@ def from_dict(
   return space, space.validate(NasBench201Arc(ops))
 
 
-def to_json(space: NasBench201Space, arc: NasBench201Arc) -> str:
-  """One JSON object, as written to `arc.json`."""
-  return records.dumps(space.to_dict(arc))
-
-
-def from_json(text: str) -> tuple[NasBench201Space, NasBench201Arc]:
-  """Reads `to_json`'s text.
-
-  Raises:
-    InputError: if it is not a JSON object or not a valid architecture.
-  """
-  return from_dict(records.loads(text))
-
-
 def _expressions(ops: Sequence[int]) -> list[str]:
   """What each node computes of the input x; "" where that is nothing."""
   nodes = ["x"]
   for node in range(1, NUM_NODES):
     terms: list[str] = []
     for (source, target), op in zip(EDGES, ops, strict=True):
+      # As in the benchmark, what is made of zeros counts as zeros.
       if target != node or OPS[op] == "none" or not nodes[source]:
         continue
       if OPS[op] == "skip_connect":
+        # A skip over a sum adds its terms, not the sum as one term.
         terms += _terms(nodes[source])
       else:
         terms.append(f"{OPS[op]}({nodes[source]})")
+    # Sorted, since a sum does not depend on the order of its terms.
     nodes.append(" + ".join(sorted(terms)))
   return nodes
 

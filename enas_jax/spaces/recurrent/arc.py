@@ -14,14 +14,17 @@ import math
 from collections.abc import Mapping
 from typing import Any, ClassVar, NamedTuple
 
+import chex
 import jax
 import jax.numpy as jnp
 
 from enas_jax import types
 from enas_jax.spaces import decisions, records
 
+# In the order of the search script's tokens, and of `ops.activate`.
 OPS = ("tanh", "relu", "identity", "sigmoid")
-_ENAS_LM_OPS = ("tanh", "relu", "sigmoid", "identity")  # its own numbering
+# The numbering of enas_lm's tokens, which is not that of the search script.
+_ENAS_LM_OPS = ("tanh", "relu", "sigmoid", "identity")
 FIRST_NODES = ("sampled", "tanh")
 
 
@@ -37,8 +40,8 @@ class RecurrentArc(NamedTuple):
     ops: [N] int32, index into `OPS`.
   """
 
-  prev: Any
-  ops: Any
+  prev: types.Indices
+  ops: types.Indices
 
 
 @dataclasses.dataclass(frozen=True)
@@ -74,13 +77,13 @@ class RecurrentSpace:
 
   def decisions(self) -> tuple[decisions.Decision, ...]:
     """What the controller decides, in the order of Figure 1 (right)."""
-    found = []
+    steps = []
     if self.first_node == "sampled":
-      found.append(decisions.Decision("op", node=0, num_choices=len(OPS)))
+      steps.append(decisions.Decision("op", node=0, num_choices=len(OPS)))
     for row in range(1, self.num_rows):
-      found.append(decisions.Decision("index", node=row, num_choices=row))
-      found.append(decisions.Decision("op", node=row, num_choices=len(OPS)))
-    return tuple(found)
+      steps.append(decisions.Decision("index", node=row, num_choices=row))
+      steps.append(decisions.Decision("op", node=row, num_choices=len(OPS)))
+    return tuple(steps)
 
   def from_choices(self, choices: jax.Array) -> RecurrentArc:
     """Reads an arc off the controller's choices.
@@ -91,6 +94,8 @@ class RecurrentSpace:
     Returns:
       An arc whose leaves are [..., num_rows] int32.
     """
+    chex.assert_axis_dimension(choices, -1, len(self.decisions()))
+    # Zeros stand where nothing is decided, so that every row is a pair.
     zero = jnp.zeros((*choices.shape[:-1], 1), jnp.int32)
     if self.first_node == "tanh":
       choices = jnp.concatenate([zero, choices], axis=-1)
@@ -98,14 +103,32 @@ class RecurrentSpace:
     return RecurrentArc(prev=pairs[..., 0::2], ops=pairs[..., 1::2])
 
   def to_choices(self, arc: RecurrentArc) -> jax.Array:
-    """The inverse of `from_choices`: [..., C] int32."""
+    """The inverse of `from_choices`.
+
+    Args:
+      arc: leaves [..., num_rows] int32, or a fixed arc of this space.
+
+    Returns:
+      [..., C] int32.
+    """
     pairs = jnp.stack([jnp.asarray(arc.prev), jnp.asarray(arc.ops)], axis=-1)
+    chex.assert_axis_dimension(pairs, -2, self.num_rows)
     flat = pairs.reshape((*pairs.shape[:-2], -1)).astype(jnp.int32)
+    # What nobody decides is dropped: node 0's input, and a tanh node's op.
     return flat[..., 1 if self.first_node == "sampled" else 2 :]
 
   def sample_uniform(self, key: types.PRNGKey, num_arcs: int) -> RecurrentArc:
-    """Samples arcs uniformly: leaves [S, num_rows] int32."""
+    """Samples arcs, all equally likely.
+
+    Args:
+      key: PRNG key of the draw.
+      num_arcs: S, static.
+
+    Returns:
+      An arc whose leaves are [S, num_rows] int32.
+    """
     sizes = jnp.array([d.num_choices for d in self.decisions()], jnp.int32)
+    # One draw for all decisions: the upper bounds broadcast.
     shape = (num_arcs, sizes.shape[0])
     return self.from_choices(jax.random.randint(key, shape, 0, sizes))
 
@@ -114,6 +137,9 @@ class RecurrentSpace:
 
     JAX clamps indices that are out of range without a word, so every arc that
     comes from outside passes here.
+
+    Args:
+      arc: leaves [num_rows], arrays or sequences of integers.
 
     Raises:
       InputError: naming the row, the rule and the value found.
@@ -127,14 +153,9 @@ class RecurrentSpace:
           f"arc.prev[0] must be 0 (the first node reads x_t and h_(t-1)), got"
           f" {source} {where}"
         )
-      if row > 0 and not 0 <= source < row:
-        raise types.InputError(
-          f"arc.prev[{row}] must be in [0, {row}), got {source} {where}"
-        )
-      if not 0 <= op < len(OPS):
-        raise types.InputError(
-          f"arc.ops[{row}] must be in [0, {len(OPS)}), got {op} {where}"
-        )
+      if row > 0:
+        records.check_range(f"prev[{row}]", source, row, where)
+      records.check_range(f"ops[{row}]", op, len(OPS), where)
     if self.first_node == "tanh" and ops[0] != OPS.index("tanh"):
       raise types.InputError(
         f"arc.ops[0] must be tanh with first_node=tanh, got {OPS[ops[0]]}"
@@ -143,7 +164,14 @@ class RecurrentSpace:
     return RecurrentArc(prev, ops)
 
   def output_nodes(self, arc: RecurrentArc) -> tuple[int, ...]:
-    """The loose ends, counted from 0: nodes that no node reads."""
+    """The loose ends: nodes that no node reads, which form the cell's output.
+
+    Args:
+      arc: fixed arc, not a traced one.
+
+    Returns:
+      Rows, counted from 0, in order.
+    """
     read = set(arc.prev[1:])
     return tuple(row for row in range(self.num_rows) if row not in read)
 
@@ -152,7 +180,7 @@ class RecurrentSpace:
     return math.prod(d.num_choices for d in self.decisions())
 
   def printed_size(self) -> int:
-    """4^N N!, as Section 2.1 prints it; `size` is the count of arrays."""
+    """4^N N!, as Section 2.1 prints it; `size` counts the arrays there are."""
     return len(OPS) ** self.num_nodes * math.factorial(self.num_nodes)
 
   def to_tokens(self, arc: RecurrentArc) -> str:
@@ -178,17 +206,16 @@ class RecurrentSpace:
     Raises:
       InputError: if it is not integers, of another length, or out of range.
     """
-    tokens = records.parse_tokens(text)
-    expected = len(self.decisions())
-    if len(tokens) != expected:
-      raise types.InputError(
-        f"an architecture of {self.num_nodes} nodes with"
-        f" first_node={self.first_node} has {expected} tokens, got"
-        f" {len(tokens)}: {records.brief(text)!r}."
-      )
+    tokens = records.parse_row(
+      text,
+      len(self.decisions()),
+      f"an architecture of {self.num_nodes} nodes with"
+      f" first_node={self.first_node}",
+    )
     pairs = ([0] if self.first_node == "sampled" else [0, 0]) + tokens
     ops = pairs[1::2]
     if self.first_node == "tanh":
+      # What is out of range stays so, for `validate` to name it.
       known = range(len(_ENAS_LM_OPS))
       ops = [OPS.index(_ENAS_LM_OPS[o]) if o in known else o for o in ops]
     return self.validate(RecurrentArc(pairs[0::2], ops))
@@ -209,14 +236,10 @@ class RecurrentSpace:
     """Reads what `to_dict` wrote for this space.
 
     Raises:
-      InputError: as `from_dict` of the module, or if it is of another space.
+      InputError: if a field is missing, of the wrong kind or out of range, or
+        if the architecture is of another space.
     """
-    space, arc = from_dict(record)
-    if space != self:
-      raise types.InputError(
-        f"the architecture is of {space}, expected one of {self}."
-      )
-    return arc
+    return records.of_space(self, *from_dict(record))
 
 
 def from_dict(
@@ -233,17 +256,3 @@ def from_dict(
   )
   ops = records.op_indices("ops", record["ops"], OPS)
   return space, space.validate(RecurrentArc(record["prev"], ops))
-
-
-def to_json(space: RecurrentSpace, arc: RecurrentArc) -> str:
-  """One JSON object, as written to `arc.json`."""
-  return records.dumps(space.to_dict(arc))
-
-
-def from_json(text: str) -> tuple[RecurrentSpace, RecurrentArc]:
-  """Reads `to_json`'s text.
-
-  Raises:
-    InputError: if it is not a JSON object or not a valid architecture.
-  """
-  return from_dict(records.loads(text))
