@@ -287,7 +287,7 @@ class _Run:
   def outputs(
     self,
     omega: types.Omega,
-    statistics: network.Statistics,
+    statistics: types.Statistics,
     arc: space_lib.MicroArc,
     images: types.Array,
   ) -> dict[str, types.Array]:
@@ -301,7 +301,7 @@ class _Run:
   def step(
     self,
     omega: types.Omega,
-    statistics: network.Statistics,
+    statistics: types.Statistics,
     arc: space_lib.MicroArc,
     images: types.Array,
   ) -> Any:
@@ -320,10 +320,10 @@ class _Run:
   def _forward(
     self,
     omega: types.Omega,
-    statistics: network.Statistics,
+    statistics: types.Statistics,
     arc: space_lib.MicroArc,
     images: types.Array,
-  ) -> tuple[dict[str, types.Array], network.Statistics]:
+  ) -> tuple[dict[str, types.Array], types.Statistics]:
     logits, moved = self.network.apply_child(
       omega, statistics, arc, images, config=self.config, train=True
     )
