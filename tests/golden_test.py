@@ -10,7 +10,10 @@ import pytest
 
 from enas_jax import config as config_lib
 from enas_jax import types
+from enas_jax.released import macro as released_macro
+from enas_jax.released import micro as released_micro
 from enas_jax.released import recurrent as released
+from enas_jax.released import tables
 from enas_jax.spaces import registry
 from enas_jax.spaces.macro import arc as macro
 from enas_jax.spaces.micro import arc as micro
@@ -429,31 +432,38 @@ class TestReleased:
     theta = {
       name: rng.random(leaf.shape, np.float32) for name, leaf in shapes.items()
     }
-    named = released.theta_to_released(theta)
+    graph, options = released.CONTROLLER, config.controller
+    named = tables.write(theta, graph, options)
     # Sigmoid and identity have exchanged numbers.
     np.testing.assert_array_equal(
       named["controller/embedding/w"],
       theta["op_embedding"][np.array([0, 1, 3, 2])],
     )
-    back = released.theta_from_released(named, space, config.controller)
+    back = tables.read(named, graph, options)
     jax.tree.map(np.testing.assert_array_equal, theta, back)
 
   @pytest.mark.parametrize(
-    ("name", "space"),
-    [("macro", macro.MacroSpace(3)), ("micro", micro.MicroSpace(4))],
+    ("name", "space", "graph"),
+    [
+      ("macro", macro.MacroSpace(3), released_macro.CONTROLLER),
+      ("micro", micro.MicroSpace(4), released_micro.CONTROLLER),
+    ],
   )
   def test_convolutional_theta_round_trip(
-    self, name: str, space: released.ConvolutionalSpace
+    self,
+    name: str,
+    space: macro.MacroSpace | micro.MicroSpace,
+    graph: tables.Graph,
   ) -> None:
     config = registry.preset("released", name).controller
     theta = controller_lib.Controller(space, config).init(jax.random.key(0))
-    named = released.convolutional_theta_to_released(theta, space)
+    named = tables.write(theta, graph, config)
     # The second operation of the released macro space is our third.
     np.testing.assert_array_equal(
       named["controller/softmax/w"][:, 1],
       theta["op_softmax"][:, 2 if name == "macro" else 1],
     )
-    back = released.convolutional_theta_from_released(named, space, config)
+    back = tables.read(named, graph, config)
     jax.tree.map(np.testing.assert_array_equal, theta, back)
     for change, pattern in (
       ({"tied_ops": True}, "tied_ops must be false"),
@@ -461,12 +471,13 @@ class TestReleased:
     ):
       other = dataclasses.replace(config, **change)
       with pytest.raises(types.InputError, match=pattern):
-        released.convolutional_theta_from_released(named, space, other)
+        tables.read(named, graph, other)
 
   def test_omega_round_trip(self) -> None:
     config = released_config().child
     omega = supergraph.init(jax.random.key(0), config, vocabulary_size=5)
-    named = released.omega_to_released(omega)
+    graph = released.SEARCH
+    named = tables.write(omega, graph, config)
     # Node 3 reads node 1 by identity: 2 for us, 3 in the release.
     np.testing.assert_array_equal(
       named["child/rnn_cell/layer_3/w"][3, 1],
@@ -477,7 +488,7 @@ class TestReleased:
     )
     stored = {f"var/{name}": array for name, array in named.items()}
     for variables in (named, stored):
-      back = released.omega_from_released(variables, config)
+      back = tables.read(variables, graph, config)
       jax.tree.map(np.testing.assert_array_equal, omega, back)
 
   def test_child_round_trip(self) -> None:
@@ -486,9 +497,9 @@ class TestReleased:
     config = config_lib.override(
       released_config(), "child", num_nodes=4, hidden_size=32
     ).child
-    named = released.child_to_released(
-      released.child_from_released(variables, config)
-    )
+    child = tables.read(variables, released.FIXED, config)
+    assert child["w_edge"].shape == (4, 32, 64)
+    named = tables.write(child, released.FIXED, config)
     assert named.keys() == variables.keys()
     for name, array in named.items():
       np.testing.assert_array_equal(array, variables[name])
@@ -497,11 +508,11 @@ class TestReleased:
     config = released_config()
     child = config.child
     omega = supergraph.init(jax.random.key(0), child, vocabulary_size=5)
-    named = released.omega_to_released(omega)
+    named = tables.write(omega, released.SEARCH, child)
 
     def fails(pattern: str, variables: object, cell: object) -> None:
       with pytest.raises(types.InputError, match=pattern) as caught:
-        released.omega_from_released(variables, cell)  # type: ignore
+        tables.read(variables, released.SEARCH, cell)  # type: ignore
       assert "\n" not in str(caught.value)
 
     name = "child/rnn_cell/layer_2/w"
@@ -514,7 +525,7 @@ class TestReleased:
     )
     fails("must be of floats", {**named, name: named[name].astype(int)}, child)
     bigger = {**named, "child/rnn_cell/layer_4/w": named[name]}
-    fails("layer_4/w', which a cell of 3 nodes has not", bigger, child)
+    fails("layer_4/w', which a graph of num_nodes=3 has not", bigger, child)
     for part, changes in (
       ("first_node must be tanh", {"first_node": "sampled"}),
       ("weights_per_op must be true", {"weights_per_op": False}),
@@ -525,4 +536,4 @@ class TestReleased:
 
     untied = config_lib.override(config, "controller", tied_ops=False)
     with pytest.raises(types.InputError, match="tied_ops must be true"):
-      released.theta_from_released({}, child.space(), untied.controller)
+      tables.read({}, released.CONTROLLER, untied.controller)

@@ -16,7 +16,7 @@ from enas_jax.spaces import decisions
 from enas_jax.spaces.recurrent import network as supergraph
 from enas_jax.strategies import controller as controller_lib
 from enas_jax.strategies import policies
-from tests import oracles, tiny
+from tests import children, oracles, tiny
 
 
 def host(tree):
@@ -70,7 +70,7 @@ class PhasesTest(parameterized.TestCase):
     after, found = step(state, splits.train, arc)
 
     def loss(omega):
-      states = supergraph.apply(
+      states = children.run_recurrent(
         omega,
         arc,
         splits.train[:5],
@@ -148,7 +148,7 @@ class PhasesTest(parameterized.TestCase):
       splits.train, first.carry, first.omega_step, state.key
     )
     np.testing.assert_array_equal(batch.inputs, splits.train[5:10])
-    expected = supergraph.apply(
+    expected = children.run_recurrent(
       state.omega,
       arc,
       splits.train[:5],

@@ -11,10 +11,11 @@ from absl.testing import absltest, parameterized
 
 from enas_jax import types
 from enas_jax.released import macro as released_macro
-from enas_jax.spaces import decisions
+from enas_jax.released import tables
+from enas_jax.spaces import decisions, fixed
 from enas_jax.spaces.macro import arc as macro
 from enas_jax.spaces.macro import network as supergraph
-from tests import oracles_macro, tiny
+from tests import children, oracles_macro, tiny
 from tests.golden import checker, vectors
 
 LAYERS, FILTERS, BATCH, SIZE, CHANNELS, CLASSES = 4, 4, 3, 8, 3, 5
@@ -71,9 +72,9 @@ def uniform_arc(config, op, bit):
 
 def make_logits(config, images, train=True):
   def logits(omega, arc):
-    return supergraph.apply(omega, {}, arc, images, config=config, train=train)[
-      0
-    ]
+    return children.run_macro(
+      omega, {}, arc, images, config=config, train=train
+    )[0]
 
   return logits
 
@@ -188,7 +189,7 @@ class OracleTest(parameterized.TestCase):
     )
     arc = random_arc(config, 3)
     run = jax.jit(
-      lambda omega, statistics: supergraph.apply(
+      lambda omega, statistics: children.run_macro(
         omega, statistics, arc, images, config=config, train=False
       )
     )
@@ -309,8 +310,8 @@ class ChildTest(parameterized.TestCase):
       jax.make_jaxpr(jax.grad(make_loss(config, images)))(omega, arc)
     )
     loss = make_loss(config, images)
-    fixed = str(jax.make_jaxpr(jax.grad(lambda o: loss(o, arc)))(omega))
-    self.assertNotIn("cond[", fixed)
+    static = str(jax.make_jaxpr(jax.grad(lambda o: loss(o, arc)))(omega))
+    self.assertNotIn("cond[", static)
     traced = text(decisions.as_arrays(arc))
     self.assertEqual(traced.count("cond["), conditionals)
 
@@ -353,7 +354,7 @@ class StatisticsTest(absltest.TestCase):
     self.arc = macro.MacroArc((1, 2, 5), ((0, 0, 0), (1, 0, 0), (0, 1, 0)))
 
   def train(self, statistics, arc, images):
-    return supergraph.apply(
+    return children.run_macro(
       self.omega, statistics, arc, images, config=self.config, train=True
     )[1]
 
@@ -394,9 +395,8 @@ class StatisticsTest(absltest.TestCase):
 
   def _compare_static(self, traced):
     """A fixed child moves its own, by as much."""
-    start = supergraph.child_statistics(
-      supergraph.init_statistics(self.config), self.arc
-    )
+    alone = fixed.fix(supergraph.NETWORK, self.arc)
+    start = alone.init_statistics(self.config)
     run = jax.jit(lambda old: self.train(old, self.arc, self.images))
     static = paths(run(start))
     for path, leaf in static.items():
@@ -423,7 +423,7 @@ class DropoutTest(absltest.TestCase):
     omega["classifier"]["w"] = jnp.eye(FILTERS)  # logits are the features
     arc = macro.MacroArc((4,), ((0,),))
     run = lambda train, key: np.asarray(
-      supergraph.apply(
+      children.run_macro(
         omega, {}, arc, images, config=config, train=train, key=key
       )[0]
     )
@@ -490,15 +490,16 @@ class ReleasedTest(absltest.TestCase):
   def test_round_trip(self):
     config = tiny.child_config("macro", "released", num_layers=6, num_filters=8)
     variables = vectors.read(GOLDEN).main.take_all("var/")
-    omega = released_macro.omega_from_released(variables, config)
-    statistics = released_macro.statistics_from_released(variables, config)
-    named = released_macro.omega_to_released(omega, config)
-    named |= released_macro.statistics_to_released(statistics, config)
+    graph = released_macro.SEARCH
+    omega = tables.read(variables, graph, config)
+    fresh = supergraph.init_statistics(config)
+    statistics = tables.read(variables, graph, config, fresh)
+    self.assertEqual(statistics["steps"], 0)
+    named = tables.write(omega, graph, config)
+    named |= tables.write(statistics, graph, config)
     chex.assert_trees_all_equal(named, variables)
     stored = {f"var/{name}": array for name, array in variables.items()}
-    chex.assert_trees_all_equal(
-      released_macro.omega_from_released(stored, config), omega
-    )
+    chex.assert_trees_all_equal(tables.read(stored, graph, config), omega)
 
   def test_errors(self):
     variables = vectors.read(GOLDEN).main.take_all("var/")
@@ -507,7 +508,7 @@ class ReleasedTest(absltest.TestCase):
     for changed, changes, pattern in (
       (bare, {}, f"lack the variable '{name}'"),
       (variables, {"num_filters": 4}, r"must have the shape \[3, 3, 3, 4\]"),
-      (variables, {"num_layers": 5}, "layer_5.*of 5 layers has not"),
+      (variables, {"num_layers": 5}, "layer_5.*num_layers=5 has not"),
       (variables, {"num_layers": 7}, "lack the variable 'child/layer_"),
       (variables, {"main_input": "selected"}, "main_input must be previous"),
       ({**variables, name: np.ones(3, int)}, {}, "must have the shape"),
@@ -515,7 +516,7 @@ class ReleasedTest(absltest.TestCase):
       options = {"num_layers": 6, "num_filters": 8} | changes
       config = tiny.child_config("macro", "released", **options)
       with self.assertRaisesRegex(types.InputError, pattern):
-        released_macro.omega_from_released(changed, config)
+        tables.read(changed, released_macro.SEARCH, config)
 
 
 def global_norm(tree):

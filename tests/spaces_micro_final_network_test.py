@@ -13,6 +13,7 @@ from absl.testing import absltest, parameterized
 from enas_jax import types
 from enas_jax.nn import image_ops
 from enas_jax.released import micro as released_micro
+from enas_jax.released import tables
 from enas_jax.spaces import arcs, decisions
 from enas_jax.spaces.micro import arc as micro
 from enas_jax.spaces.micro import final_network as micro_final
@@ -228,7 +229,9 @@ class ReleasedTest(parameterized.TestCase):
       np.random.default_rng(a.size).normal(size=a.shape), a.dtype
     )
     moved = {**jax.tree.map(draw, moved), "steps": jnp.zeros((), jnp.int32)}
-    named = released_micro.final_to_released(omega, moved)
+    graph = released_micro.fixed(ARC)
+    named = tables.write(omega, graph, config)
+    named |= tables.write(moved, graph, config)
     self.assertEqual(
       sum(array.size for array in named.values()) + 1,
       sum(leaf.size for leaf in jax.tree.leaves((omega, moved))),
@@ -237,11 +240,11 @@ class ReleasedTest(parameterized.TestCase):
       named["child/layer_1/final_combine/calibrate_1/path1_conv/w"].shape,
       (1, 1, 4, 2),
     )
-    back = released_micro.final_from_released(named, config, ARC)
-    chex.assert_trees_all_equal((omega, moved), back)
+    read = lambda like: tables.read(named, graph, config, like)
+    chex.assert_trees_all_equal((omega, moved), (read(None), read(moved)))
     del named["child/layer_4/layer_base/bn/moving_mean"]
     with self.assertRaisesRegex(types.InputError, "lack .*layer_4/layer_base"):
-      released_micro.final_from_released(named, config, ARC)
+      read(moved)
 
   @parameterized.parameters("micro_child_fixed", "micro_child_fixed_aux")
   def test_vectors_agree(self, stem):

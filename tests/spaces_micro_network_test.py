@@ -1,5 +1,6 @@
 """The micro supergraph against hand computation and a NumPy oracle."""
 
+import dataclasses
 import functools
 import itertools
 import pathlib
@@ -14,12 +15,13 @@ from absl.testing import absltest, parameterized
 
 from enas_jax import types
 from enas_jax.released import micro as released_micro
+from enas_jax.released import tables
 from enas_jax.spaces import decisions
 from enas_jax.spaces.micro import arc as micro
 from enas_jax.spaces.micro import cell as micro_cell
 from enas_jax.spaces.micro import network as supergraph
 from enas_jax.spaces.micro import scan as micro_scan
-from tests import oracles_micro, tiny
+from tests import children, oracles_micro, tiny
 from tests.golden import checker, vectors
 
 GOLDEN = pathlib.Path(__file__).parent / "golden"
@@ -82,7 +84,7 @@ def oracle(omega, arc, images, config):
 
 
 def loss_of(config, omega, arc, images):
-  logits = supergraph.apply(omega, arc, images, config=config, train=True)
+  logits = children.run_micro(omega, arc, images, config=config, train=True)
   # No symmetry: every logit weighs otherwise.
   weights = jnp.arange(1.0, logits.main.size + 1).reshape(logits.main.shape)
   return jnp.mean(jnp.tanh(logits.main) * weights), logits.main
@@ -192,7 +194,7 @@ class OracleTest(parameterized.TestCase):
     omega, images = make_omega(config, image_size=size), make_images(size)
     arc = random_arc(config, 1)
     expected = oracle(omega, arc, images, config)
-    apply = functools.partial(supergraph.apply, omega, arc, config=config)
+    apply = functools.partial(children.run_micro, omega, arc, config=config)
     found = jax.jit(functools.partial(apply, train=True))(images)
     np.testing.assert_allclose(found.main, expected[0], atol=1e-3)
     np.testing.assert_allclose(found.aux, expected[1], atol=1e-3)
@@ -366,7 +368,7 @@ class ChildTest(parameterized.TestCase):
     child = supergraph.child_params(omega, arc, config)
     count = lambda tree: sum(leaf.size for leaf in jax.tree.leaves(tree))
     self.assertLess(count(child), count(omega) / 2)
-    apply = functools.partial(supergraph.apply, config=config, train=False)
+    apply = functools.partial(children.run_micro, config=config, train=False)
     found = jax.jit(lambda child: apply(child, arc, images).main)(child)
     (_, expected), grads = traced_step(form)(omega, arc, images)
     np.testing.assert_allclose(found, expected, atol=2e-3)
@@ -419,7 +421,7 @@ class DropoutTest(absltest.TestCase):
     last = omega["stage_2"]["cells"]["output"]
     last["offset"] = jnp.full_like(last["offset"], 5.0)
     arc = random_arc(config, 0)
-    apply = functools.partial(supergraph.apply, omega, arc, images)
+    apply = functools.partial(children.run_micro, omega, arc, images)
     plain = apply(config=config, train=False).main
     np.testing.assert_array_less(1e-3, np.abs(plain))
     dropped = apply(config=config, train=True, key=jax.random.key(0)).main
@@ -468,18 +470,25 @@ class InitTest(parameterized.TestCase):
       "micro", "released", num_nodes=4, num_layers=6, num_filters=2
     )
     omega = make_omega(config, image_size=17)
-    named = released_micro.omega_to_released(omega)
+    graph = released_micro.SEARCH
+    named = tables.write(omega, graph, config)
     self.assertEqual(
       sum(leaf.size for leaf in jax.tree.leaves(omega)),
       sum(array.size for array in named.values()),
     )
-    back = released_micro.omega_from_released(named, config)
+    back = tables.read(named, graph, config)
     chex.assert_trees_all_equal(omega, back)
     del named["child/layer_2/path1_conv/w"]
     with self.assertRaisesRegex(types.InputError, "lack .*layer_2/path1_conv"):
-      released_micro.omega_from_released(named, config)
+      tables.read(named, graph, config)
     with self.assertRaisesRegex(types.InputError, "must be factorized"):
-      released_micro.omega_from_released(named, PAPER)
+      tables.read(named, graph, PAPER)
+    more = dataclasses.replace(config, num_layers=9)
+    bigger = tables.write(make_omega(more, image_size=17), graph, more)
+    with self.assertRaisesRegex(types.InputError, "num_layers=6 has not"):
+      tables.read(bigger, graph, config)
+    with self.assertRaisesRegex(types.InputError, "no variable for 'stage_0"):
+      tables.write({"stage_0": {"other": np.ones(2)}}, graph, config)
 
 
 class ReleasedTest(parameterized.TestCase):

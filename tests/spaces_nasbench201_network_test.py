@@ -11,7 +11,7 @@ from enas_jax.nn import image_ops
 from enas_jax.spaces import decisions
 from enas_jax.spaces.nasbench201 import arc as nasbench201
 from enas_jax.spaces.nasbench201 import network as supergraph
-from tests import tiny
+from tests import children, tiny
 
 BATCH, SIZE, CHANNELS, CLASSES = 3, 8, 2, 3
 SPACE = nasbench201.NasBench201Space()
@@ -49,7 +49,7 @@ def make_inputs(config):
 
 def make_logits(config, images, statistics=None, train=True):
   def logits(omega, arc):
-    return supergraph.apply(
+    return children.run_nasbench201(
       omega, statistics or {}, arc, images, config=config, train=train
     )[0].main
 
@@ -201,7 +201,7 @@ class SupergraphTest(parameterized.TestCase):
     config = make_config(num_cells=1, moving_statistics=True)
     omega, statistics, images = make_inputs(config)
     run = jax.jit(
-      lambda omega, arc: supergraph.apply(
+      lambda omega, arc: children.run_nasbench201(
         omega, statistics, arc, images, config=config, train=True
       )[1]
     )

@@ -12,7 +12,7 @@ from enas_jax import config as config_lib
 from enas_jax.spaces import decisions, registry
 from enas_jax.spaces.recurrent import arc as recurrent
 from enas_jax.spaces.recurrent import network as supergraph
-from tests import oracles
+from tests import children, oracles
 
 VOCABULARY, BATCH, TIME, SIZE = 11, 3, 5, 6
 
@@ -77,7 +77,7 @@ class ByHandTest(absltest.TestCase):
       "w_edge": jnp.asarray(edges),
     }
     arc = recurrent.RecurrentArc((0, 0, 1, 0), (0, 1, 1, 0))
-    states = supergraph.apply(
+    states = children.run_recurrent(
       omega,
       arc,
       jnp.zeros((1, 1), jnp.int32),
@@ -107,7 +107,9 @@ class OracleTest(parameterized.TestCase):
     omega, tokens, targets, state = make_inputs(config)
     host = jax.tree.map(np.asarray, omega)
     apply = jax.jit(
-      lambda arc: supergraph.apply(omega, arc, tokens, state, config=config)
+      lambda arc: children.run_recurrent(
+        omega, arc, tokens, state, config=config
+      )
     )
     for seed in range(4):
       arc = random_arc(config, seed)
@@ -146,7 +148,7 @@ class OracleTest(parameterized.TestCase):
     expected = oracles.recurrent_states(
       jax.tree.map(np.asarray, omega), *arc, tokens, state, masks=host
     )
-    found = supergraph.apply(
+    found = children.run_recurrent(
       omega, arc, tokens, state, config=config, masks=masks
     )
     np.testing.assert_allclose(found, expected, atol=2e-4)
@@ -169,7 +171,7 @@ class OracleTest(parameterized.TestCase):
 class GradientTest(parameterized.TestCase):
   def _loss(self, config, tokens, targets, state, masks=None):
     def loss(omega, arc):
-      states = supergraph.apply(
+      states = children.run_recurrent(
         omega, arc, tokens, state, config=config, masks=masks
       )
       nats = supergraph.softmax_loss(omega, states, targets, masks)
@@ -233,7 +235,7 @@ class GradientTest(parameterized.TestCase):
       return -jnp.mean(gold)
 
     def ours(omega, state, arc):
-      states = supergraph.apply(omega, arc, tokens, state, config=config)
+      states = children.run_recurrent(omega, arc, tokens, state, config=config)
       return jnp.mean(supergraph.softmax_loss(omega, states, targets))
 
     for seed in range(3):
@@ -311,7 +313,7 @@ class CompilationTest(absltest.TestCase):
     @jax.jit
     @chex.assert_max_traces(n=1)
     def loss(arc):
-      states = supergraph.apply(omega, arc, tokens, state, config=config)
+      states = children.run_recurrent(omega, arc, tokens, state, config=config)
       return jnp.mean(supergraph.softmax_loss(omega, states, targets))
 
     values = {
@@ -326,7 +328,9 @@ class CompilationTest(absltest.TestCase):
     arc = random_arc(config, 0)
 
     def text(arc):
-      run = lambda o: supergraph.apply(o, arc, tokens, state, config=config)
+      run = lambda o: children.run_recurrent(
+        o, arc, tokens, state, config=config
+      )
       return str(jax.make_jaxpr(jax.grad(lambda o: run(o).sum()))(omega))
 
     self.assertNotIn("cond[", text(arc))

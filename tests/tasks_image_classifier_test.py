@@ -14,12 +14,11 @@ from enas_jax.search import state as states
 from enas_jax.search import steps as phases
 from enas_jax.spaces import decisions
 from enas_jax.spaces.macro import arc as macro_space
-from enas_jax.spaces.macro import network as macro
 from enas_jax.spaces.micro import network as micro
 from enas_jax.strategies import controller as controller_lib
 from enas_jax.strategies import policies
 from enas_jax.tasks import image_classifier
-from tests import tiny
+from tests import children, tiny
 
 SPACES = ("macro", "micro")
 
@@ -47,8 +46,8 @@ def make_logits(config, space, state):
   @jax.jit
   def run(omega, statistics, arc, x):
     if space == "macro":
-      return macro.apply(omega, statistics, arc, x, **options)[0]
-    return micro.apply(omega, arc, x, **options).main
+      return children.run_macro(omega, statistics, arc, x, **options)[0]
+    return children.run_micro(omega, arc, x, **options).main
 
   def logits(arc, pixels):
     x = jnp.asarray((pixels / 255.0 - data.mean) / data.std, jnp.float32)

@@ -16,6 +16,15 @@ from jax import lax
 Index = int | jax.Array
 
 
+def is_static(arc: Any) -> bool:
+  """Whether an arc, or a part of one, is of Python ints and not traced.
+
+  Args:
+    arc: a pytree, e.g. a NamedTuple of tuples of ints, or of int32 arrays.
+  """
+  return all(isinstance(leaf, int) for leaf in jax.tree.leaves(arc))
+
+
 def switch(
   index: Index, branches: Sequence[Callable[..., Any]], *operands: Any
 ) -> Any:

@@ -9,7 +9,9 @@ import numpy as np
 
 from enas_jax import config as config_lib
 from enas_jax import types
-from enas_jax.released import recurrent as released
+from enas_jax.released import macro as released_macro
+from enas_jax.released import micro as released_micro
+from enas_jax.released import tables
 from enas_jax.spaces import decisions, registry
 from enas_jax.spaces.macro import arc as macro
 from enas_jax.spaces.micro import arc as micro
@@ -28,7 +30,9 @@ def check_macro_controller(checks: vectors_lib.Checks) -> None:
   arcs = _arcs(space, main, "arcs")
   grad_arcs = _arcs(space, main, "grad_arc") if "grad_arc" in main else []
   controller = controller_lib.Controller(space, config)
-  sample = _check_scores(checks, controller, arcs, grad_arcs)
+  sample = _check_scores(
+    checks, released_macro.CONTROLLER, controller, arcs, grad_arcs
+  )
   skips = jnp.sum(sample.arc.skips, axis=(1, 2))
   checks.outputs({"skip_penalty": sample.skip_kl, "skip_count": skips})
 
@@ -47,7 +51,8 @@ def check_micro_controller(checks: vectors_lib.Checks) -> None:
   if names[0] in main:
     grad_arcs = _arcs(space, main, *names)
   controller = controller_lib.Controller(space, config)
-  _check_scores(checks, controller, arcs, grad_arcs)
+  graph = released_micro.CONTROLLER
+  _check_scores(checks, graph, controller, arcs, grad_arcs)
   start = controller.init(jax.random.key(0))["op_bias"]
   checks.outputs({"b_soft_initial_value": start[None]})
 
@@ -68,15 +73,15 @@ def _config(
 
 def _check_scores(
   checks: vectors_lib.Checks,
+  graph: tables.Graph,
   controller: controller_lib.Controller,
   arcs: list[Any],
   grad_arcs: list[Any],
 ) -> controller_lib.Sample:
   """Compares what both cases hold, and returns the sample of `arcs`."""
   main, space = checks.vectors.main, controller.space
-  theta = released.convolutional_theta_from_released(
-    main.take_all("var/"), space, controller.config
-  )
+  config = controller.config
+  theta = tables.read(main.take_all("var/"), graph, config)
 
   def last(theta: types.Theta, arcs: Any) -> Any:
     sample = controller.score(theta, arcs)
@@ -92,13 +97,15 @@ def _check_scores(
     kinds = ("nlp", "kl") if isinstance(space, macro.MacroSpace) else ("nlp",)
     for at, kind in enumerate(kinds):
       one = {name: leaf[at] for name, leaf in grads.items()}
-      named = released.convolutional_theta_to_released(one, space)
+      named = tables.write(one, graph, config)
       checks.tensors(main, f"grad_{kind}/", named)
   return sample
 
 
 def _arcs(
-  space: released.ConvolutionalSpace, group: vectors_lib.Arrays, *names: str
+  space: macro.MacroSpace | micro.MicroSpace,
+  group: vectors_lib.Arrays,
+  *names: str,
 ) -> list[Any]:
   """Architectures of Python ints, their cells in the arrays of that name."""
   cells = []

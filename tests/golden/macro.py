@@ -13,10 +13,12 @@ import numpy as np
 
 from enas_jax import types
 from enas_jax.released import macro as released_macro
+from enas_jax.released import tables
 from enas_jax.spaces import decisions, registry
 from enas_jax.spaces.macro import arc as space_lib
 from enas_jax.spaces.macro import network as supergraph
 from enas_jax.spaces.macro import presets as macro_presets
+from tests import children
 from tests.golden import vectors as vectors_lib
 
 # Of the whole gradient's norm. The release's noise reaches 1e-6, and its
@@ -78,7 +80,7 @@ class _Case:
     images: types.Array | None = None,
   ) -> tuple[types.Array, types.Statistics]:
     images = self.images if images is None else images
-    return supergraph.apply(
+    return children.run_macro(
       omega, statistics, arc, images, config=self.config, train=train
     )
 
@@ -137,7 +139,7 @@ def _compare_grads(
   checks: vectors_lib.Checks, case: _Case, grad: types.Omega, label: str = ""
 ) -> None:
   assert checks.vectors.grads is not None
-  named = released_macro.omega_to_released(grad, case.config)
+  named = tables.write(grad, released_macro.SEARCH, case.config)
   checks.tensors(_Rounded(checks.vectors.grads), "grad/", named, label)
 
 
@@ -147,7 +149,7 @@ def _compare_statistics(
   statistics: types.Statistics,
   prefix: str,
 ) -> None:
-  named = released_macro.statistics_to_released(statistics, case.config)
+  named = tables.write(statistics, released_macro.SEARCH, case.config)
   # Each channel is held to the tolerance of outputs.
   checks.outputs({prefix + name: array for name, array in named.items()})
 
@@ -200,7 +202,8 @@ def _case(vectors: vectors_lib.Vectors) -> _Case:
   images = _images(vectors, "images")
   labels = vectors.main.take("labels")
   classes = variables["child/fc/w"].shape[-1]
-  omega = released_macro.omega_from_released(variables, config)
+  graph = released_macro.SEARCH
+  omega = tables.read(variables, graph, config)
   if (
     labels.shape != images.shape[:1]
     or not np.isin(labels, np.arange(classes)).all()
@@ -212,7 +215,9 @@ def _case(vectors: vectors_lib.Vectors) -> _Case:
   return _Case(
     config=config,
     omega=omega,
-    statistics=released_macro.statistics_from_released(variables, config),
+    statistics=tables.read(
+      variables, graph, config, supergraph.init_statistics(config)
+    ),
     images=images,
     labels=jnp.asarray(labels, jnp.int32),
   )

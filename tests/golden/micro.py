@@ -21,6 +21,7 @@ import numpy as np
 from enas_jax import types
 from enas_jax.nn import image_ops
 from enas_jax.released import micro as released_micro
+from enas_jax.released import tables
 from enas_jax.spaces import base as network
 from enas_jax.spaces import decisions, registry
 from enas_jax.spaces.micro import arc as space_lib
@@ -52,7 +53,8 @@ def check_search(checks: vectors_lib.Checks) -> None:
   vectors = checks.vectors
   main, grads = vectors.main, vectors.grads
   config = _config(vectors)
-  omega = released_micro.omega_from_released(main.take_all("var/"), config)
+  graph = released_micro.SEARCH
+  omega = tables.read(main.take_all("var/"), graph, config)
   run = _Run(config, supergraph.NETWORK, *_batch(vectors, omega))
   if vectors.f64 is not None:
     derived = _Derived(vectors.f64, main, run.labels, _SEARCH_LOGITS)
@@ -72,7 +74,7 @@ def check_search(checks: vectors_lib.Checks) -> None:
   if "arc_index" in grads:
     grads.take("arc_index")  # says again what the arcs say
   arc = decisions.as_arrays(static)
-  named = released_micro.omega_to_released
+  named = lambda tree: tables.write(tree, graph, config)
   _check_gradient(
     checks,
     lambda images: named(step(omega, fresh, arc, images)[2]),
@@ -83,10 +85,9 @@ def check_search(checks: vectors_lib.Checks) -> None:
   for name, prefix in (("images", "after/"), ("images2", "after2/")):
     if name in main:
       moved = step(omega, moved, arc, jnp.asarray(main.take(name)))[1]
-      found = released_micro.statistics_to_released(moved, omega)
       # The release's forward of these leaves the auxiliary head out.
       checks.outputs(
-        {prefix + k: a for k, a in found.items() if "aux_head" not in k}
+        {prefix + k: a for k, a in named(moved).items() if "aux_head" not in k}
       )
   # The same code with the architecture compiled in. The form for CPU, which the
   # program above has, takes several times as long to compile here.
@@ -115,14 +116,19 @@ def check_fixed(checks: vectors_lib.Checks) -> None:
   config = _config(vectors)
   arcs = _arcs(config.space(), main, "normal_arcs", "reduce_arcs")
   variables = [main.take_all(f"arc{at}/var/") for at in range(len(arcs))]
-  weights = lambda at, variables: released_micro.final_from_released(
-    variables, config, arcs[at]
-  )
+  networks = [micro_final.network(arc) for arc in arcs]
+
+  def weights(at: int, variables: dict[str, np.ndarray]) -> Any:
+    graph, fresh = released_micro.fixed(arcs[at]), networks[at].init_statistics
+    return (
+      tables.read(variables, graph, config),
+      tables.read(variables, graph, config, fresh(config)),
+    )
+
   images, labels = _batch(vectors, weights(0, variables[0])[0])
   if vectors.f64 is not None:
     derived = _Derived(vectors.f64, main, labels, _FIXED_LOGITS)
     checks.vectors = dataclasses.replace(vectors, f64=derived)
-  networks = [micro_final.network(arc) for arc in arcs]
   runs = [_Run(config, network, images, labels) for network in networks]
   # Each is a program of its own; the form for CPU takes four times as long to
   # compile. `image_ops_test` holds the forms equal.
@@ -149,8 +155,8 @@ def check_fixed(checks: vectors_lib.Checks) -> None:
     )
     _check_final_gradient(
       checks,
-      lambda variables: released_micro.final_to_released(
-        step(*weights(at, variables))[2]
+      lambda variables: tables.write(
+        step(*weights(at, variables))[2], released_micro.fixed(static), config
       ),
       variables[at],
     )
@@ -287,7 +293,7 @@ class _Run:
   def outputs(
     self,
     omega: types.Omega,
-    statistics: network.Statistics,
+    statistics: types.Statistics,
     arc: space_lib.MicroArc,
     images: types.Array,
   ) -> dict[str, types.Array]:
@@ -301,7 +307,7 @@ class _Run:
   def step(
     self,
     omega: types.Omega,
-    statistics: network.Statistics,
+    statistics: types.Statistics,
     arc: space_lib.MicroArc,
     images: types.Array,
   ) -> Any:
@@ -320,10 +326,10 @@ class _Run:
   def _forward(
     self,
     omega: types.Omega,
-    statistics: network.Statistics,
+    statistics: types.Statistics,
     arc: space_lib.MicroArc,
     images: types.Array,
-  ) -> tuple[dict[str, types.Array], network.Statistics]:
+  ) -> tuple[dict[str, types.Array], types.Statistics]:
     logits, moved = self.network.apply_child(
       omega, statistics, arc, images, config=self.config, train=True
     )

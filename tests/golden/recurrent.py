@@ -12,6 +12,7 @@ import optax
 from enas_jax import config as config_lib
 from enas_jax import types
 from enas_jax.released import recurrent as released
+from enas_jax.released import tables
 from enas_jax.search import optimizers
 from enas_jax.spaces import decisions, registry
 from enas_jax.spaces.recurrent import arc as space_lib
@@ -42,7 +43,8 @@ def check_controller(checks: vectors_lib.Checks) -> None:
   )
   controller = controller_lib.Controller(space, config)
   main = vectors.main
-  theta = released.theta_from_released(main.take_all("var/"), space, config)
+  graph = released.CONTROLLER
+  theta = tables.read(main.take_all("var/"), graph, config)
   arcs = _arcs(space, main, "arcs")
   # One program for all: the architecture of the gradient is the last row.
   with_grad = "grad_arc" in main
@@ -65,7 +67,7 @@ def check_controller(checks: vectors_lib.Checks) -> None:
   )
   if with_grad:
     checks.scalar(main, "grad_neg_log_prob", value)
-    checks.tensors(main, "grad_nlp/", released.theta_to_released(grads))
+    checks.tensors(main, "grad_nlp/", tables.write(grads, graph, config))
 
 
 @dataclasses.dataclass(frozen=True)
@@ -75,16 +77,14 @@ class _Graph:
   Attributes:
     l2_form: of `l2_penalty`.
     outputs: what its files hold of each architecture.
-    read: released variables -> weights.
-    write: weights, or their gradients -> released variables.
+    released: names and layout of its weights.
     gather: weights, architecture -> the child's weights.
     add: weights, architecture, update of the child -> weights.
   """
 
   l2_form: str
   outputs: tuple[str, ...]
-  read: Callable[..., types.Omega]
-  write: Callable[[types.Omega], dict[str, np.ndarray]]
+  released: tables.Graph
   gather: Callable[..., types.Omega]
   add: Callable[..., types.Omega]
 
@@ -93,16 +93,14 @@ _FORWARD = ("logits", "loss", "all_s", "final_state")
 _SEARCH = _Graph(
   l2_form="released",
   outputs=(*_FORWARD, "train_loss", "l2_reg_loss"),
-  read=released.omega_from_released,
-  write=released.omega_to_released,
+  released=released.SEARCH,
   gather=language_model.LanguageModel.child_params,
   add=language_model.LanguageModel.add_to_child,
 )
 _FIXED = _Graph(
   l2_form="squares",
   outputs=_FORWARD,
-  read=released.child_from_released,
-  write=released.child_to_released,
+  released=released.FIXED,
   # The weights are one child's already.
   gather=lambda task, child, arc: child,
   add=lambda task, child, arc, update: optax.apply_updates(child, update),
@@ -126,7 +124,8 @@ def _check_child(checks: vectors_lib.Checks, graph: _Graph) -> None:
     checks.vectors.grads,
   )
   task = _task(vectors, graph)
-  weights = graph.read(main.take_all("var/"), task.config.child)
+  variables = main.take_all("var/")
+  weights = tables.read(variables, graph.released, task.config.child)
   rows = weights["embedding"].shape[0]
   if rows != task.vocabulary_size:
     raise types.InputError(
@@ -150,7 +149,7 @@ def _check_child(checks: vectors_lib.Checks, graph: _Graph) -> None:
     if "arc_index" in grads:
       grads.take("arc_index")  # says again what `arc` says
     found = step(weights, decisions.as_arrays(static))
-    _compare_step(checks, graph, found)
+    _compare_step(checks, run, found)
     checks.scalar(grads, "grad_norm", found["grad_norm"])
     checks.scalar(grads, "lr", found["lr"])
 
@@ -161,7 +160,7 @@ def _check_child(checks: vectors_lib.Checks, graph: _Graph) -> None:
     checks.outputs(found, arcs=[arcs.index(static)])
   if grads is not None:
     step = vectors_lib.compiled(lambda w: run.step(w, static))
-    _compare_step(checks, graph, step(weights), label="static/")
+    _compare_step(checks, run, step(weights), label="static/")
 
 
 def _compare_forward(
@@ -182,14 +181,15 @@ def _compare_forward(
 
 def _compare_step(
   checks: vectors_lib.Checks,
-  graph: _Graph,
+  run: "_Run",
   found: dict[str, Any],
   label: str = "",
 ) -> None:
   grads = checks.vectors.grads
   assert grads is not None
   for name in ("grad", "delta"):
-    checks.tensors(grads, f"{name}/", graph.write(found[name]), label)
+    named = tables.write(found[name], run.graph.released, run.task.config.child)
+    checks.tensors(grads, f"{name}/", named, label)
 
 
 def _outputs(

@@ -2,7 +2,7 @@
 
 A stem, L layers and a classifier. A layer is one of six operations, each with
 weights of its own, and joins the outputs of the earlier layers that it takes.
-One `apply` serves search and retraining: with a traced arc one compiled
+One function serves search and retraining: with a traced arc one compiled
 program runs every architecture, and of each layer's operations only the one
 sampled; with an arc of Python ints the same code compiles to the plain network.
 
@@ -88,58 +88,10 @@ def child_params(
   The reductions of all nodes stay, as in the release. So does all of omega
   for a traced arc: operations differ in shape, so none can stand for another.
   """
-  if not _is_static(arc):
+  if not ops.is_static(arc):
     return omega
   own = _own_operations(omega, arc)
   return own | _own_skips(omega, arc, config)
-
-
-def child_statistics(
-  statistics: types.Statistics, arc: space_lib.MacroArc
-) -> types.Statistics:
-  """The moving statistics of a fixed child; all of them for a traced arc."""
-  if not _is_static(arc) or not statistics:
-    return statistics
-  return _own_operations(statistics, arc)
-
-
-def apply(
-  omega: types.Omega,
-  statistics: types.Statistics,
-  arc: space_lib.MacroArc,
-  images: types.Array,
-  *,
-  config: MacroConfig,
-  train: bool,
-  key: types.PRNGKey | None = None,
-) -> tuple[types.Array, types.Statistics]:
-  """Runs one network.
-
-  Args:
-    omega: the shared weights, of `init`.
-    statistics: of `init_statistics`.
-    arc: the network; traced int32 arrays, or the tuples of Python ints that
-      `MacroSpace.validate` returns for a fixed child.
-    images: [B, H, W, C] float32.
-    config: the network's options.
-    train: whether to drop features and to move the statistics.
-    key: for dropout; not needed where nothing is dropped.
-
-  Returns:
-    [B, num_classes] float32, the logits; and the statistics, which a training
-    step with `config.moving_statistics` has moved. It moves those of all six
-    operations of every layer whichever are sampled, as the release does; a
-    fixed child has no other operations, and moves its own.
-  """
-  return apply_child(
-    child_params(omega, arc, config),
-    statistics,
-    arc,
-    images,
-    config=config,
-    train=train,
-    key=key,
-  )
 
 
 def apply_child(
@@ -152,7 +104,27 @@ def apply_child(
   train: bool,
   key: types.PRNGKey | None = None,
 ) -> tuple[types.Array, types.Statistics]:
-  """`apply` on weights that `child_params` has picked."""
+  """Runs one network.
+
+  Args:
+    child: the weights that `child_params` has picked.
+    statistics: the moving statistics, as of `init_statistics`.
+    arc: the network; traced int32 arrays, or the tuples of Python ints that
+      `MacroSpace.validate` returns for a fixed child.
+    images: [B, H, W, C] float32.
+    config: the network's options.
+    train: whether to drop features and to move the statistics.
+    key: for dropout; not needed where nothing is dropped.
+
+  Returns:
+    [B, num_classes] float32, the logits; and the statistics, which a training
+    step with `config.moving_statistics` has moved. It moves those of all six
+    operations of every layer whichever are sampled, as the release does; a
+    fixed child has no other operations, and moves its own.
+
+  Raises:
+    InputError: if features are dropped and there is no key.
+  """
   moving = config.moving_statistics
   if moving and not train:
     child = batch_norm.with_statistics(child, statistics)
@@ -224,7 +196,7 @@ class _Network:
     self, layer: int, x: types.Array
   ) -> tuple[types.Array, dict[str, Any]]:
     weights, op = self.weights[f"layer_{layer}"], self.arc.ops[layer]
-    if isinstance(op, int):
+    if ops.is_static(op):
       name = space_lib.OPS[op]
       y, seen = _operation(name, self.config, weights, x)
       return y, {name: seen}
@@ -329,30 +301,26 @@ def _bits(
 
 def _may_be(bit: Any) -> bool:
   """Whether a bit can be 1: it is, or it is traced."""
-  return not isinstance(bit, int) or bit == 1
+  return not ops.is_static(bit) or bit == 1
 
 
 def _masked(x: types.Array, bit: Any) -> types.Array:
-  return x if isinstance(bit, int) else x * bit.astype(x.dtype)
+  return x if ops.is_static(bit) else x * bit.astype(x.dtype)
 
 
 def _stacked(taken: Sequence[tuple[types.Array, Any]]) -> types.Array | None:
   """The bits of (candidate, bit) pairs, [N]; None if each is known to be 1."""
   bits = [bit for _, bit in taken]
-  if all(isinstance(bit, int) for bit in bits):
+  if ops.is_static(bits):
     return None
   return jnp.stack([jnp.asarray(bit, jnp.int32) for bit in bits])
 
 
 def _nothing(bits: Sequence[Any]) -> Any:
   """1 where no bit is 1, else 0."""
-  if isinstance(bits[0], int):
+  if ops.is_static(bits):
     return int(not any(bits))
   return 1 - functools.reduce(jnp.maximum, bits)
-
-
-def _is_static(arc: space_lib.MacroArc) -> bool:
-  return isinstance(arc.ops, tuple)
 
 
 def _own_operations(tree: Any, arc: space_lib.MacroArc) -> Any:

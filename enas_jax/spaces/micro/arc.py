@@ -21,6 +21,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from enas_jax import types
+from enas_jax.nn import ops as ops_lib
 from enas_jax.spaces import decisions, records
 
 # In the released code's numbering.
@@ -185,9 +186,9 @@ class MicroSpace:
       Node numbers counted from 0, the two inputs being 0 and 1, in order;
       never empty, as nothing can take the last node.
     """
-    read = set(np.asarray(cell.inputs).ravel().tolist())
     first = 0 if include_inputs else NUM_INPUTS
-    return tuple(n for n in range(first, self.num_nodes) if n not in read)
+    loose = np.flatnonzero(are_loose(cell, include_inputs))
+    return tuple((first + loose).tolist())
 
   def size(self) -> int:
     """The true number of arcs, 2.6e25 for B = 7.
@@ -272,6 +273,23 @@ class MicroSpace:
           at = f"{name}.{field}[{row}][{side}]"
           records.check_range(at, entry, limit, where)
     return CellArc(inputs, ops)
+
+
+def are_loose(cell: CellArc, include_inputs: bool) -> types.Array:
+  """Which nodes no node of the cell takes, so that they form its output.
+
+  Args:
+    cell: inputs [B - 2, 2] int32, traced or not, or tuples of Python ints.
+    include_inputs: whether to begin with the two inputs, not with node 2.
+
+  Returns:
+    [B] or [B - 2] bool; of NumPy for a cell that is not traced.
+  """
+  xp = np if ops_lib.is_static(cell) else jnp
+  taken = xp.asarray(cell.inputs).reshape(-1)
+  first = 0 if include_inputs else NUM_INPUTS
+  nodes = np.arange(first, len(cell.inputs) + NUM_INPUTS)
+  return xp.all(taken[:, None] != nodes, axis=0)
 
 
 def from_dict(record: Mapping[str, Any]) -> tuple[MicroSpace, MicroArc]:

@@ -21,7 +21,7 @@ import numpy as np
 from jax import lax
 
 from enas_jax import types
-from enas_jax.nn import batch_norm, image_ops
+from enas_jax.nn import batch_norm, image_ops, ops
 from enas_jax.nn import weights as weights_lib
 from enas_jax.spaces.micro import arc as space_lib
 from enas_jax.spaces.micro import drop_path
@@ -146,9 +146,7 @@ def child_cells(
   child, start = {}, 0
   for at, (arc, count) in enumerate(_runs(arcs)):
     part = jax.tree.map(lambda a, s=start, n=count: a[s : s + n], cells)
-    first = len(arc.inputs) + space_lib.NUM_INPUTS
-    first -= part["output"]["kernel"].shape[1]
-    loose = np.array(_loose_ends(arc, include_inputs)) - first
+    loose = np.flatnonzero(space_lib.are_loose(arc, include_inputs))
     kernel = part["output"]["kernel"][:, loose]
     own = {"output": {**part["output"], "kernel": kernel}}
     for name, places in _uses(arc, "identity" in cells).items():
@@ -187,13 +185,6 @@ def _runs(
   arcs: Sequence[space_lib.CellArc],
 ) -> list[tuple[space_lib.CellArc, int]]:
   return [(arc, len(list(group))) for arc, group in itertools.groupby(arcs)]
-
-
-def _loose_ends(arc: space_lib.CellArc, include_inputs: bool) -> list[int]:
-  read = set(itertools.chain.from_iterable(arc.inputs))
-  first = 0 if include_inputs else space_lib.NUM_INPUTS
-  count = len(arc.inputs) + space_lib.NUM_INPUTS
-  return [node for node in range(first, count) if node not in read]
 
 
 def _uses(
@@ -240,7 +231,7 @@ def chain(
     weights of `child_cells`.
   """
   carry = (*first, second_0)
-  if not is_static(arcs[0]):
+  if not ops.is_static(arcs):
 
     def step(carry: Any, now: Any) -> Any:
       cell, arc, mask = now
@@ -290,11 +281,6 @@ def _pass_on(carry: Any, found: tuple[types.Array, types.Statistics]) -> Any:
   _, _, kept = carry
   out, _ = found
   return (kept, out, out), found
-
-
-def is_static(arc: space_lib.CellArc) -> bool:
-  """Whether the arc is of Python ints."""
-  return isinstance(arc.inputs, tuple)
 
 
 def _gather(cell: types.Omega, arc: space_lib.CellArc) -> types.Omega:
@@ -404,7 +390,7 @@ def _traced_cell(
   weights = jax.tree.map(flat, _gather(cell, arc))
   sources, chosen = (flat(jnp.asarray(leaf)) for leaf in arc)
   nodes = np.arange(np.shape(arc.inputs)[0] + space_lib.NUM_INPUTS)
-  first = len(nodes) - kernel.shape[0]
+  include_inputs = kernel.shape[0] == len(nodes)
   if masks is not None:
     masks = drop_path.for_traced(flat(masks), chosen)
   branches = _traced_branches(1)
@@ -415,7 +401,7 @@ def _traced_cell(
     sources,
     chosen,
     targets=np.repeat(nodes[space_lib.NUM_INPUTS :], SIDES),
-    loose=jnp.all(sources[:, None] != nodes[first:], axis=0),
+    loose=space_lib.are_loose(arc, include_inputs),
     masks=masks,
   )
   buffers = _buffers(inputs, len(nodes), strided)
@@ -456,8 +442,10 @@ def _fixed_output(
   include_inputs: bool,
 ) -> tuple[types.Array, types.Statistics]:
   """The loose ends side by side, through ReLU, 1x1 convolution, batch norm."""
-  loose = _loose_ends(arc, include_inputs)
-  x = jnp.concatenate([nodes[node] for node in loose], axis=-1)
+  loose = space_lib.are_loose(arc, include_inputs)
+  last = nodes[-len(loose) :]
+  ends = itertools.compress(last, loose)
+  x = jnp.concatenate(list(ends), axis=-1)
   kernel = output["kernel"]
   x = image_ops.pointwise_conv(
     jax.nn.relu(x), kernel.reshape(-1, kernel.shape[-1])

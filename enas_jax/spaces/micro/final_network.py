@@ -22,7 +22,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from enas_jax import types
-from enas_jax.nn import batch_norm, image_ops
+from enas_jax.nn import batch_norm, image_ops, ops
 from enas_jax.nn import weights as weights_lib
 from enas_jax.spaces.base import ImageNetwork, Logits
 from enas_jax.spaces.micro import arc as space_lib
@@ -84,7 +84,7 @@ def network(arc: space_lib.MicroArc) -> ImageNetwork:
   Raises:
     InputError: if the architecture is traced.
   """
-  if not micro_cell.is_static(arc.normal):
+  if not ops.is_static(arc):
     raise types.InputError(
       "arc must be of Python ints, as MicroSpace.validate returns it, got"
       " arrays."

@@ -21,7 +21,7 @@ import numpy as np
 from jax import lax
 
 from enas_jax import types
-from enas_jax.nn import batch_norm, image_ops
+from enas_jax.nn import batch_norm, image_ops, ops
 from enas_jax.nn import weights as weights_lib
 from enas_jax.spaces.base import ImageNetwork, Logits
 from enas_jax.spaces.micro import arc as space_lib
@@ -169,12 +169,12 @@ def _aux_size(image_size: int | None) -> int:
 def child_params(
   omega: types.Omega, arc: space_lib.MicroArc, config: MicroConfig
 ) -> types.Omega:
-  """The weights of a fixed child, which `apply` takes like omega.
+  """The weights of a fixed child, which `apply_child` takes like omega.
 
   All of omega for a traced arc: the operations' weights differ in shape, so
   none can stand for another.
   """
-  if not micro_cell.is_static(arc.normal):
+  if not ops.is_static(arc):
     return omega
   child = dict(omega)
   gather = functools.partial(
@@ -204,32 +204,6 @@ def init_statistics(config: MicroConfig) -> types.Statistics:
   return batch_norm.fresh(specs, without=micro_cell.OPERATIONS)
 
 
-def apply(
-  omega: types.Omega,
-  arc: space_lib.MicroArc,
-  images: types.Array,
-  *,
-  config: MicroConfig,
-  train: bool,
-  key: types.PRNGKey | None = None,
-) -> Logits:
-  """Runs the network that `arc` describes, by the batch's own statistics.
-
-  Args:
-    omega: the shared weights, of `init`, or a child's, of `child_params`.
-    arc: the cells; traced int32 arrays, or Python ints for a fixed child.
-    images: [B, H, W, channels] float32, square if there is an auxiliary head.
-    config: the network's options.
-    train: whether to drop features and to run the auxiliary head. The
-      released search rewards the controller with `train` on.
-    key: for dropout and drop path; not needed where nothing is dropped.
-
-  Returns:
-    The logits; `aux` is None unless `train` and `config.aux_head`.
-  """
-  return _forward(omega, arc, images, config, train, key)[0]
-
-
 def apply_child(
   child: types.Omega,
   statistics: types.Statistics,
@@ -241,10 +215,28 @@ def apply_child(
   key: types.PRNGKey | None = None,
   progress: types.Array | float = 1.0,
 ) -> tuple[Logits, types.Statistics]:
-  """`apply` with the statistics of `init_statistics`.
+  """Runs the network that `arc` describes.
 
-  A training step with `config.moving_statistics` moves them; an evaluation
-  uses them. `progress` is how much of the training is over, for drop path.
+  Args:
+    child: the shared weights, as of `init`, or a child's, of `child_params`.
+    statistics: the moving statistics, as of `init_statistics`. With
+      `config.moving_statistics` a training step moves them, and an evaluation
+      uses them.
+    arc: the cells; traced int32 arrays, or Python ints for a fixed child.
+    images: [B, H, W, channels] float32, square if there is an auxiliary head.
+    config: the network's options.
+    train: whether to drop features and to run the auxiliary head. The
+      released search rewards the controller with `train` on.
+    key: for dropout and drop path; not needed where nothing is dropped.
+    progress: [] float32 in (0, 1], how much of the training is over, for drop
+      path.
+
+  Returns:
+    The logits, whose `aux` is None unless `train` and `config.aux_head`; and
+    the statistics.
+
+  Raises:
+    InputError: if anything is dropped and there is no key.
   """
   moving = config.moving_statistics
   if moving and not train:
@@ -255,7 +247,7 @@ def apply_child(
     child = batch_norm.with_statistics(child, own)
   logits, seen = _forward(child, arc, images, config, train, key, progress)
   if moving and train:
-    if micro_cell.is_static(arc.normal) and not _is_child(statistics):
+    if ops.is_static(arc) and not _is_child(statistics):
       seen = _in_cells(micro_cell.shared_statistics, seen, arc, config)
     statistics = batch_norm.moved(statistics, lax.stop_gradient(seen))
   return logits, statistics

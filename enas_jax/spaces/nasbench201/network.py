@@ -3,7 +3,7 @@
 The benchmark's skeleton: a stem, three stages of N cells with F, 2F and 4F
 channels, a residual block that halves height and width between two stages, and
 a classifier. Every cell, edge and convolution has weights of its own. One
-`apply` serves search and retraining: with a traced arc one compiled program
+function serves search and retraining: with a traced arc one compiled program
 runs every cell, and of each edge's operations only the one sampled; with an
 arc of Python ints the same code compiles to the plain network.
 
@@ -108,7 +108,7 @@ def child_params(
   neither can stand for the other.
   """
   del config
-  if not _is_static(arc):
+  if not ops.is_static(arc):
     return omega
   names = [space_lib.OPS[op] for op in arc.ops]
   child = dict(omega)
@@ -122,38 +122,6 @@ def child_params(
   return child
 
 
-def apply(
-  omega: types.Omega,
-  statistics: types.Statistics,
-  arc: space_lib.NasBench201Arc,
-  images: types.Array,
-  *,
-  config: NasBench201Config,
-  train: bool,
-  key: types.PRNGKey | None = None,
-) -> tuple[Logits, types.Statistics]:
-  """Runs one network.
-
-  Args:
-    omega: the shared weights, of `init`.
-    statistics: of `init_statistics`.
-    arc: the cell; traced int32, or the Python ints that
-      `NasBench201Space.validate` returns for a fixed child.
-    images: [B, H, W, C] float32.
-    config: the network's options.
-    train: whether to drop features and to move the statistics.
-    key: for dropout; not needed where nothing is dropped.
-
-  Returns:
-    The logits; and the statistics, which a training step with
-    `config.moving_statistics` has moved: those of the operations that it ran.
-  """
-  child = child_params(omega, arc, config)
-  return apply_child(
-    child, statistics, arc, images, config=config, train=train, key=key
-  )
-
-
 def apply_child(
   child: types.Omega,
   statistics: types.Statistics,
@@ -165,7 +133,26 @@ def apply_child(
   key: types.PRNGKey | None = None,
   progress: types.Array | None = None,
 ) -> tuple[Logits, types.Statistics]:
-  """`apply` on weights that `child_params` has picked; ignores `progress`."""
+  """Runs one network.
+
+  Args:
+    child: the weights that `child_params` has picked.
+    statistics: the moving statistics, as of `init_statistics`.
+    arc: the cell; traced int32, or the Python ints that
+      `NasBench201Space.validate` returns for a fixed child.
+    images: [B, H, W, C] float32.
+    config: the network's options.
+    train: whether to drop features and to move the statistics.
+    key: for dropout; not needed where nothing is dropped.
+    progress: ignored, as there is no drop path.
+
+  Returns:
+    The logits; and the statistics, which a training step with
+    `config.moving_statistics` has moved: those of the operations that it ran.
+
+  Raises:
+    InputError: if features are dropped and there is no key.
+  """
   del progress
   given = statistics if config.moving_statistics and not train else {}
   weights = batch_norm.with_statistics(child, given) if given else child
@@ -245,7 +232,7 @@ def _edge(
   op, own = arc.ops[edge], {}
   for name, conv in weights.items():
     row = edge
-    if isinstance(op, int):
+    if ops.is_static(op):
       if space_lib.OPS[op] != name:
         continue
       # The child has the weights of those edges alone that use them.
@@ -253,7 +240,7 @@ def _edge(
     own[name] = {"w": conv["w"][row]}
     if "mean" in conv:
       own[name] |= {part: conv[part][edge] for part in ("mean", "variance")}
-  run = _switch if isinstance(op, int) else _traced
+  run = _switch if ops.is_static(op) else _traced
   return run(op, own, x, image_ops.chosen())
 
 
@@ -336,10 +323,6 @@ def _moved(
     else move(old, seen[place])
     for place, old in statistics.items()
   }
-
-
-def _is_static(arc: space_lib.NasBench201Arc) -> bool:
-  return isinstance(arc.ops, tuple)
 
 
 def _leaves(config: NasBench201Config, num_classes: int, channels: int) -> Any:

@@ -17,8 +17,10 @@ from typing import Any, ClassVar, NamedTuple
 import chex
 import jax
 import jax.numpy as jnp
+import numpy as np
 
 from enas_jax import types
+from enas_jax.nn import ops as ops_lib
 from enas_jax.spaces import decisions, records
 
 # In the order of the search script's tokens, and of `ops.activate`.
@@ -172,8 +174,7 @@ class RecurrentSpace:
     Returns:
       Rows, counted from 0, in order.
     """
-    read = set(arc.prev[1:])
-    return tuple(row for row in range(self.num_rows) if row not in read)
+    return tuple(np.flatnonzero(are_loose(arc)).tolist())
 
   def size(self) -> int:
     """The true number of arcs: 4^N (N - 1)! if the first node is sampled."""
@@ -240,6 +241,22 @@ class RecurrentSpace:
         if the architecture is of another space.
     """
     return records.of_space(self, *from_dict(record))
+
+
+def are_loose(arc: RecurrentArc) -> types.Array:
+  """Which nodes are loose ends, that no node reads (Section 2.1, step 5).
+
+  Args:
+    arc: prev [N] int32, traced or not, or a tuple of Python ints.
+
+  Returns:
+    [N] float, 1 for a loose end and else 0; of NumPy for an arc that is not
+    traced.
+  """
+  xp = np if ops_lib.is_static(arc) else jnp
+  prev = xp.asarray(arc.prev)
+  readers = xp.equal(prev[1:, None], np.arange(prev.shape[0])[None])
+  return 1.0 - xp.max(readers, axis=0, initial=0.0)
 
 
 def from_dict(

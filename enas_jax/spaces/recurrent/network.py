@@ -1,6 +1,6 @@
 """The shared recurrent network of all cells (Section 2.1, Appendix A).
 
-One `apply` serves search and retraining: with a traced arc every architecture
+One function serves search and retraining: with a traced arc every architecture
 runs through the same compiled program; with an arc of Python ints the same
 code compiles to the plain cell. Each pair of nodes (j, l) has one matrix, the
 highway candidate's and the gate's columns side by side (Eqs. 4-5).
@@ -132,8 +132,8 @@ def sample_masks(
   return Masks(**masks)
 
 
-def apply(
-  omega: types.Omega,
+def apply_child(
+  child: types.Omega,
   arc: space_lib.RecurrentArc,
   tokens: types.Array,
   state: types.Array,
@@ -144,7 +144,7 @@ def apply(
   """Runs one cell over a window.
 
   Args:
-    omega: the shared weights, of `init`.
+    child: the weights that `child_params` has gathered.
     arc: the cell; traced int32 arrays, or Python ints for a fixed child.
     tokens: [T, B] int32.
     state: [B, D] float32, h_0.
@@ -155,20 +155,6 @@ def apply(
     [T, B, D] float32: h_t before output dropout. Batch norm, where on, uses
     the statistics of the batch, also in evaluation.
   """
-  child = child_params(omega, arc)
-  return apply_child(child, arc, tokens, state, config=config, masks=masks)
-
-
-def apply_child(
-  child: types.Omega,
-  arc: space_lib.RecurrentArc,
-  tokens: types.Array,
-  state: types.Array,
-  *,
-  config: presets.RecurrentConfig,
-  masks: Masks | None = None,
-) -> types.Array:
-  """`apply` on weights that `child_params` has gathered."""
   masks = masks or Masks()
   x = child["embedding"][tokens]
   if masks.word is not None:
@@ -195,7 +181,7 @@ def softmax_loss(
 
   Args:
     child: holds "embedding" [V, D].
-    states: [T, B, D] float32, of `apply`.
+    states: [T, B, D] float32, of `apply_child`.
     targets: [T, B] int32.
     masks: dropout masks, or None.
 

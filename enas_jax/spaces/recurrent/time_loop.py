@@ -58,10 +58,6 @@ def masked(x: types.Array, mask: types.Array | None) -> types.Array:
   return x if mask is None else x * mask
 
 
-def _is_static(arc: space_lib.RecurrentArc) -> bool:
-  return isinstance(arc.prev, tuple)
-
-
 def unroll(
   arc: space_lib.RecurrentArc,
   output: str,
@@ -82,7 +78,7 @@ def unroll(
   Returns:
     [T, B, D] float32, h_1 ... h_T.
   """
-  fixed = arc if _is_static(arc) else None
+  fixed = arc if ops.is_static(arc) else None
 
   def run(traced: Any, weights: CellWeights, state: Any, mask: Any) -> Any:
     cell = fixed or traced
@@ -113,12 +109,8 @@ def _output_weights(arc: space_lib.RecurrentArc, output: str) -> Any:
   if output == "all_nodes":
     # The released code leaves out its fixed first node.
     return np.append(0.0, np.full(count - 1, 1.0 / (count - 1)))
-  xp = np if _is_static(arc) else jnp
-  prev = xp.asarray(arc.prev)[1:]
-  loose = 1.0 - xp.max(
-    xp.equal(prev[:, None], np.arange(count)[None]), axis=0, initial=0.0
-  )
-  return loose / xp.sum(loose)
+  loose = space_lib.are_loose(arc)
+  return loose / loose.sum()
 
 
 def _average(weights: Any, nodes: Any) -> types.Array:
