@@ -238,11 +238,14 @@ class ScriptTest(parameterized.TestCase):
     self.assertLen(json.loads(text)["arc"]["ops"], 5)
 
   def check_png(self, path, drawing):
-    """Of twice the drawing's size, white at a corner, with text and boxes."""
+    """Of 192 pixels for the drawing's 72 points, white at a corner."""
     with Image.open(path) as found:
       pixels = np.asarray(found.convert("RGB"))
-    size = [2 * float(drawing.get(name)) for name in ("height", "width")]
-    self.assertEqual(list(pixels.shape[:2]), size)
+    points = [
+      float(drawing.get(n).removesuffix("pt")) for n in ("height", "width")
+    ]
+    for got, expected in zip(pixels.shape[:2], points, strict=True):
+      self.assertAlmostEqual(got, expected * 192 / 72, delta=1)
     self.assertEqual(pixels[0, 0].tolist(), [255, 255, 255])
     # The title alone has hundreds of dark pixels: a font was found.
     title = pixels[: 2 * 40].max(axis=-1)
