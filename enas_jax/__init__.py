@@ -15,7 +15,7 @@ if TYPE_CHECKING:
   from enas_jax.data.text import load as load_text
   from enas_jax.export import load as load_exported
   from enas_jax.export import save as save_exported
-  from enas_jax.report.cell import cell_svg, cell_text
+  from enas_jax.report.drawing import draw
   from enas_jax.search.derive import Candidate, Derived
   from enas_jax.search.evaluate import make_evaluate, make_score
   from enas_jax.search.loop import Progress, Splits
@@ -57,8 +57,7 @@ __all__ = [
   "Splits",
   "TextData",
   "UniformPolicy",
-  "cell_svg",
-  "cell_text",
+  "draw",
   "load_arc",
   "load_exported",
   "load_images",
@@ -95,8 +94,7 @@ _SOURCES = {
   "Splits": "search.loop",
   "TextData": "data.text",
   "UniformPolicy": "strategies.policies",
-  "cell_svg": "report.cell",
-  "cell_text": "report.cell",
+  "draw": "report.drawing",
   "load_arc": "spaces.arcs",
   "load_exported": "export:load",
   "load_images": "data.images:load",

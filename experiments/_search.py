@@ -7,13 +7,14 @@ from absl import flags
 
 from enas_jax import config as config_lib
 from enas_jax import types
+from enas_jax.report import drawing as drawing_lib
 from enas_jax.report import html
 from enas_jax.search import metrics, search, tune
 from enas_jax.search import state as states
 from enas_jax.spaces import registry as spaces
 from enas_jax.tasks import base as tasks_base
 from enas_jax.tasks import registry as tasks
-from experiments import _cli, _drawing, _terminal
+from experiments import _cli, _terminal
 
 
 class Finished(NamedTuple):
@@ -127,7 +128,7 @@ def show(
   progress: Any,
 ) -> None:
   """Shows the architecture that was kept, and draws it into the folder."""
-  drawing = _drawing.draw(space, config.child, result.arc, title)
+  drawing = drawing_lib.draw_arc(space, config.child, result.arc, title)
   progress.line("\n" + drawing.text)
   progress.line(f"tokens: {result.record['arc']['tokens']}")
   _show(result.record, task, progress)

@@ -10,12 +10,13 @@ from absl import flags
 
 from enas_jax import config as config_lib
 from enas_jax import export, types
+from enas_jax.report import drawing as drawing_lib
 from enas_jax.report import html
 from enas_jax.search import metrics, runs, train
 from enas_jax.spaces import arcs, records, registry
 from enas_jax.tasks import base as tasks_base
 from enas_jax.tasks import registry as tasks
-from experiments import _arcs, _cli, _drawing, _search, _terminal
+from experiments import _arcs, _cli, _search, _terminal
 
 PREPROCESSING = "preprocessing.json"  # of a run's folder
 # Options that change no weight's shape: a training that starts from a search's
@@ -269,7 +270,9 @@ def _train_one(
     progress.line("the run is finished; this is what came out")
     record = training.load_result()
   else:
-    drawing = _drawing.draw(job.space, job.config.child, arc, "Architecture")
+    drawing = drawing_lib.draw_arc(
+      job.space, job.config.child, arc, "Architecture"
+    )
     progress.line(drawing.text)
     files = {
       "arc.json": records.dumps(space.to_dict(arc)),

@@ -24,9 +24,10 @@ from absl import flags
 from enas_jax import config as config_lib
 from enas_jax import types
 from enas_jax.report import describe
+from enas_jax.report import drawing as drawing_lib
 from enas_jax.search import metrics
 from enas_jax.spaces import base, registry
-from experiments import _arcs, _cli, _drawing
+from experiments import _arcs, _cli
 
 
 def main() -> None:
@@ -53,7 +54,7 @@ def main() -> None:
   }
   drawing = None
   if arc is not None:
-    drawing = _drawing.draw(name, config.child, arc, _title())
+    drawing = drawing_lib.draw_arc(name, config.child, arc, _title())
     if suffix:
       _write(getattr(drawing, suffix))
   if values.json:

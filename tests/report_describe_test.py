@@ -17,9 +17,8 @@ from absl.testing import absltest, flagsaver, parameterized
 from PIL import Image
 
 from enas_jax import types
-from enas_jax.report import describe
+from enas_jax.report import describe, drawing
 from enas_jax.spaces import arcs, base, registry
-from experiments import _drawing
 from experiments import describe as script
 from tests import tiny
 
@@ -243,11 +242,14 @@ class ScriptTest(parameterized.TestCase):
     self.assertLen(json.loads(text)["arc"]["ops"], 5)
 
   def check_png(self, path, drawing):
-    """Of twice the drawing's size, white at a corner, with text and boxes."""
+    """Of 192 pixels for the drawing's 72 points, white at a corner."""
     with Image.open(path) as found:
       pixels = np.asarray(found.convert("RGB"))
-    size = [2 * float(drawing.get(name)) for name in ("height", "width")]
-    self.assertEqual(list(pixels.shape[:2]), size)
+    points = [
+      float(drawing.get(n).removesuffix("pt")) for n in ("height", "width")
+    ]
+    for got, expected in zip(pixels.shape[:2], points, strict=True):
+      self.assertAlmostEqual(got, expected * 192 / 72, delta=1)
     self.assertEqual(pixels[0, 0].tolist(), [255, 255, 255])
     # The title alone has hundreds of dark pixels: a font was found.
     title = pixels[: 2 * 40].max(axis=-1)
@@ -269,7 +271,7 @@ class ScriptTest(parameterized.TestCase):
   def test_every_space_is_drawn(self, name):
     loaded = arcs.load_arc(name)
     config = child(loaded, "paper")
-    drawn = _drawing.draw(loaded.name, config, loaded.arc, "Title")
+    drawn = drawing.draw_arc(loaded.name, config, loaded.arc, "Title")
     self.assertIn("Title", "".join(ElementTree.XML(drawn.svg).itertext()))
     self.assertStartsWith(drawn.dot, "digraph")
     self.assertNotEmpty(drawn.text)

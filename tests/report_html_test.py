@@ -1,9 +1,12 @@
+import base64
 import json
+import re
 from html import parser
 from xml.etree import ElementTree
 
-from enas_jax.report import cell, chart
+from enas_jax.report import chart, drawing
 from enas_jax.report import html as report
+from enas_jax.spaces import graph as graph_lib
 
 _SVG = "{http://www.w3.org/2000/svg}"
 
@@ -53,9 +56,10 @@ def _write_run(workdir):
   (workdir / "arc.json").write_text(json.dumps(arc))
   result = {"arc": arc | {"tokens": "0 0 1"}, "test_perplexity": 118.5}
   (workdir / "result.json").write_text(json.dumps(result))
-  svg = cell.cell_svg([0, 0], ["tanh", "relu"], [1], title="Found & drawn")
+  node = graph_lib.Node("h1", "h₁", 0)
+  drawn = drawing.draw([graph_lib.Graph((node,), ())], "", "Found & drawn")
   (workdir / "arc.svg").write_text(
-    '<?xml version="1.0" encoding="utf-8"?>\n' + svg, encoding="utf-8"
+    '<?xml version="1.0" encoding="utf-8"?>\n' + drawn.svg, encoding="utf-8"
   )
   arcs = [
     {"arc": {"id": i}, "reward": i / 64, "perplexity": 80 / (i + 1)}
@@ -72,7 +76,7 @@ class _Balance(parser.HTMLParser):
     self.open = []
 
   def handle_starttag(self, tag, attrs):
-    if tag not in ("meta", "br"):
+    if tag not in ("meta", "br", "img"):
       self.open.append(tag)
 
   def handle_endtag(self, tag):
@@ -142,9 +146,13 @@ def test_report_shows_a_run(tmp_path):
   assert "<code>theta/reward</code>: last 2.5 at theta_step 2" in page
   assert "<code>theta/entropy_nats</code>: last 13.25" in page
   assert "<code>valid/reward_uniform</code>: last 0.375" in page
-  assert "<title>Found &amp; drawn</title>" in page
+  [(source, words)] = re.findall(r'<img src="([^"]*)" alt="([^"]*)">', page)
+  kind, _, data = source.partition(",")
+  assert kind == "data:image/svg+xml;base64"
+  assert base64.b64decode(data) == (tmp_path / "arc.svg").read_bytes()
+  assert words == "Found &amp; drawn"
   assert "<?xml" not in page
-  assert "&quot;prev&quot;: [" in page
+  assert "&#34;prev&#34;: [" in page
   assert "<p>Tokens: <code>0 0 1</code></p>" in page
   assert (
     '<tr><th>test perplexity</th><td class="number">118.5</td></tr>' in page
@@ -160,9 +168,9 @@ def test_report_ranks_the_ten_best_architectures(tmp_path):
   page = _report(tmp_path)
   table = page[page.index("<th>rank</th>") :]
   assert table.count("<td><code>") == 10
-  ranks = [table.index(f"&quot;id&quot;: {i}}}") for i in range(11, 1, -1)]
+  ranks = [table.index(f"&#34;id&#34;: {i}}}") for i in range(11, 1, -1)]
   assert ranks == sorted(ranks)
-  assert "&quot;id&quot;: 1}" not in table
+  assert "&#34;id&#34;: 1}" not in table
   assert (
     '<tr><td class="number">1</td><td class="number">0.171875</td>'
     '<td class="number">6.66667</td>'
@@ -235,6 +243,35 @@ def test_report_survives_broken_files(tmp_path):
   assert "arc.svg is not XML" in page
   assert "arcs.jsonl has 1 bad line." in page
   assert "metrics.jsonl has 2 bad lines." in page
+
+
+def test_a_script_in_the_picture_does_not_reach_the_page(tmp_path):
+  (tmp_path / "arc.svg").write_text(
+    '<svg xmlns="http://www.w3.org/2000/svg"><title>"&gt;&lt;b></title>'
+    "<script>alert(1)</script></svg>"
+  )
+  page = _report(tmp_path)
+  # In an image browsers run no script.
+  assert "<script" not in page and page.count("<img ") == 1
+  assert 'alt="&#34;&gt;&lt;b&gt;"' in page
+
+
+def test_report_is_readable_on_light_and_on_dark(tmp_path):
+  page = _report(tmp_path)
+  assert "color-scheme:light dark" in page
+  light, dark = re.findall(
+    r"--ink:(#\w+);--page:(#\w+)", page.replace("\n", "")
+  )
+  assert light != dark
+  for ink, paper in (light, dark):
+    assert abs(_brightness(ink) - _brightness(paper)) > 150
+  # Charts and the picture bring dark letters, and so a white ground.
+  assert ".charts svg,.picture img{background:#fff" in page
+
+
+def _brightness(color):
+  digits = color[1:] if len(color) == 7 else "".join(c * 2 for c in color[1:])
+  return sum(bytes.fromhex(digits)) / 3
 
 
 def test_report_refuses_other_xml_as_a_picture(tmp_path):

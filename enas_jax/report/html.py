@@ -1,22 +1,28 @@
 """One page about a run, written from the files of its work directory.
 
-The page needs no network: its charts are inline SVG and its style is inline.
+The page needs no network and no script: its charts are inline SVG, its style is
+inline, and the picture of the architecture is a data URI. The files are not to
+be trusted, as anyone may have sent the directory. So the template escapes every
+word of them, and the picture stands in an `img`: there a browser runs no script
+of an SVG and fetches nothing for it, which no filter of ours could promise.
 """
 
+import base64
 import dataclasses
-import html
 import json
 import math
 import os
 import pathlib
 from collections.abc import Iterable, Iterator, Sequence
-from typing import Any
+from typing import Any, NamedTuple
 from xml.etree import ElementTree
 
-from enas_jax.report import chart as chart_lib
+import jinja2
 
 Row = dict[str, Any]
+Points = Sequence[tuple[float, float]]
 
+_SVG = "{http://www.w3.org/2000/svg}"
 _TOP_ARCS = 10
 _FACTS = ("dataset", "preset", "seed", "device")
 _TITLES = {
@@ -29,22 +35,6 @@ _TITLES = {
   "cifar_train": "Training of a convolutional network",
 }
 _TRAININGS = ("ptb_train", "cifar_train")
-
-_STYLE = """
-body{font:15px/1.5 system-ui,-apple-system,'Segoe UI',Helvetica,sans-serif;
-color:#1f2937;background:#fff;max-width:1320px;margin:2rem auto;padding:0 1rem}
-h1{font-size:1.5rem;margin-bottom:.5rem}h2{font-size:1.2rem;margin-top:2rem}
-table{border-collapse:collapse;margin:.5rem 0}
-th,td{border-bottom:1px solid #e5e7eb;padding:.25rem .75rem;text-align:left}
-td.number{text-align:right;font-variant-numeric:tabular-nums}
-code,pre{font:13px/1.5 ui-monospace,Menlo,Consolas,monospace}
-td code{overflow-wrap:anywhere}
-pre{background:#f9fafb;padding:.75rem;overflow-x:auto;white-space:pre-wrap}
-summary{cursor:pointer}.missing{color:#6b7280}
-.charts{display:flex;flex-wrap:wrap;gap:1rem}figure{margin:0}
-figcaption{font-size:13px;color:#4b5563;max-width:640px}
-.charts svg{max-width:100%;height:auto}.cell{overflow-x:auto}
-"""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -120,6 +110,13 @@ _CHARTS = (
 )
 
 
+class _Value(NamedTuple):
+  """A value in a table."""
+
+  text: str
+  number: bool = False
+
+
 def write_report(workdir: pathlib.Path) -> pathlib.Path:
   """Writes `report.html` into a run's directory.
 
@@ -132,32 +129,35 @@ def write_report(workdir: pathlib.Path) -> pathlib.Path:
   Returns:
     The page's path. The page appears there complete or not at all.
   """
-  name = html.escape(_title(workdir))
-  body = [
-    f"<h1>{name}</h1>",
-    *_config_part(workdir / "config.json"),
-    *_charts_part(workdir / "metrics.jsonl"),
-    *_arc_part(workdir),
-    # A training samples none.
-    *(
-      _arcs_part(workdir / "arcs.jsonl")
-      if _experiment(workdir) not in _TRAININGS
-      else ()
-    ),
-  ]
-  page = "\n".join(
-    [
-      '<!DOCTYPE html>\n<html lang="en"><head><meta charset="utf-8">',
-      f"<title>{name}</title><style>{_STYLE}</style></head><body>",
-      *body,
-      "</body></html>\n",
-    ]
+  environment = jinja2.Environment(
+    loader=jinja2.PackageLoader("enas_jax.report"),
+    autoescape=True,
+    undefined=jinja2.StrictUndefined,
+    trim_blocks=True,
+    lstrip_blocks=True,
   )
+  template = environment.get_template("report.html.j2")
+  page = template.render(_values(workdir))
   path = workdir / "report.html"
   temporary = workdir / "report.html.tmp"
   temporary.write_text(page, encoding="utf-8", errors="replace")
   os.replace(temporary, path)
   return path
+
+
+def _values(workdir: pathlib.Path) -> dict[str, Any]:
+  """What the template shows; `problem` is "" where all is well."""
+  trained = _experiment(workdir) in _TRAININGS
+  return {
+    "title": _title(workdir),
+    "config": _config_part(workdir / "config.json"),
+    "metrics": _metrics_part(workdir / "metrics.jsonl"),
+    "picture": _picture_part(workdir / "arc.svg"),
+    "result": _result_part(workdir / "result.json"),
+    "arc": _arc_part(workdir / "arc.json"),
+    # A training samples none.
+    "arcs": None if trained else _arcs_part(workdir / "arcs.jsonl"),
+  }
 
 
 def _experiment(workdir: pathlib.Path) -> str | None:
@@ -182,11 +182,11 @@ def _read(path: pathlib.Path) -> str | None:
 
 
 def _missing(path: pathlib.Path, why: str = "is not there") -> str:
-  return f'<p class="missing">{html.escape(path.name)} {html.escape(why)}.</p>'
+  return f"{path.name} {why}."
 
 
 def _read_json(path: pathlib.Path) -> tuple[Any, str]:
-  """The value in a file; or None, and a paragraph that says what is wrong."""
+  """The value in a file and ""; or None and a sentence that says why not."""
   text = _read(path)
   if text is None:
     return None, _missing(path)
@@ -197,7 +197,7 @@ def _read_json(path: pathlib.Path) -> tuple[Any, str]:
 
 
 def _read_rows(path: pathlib.Path) -> tuple[list[Row], str]:
-  """The objects in a file of lines, and a paragraph if anything is wrong.
+  """The objects in a file of lines, and a sentence if anything is wrong.
 
   A last line without its end is what a run is writing just now, or what it was
   writing when it was killed: it is left out without a word.
@@ -244,63 +244,62 @@ def _flat(value: Any, name: str = "") -> Iterator[tuple[str, Any]]:
 
 
 def _plain(value: Any) -> str:
-  """A value as HTML text."""
-  text = value if isinstance(value, str) else json.dumps(value)
-  return html.escape(text)
+  return value if isinstance(value, str) else json.dumps(value)
 
 
-def _config_part(path: pathlib.Path) -> Iterator[str]:
+def _config_part(path: pathlib.Path) -> dict[str, Any]:
   config, problem = _read_json(path)
   if problem:
-    yield problem
-    return
-  leaves = list(_flat(config))
-  facts = [_fact(leaves, name) for name in _FACTS]
-  yield f"<p>{' &nbsp; '.join(filter(None, facts))}</p>"
-  yield "<details><summary>Configuration</summary><table>"
-  for name, value in leaves:
-    yield f"<tr><th>{html.escape(name)}</th><td>{_plain(value)}</td></tr>"
-  yield "</table></details>"
+    return {"problem": problem}
+  leaves = [(name, _plain(value)) for name, value in _flat(config)]
+  facts = [(name, _fact(leaves, name)) for name in _FACTS]
+  return {
+    "problem": "",
+    "facts": [fact for fact in facts if fact[1] is not None],
+    "settings": leaves,
+  }
 
 
-def _fact(leaves: Iterable[tuple[str, Any]], wanted: str) -> str:
+def _fact(leaves: Iterable[tuple[str, str]], wanted: str) -> str | None:
   """The least nested setting called `wanted` or `wanted.name`, if any."""
-  found = [
-    (name.count("."), _plain(value))
+  settings = [
+    (name.count("."), value)
     for name, value in leaves
     if f".{name}.".endswith((f".{wanted}.", f".{wanted}.name."))
   ]
-  return f"<b>{wanted}</b> {min(found)[1]}" if found else ""
+  return min(settings)[1] if settings else None
 
 
-def _charts_part(path: pathlib.Path) -> Iterator[str]:
+def _metrics_part(path: pathlib.Path) -> dict[str, Any]:
   rows, problem = _read_rows(path)
-  yield "<h2>Metrics</h2>"
-  yield problem
   figures = [figure for chart in _CHARTS if (figure := _figure(chart, rows))]
   if not figures and not problem:
-    yield _missing(path, "has nothing to draw")
-  yield f'<div class="charts">{"".join(figures)}</div>'
+    problem = _missing(path, "has nothing to draw")
+  return {"problem": problem, "figures": figures}
 
 
-def _figure(chart: _Chart, rows: Iterable[Row]) -> str:
-  """A chart with its title and caption; empty if there is nothing to draw."""
-  rows = list(rows)
+def _figure(chart: _Chart, rows: Sequence[Row]) -> dict[str, Any] | None:
+  """A chart with its title and captions; None if there is nothing to draw."""
   series = {key: _series(rows, chart.x, key) for key in chart.keys}
   series = {key: points for key, points in series.items() if points}
+  if not series:
+    return None
+  # Matplotlib is slow to load, and a run without metrics needs none.
+  from enas_jax.report import chart as chart_lib
+
   drawing = chart_lib.line_chart(
     series, x_label=chart.x_label, y_label=chart.y_label, log_y=chart.log_y
   )
   if not drawing:
-    return ""
-  captions = [_caption(key, chart.x, series[key]) for key in series]
-  return (
-    f"<figure><h3>{html.escape(chart.title)}</h3>{drawing}"
-    f"<figcaption>{'<br>'.join(captions)}</figcaption></figure>\n"
-  )
+    return None
+  return {
+    "title": chart.title,
+    "drawing": drawing,
+    "captions": [(key, _caption(key, chart.x, series[key])) for key in series],
+  }
 
 
-def _series(rows: Iterable[Row], x_key: str, key: str) -> chart_lib.Points:
+def _series(rows: Iterable[Row], x_key: str, key: str) -> Points:
   """The finite points (row[x_key], row[key]), in the order of x.
 
   Accuracies are in percent.
@@ -321,47 +320,52 @@ def _is_accuracy(key: str) -> bool:
   return key.endswith("accuracy") and key != "true_accuracy"
 
 
-def _caption(key: str, x_key: str, points: chart_lib.Points) -> str:
+def _caption(key: str, x_key: str, points: Points) -> str:
   lowest = min(points, key=lambda point: point[1])
   highest = max(points, key=lambda point: point[1])
   unit = "%" if _is_accuracy(key) else ""
-  parts = [
-    f"{word} {y:.6g}{unit} at {html.escape(x_key)} {x:.10g}"
-    for word, (x, y) in (
-      ("last", points[-1]),
-      ("lowest", lowest),
-      ("highest", highest),
-    )
-  ]
-  return f"<code>{html.escape(key)}</code>: {', '.join(parts)}"
+  named = (("last", points[-1]), ("lowest", lowest), ("highest", highest))
+  return ", ".join(
+    f"{word} {y:.6g}{unit} at {x_key} {x:.10g}" for word, (x, y) in named
+  )
 
 
-def _arc_part(workdir: pathlib.Path) -> Iterator[str]:
-  yield "<h2>Architecture</h2>"
-  yield _picture(workdir / "arc.svg")
-  result, problem = _read_json(workdir / "result.json")
-  if not problem and not isinstance(result, dict):
-    problem = _missing(workdir / "result.json", "is not an object")
-  if problem:
-    yield problem
-  else:
-    yield from _result_table(result)
-  value, problem = _read_json(workdir / "arc.json")
-  if problem:
-    yield problem
-  else:
-    shown = html.escape(json.dumps(value, indent=2))
-    yield f"<details><summary>arc.json</summary><pre>{shown}</pre></details>"
+def _picture_part(path: pathlib.Path) -> dict[str, str]:
+  """The file as a data URI, and its title for those who cannot see it."""
+  text = _read(path)
+  if text is None:
+    return {"problem": _missing(path)}
+  data = text.encode()
+  try:
+    root = ElementTree.fromstring(data)
+  except (ElementTree.ParseError, ValueError):
+    return {"problem": _missing(path, "is not XML")}
+  if root.tag != f"{_SVG}svg":
+    return {"problem": _missing(path, "is not SVG")}
+  source = f"data:image/svg+xml;base64,{base64.b64encode(data).decode()}"
+  words = root.findtext(f"{_SVG}title") or "the architecture"
+  return {"problem": "", "source": source, "words": words}
 
 
-def _result_table(result: Row) -> Iterator[str]:
+def _result_part(path: pathlib.Path) -> dict[str, Any]:
   """The architecture's tokens, and what else the result says."""
-  yield f"<p>Tokens: <code>{_brief_arc(result.get('arc'))}</code></p><table>"
-  for key, value in result.items():
-    if key != "arc":
-      name = html.escape(key.replace("_", " "))
-      yield f"<tr><th>{name}</th>{_cell(key, value)}</tr>"
-  yield "</table>"
+  result, problem = _read_json(path)
+  if not problem and not isinstance(result, dict):
+    problem = _missing(path, "is not an object")
+  if problem:
+    return {"problem": problem}
+  rows = [
+    (key.replace("_", " "), _value(key, value))
+    for key, value in result.items()
+    if key != "arc"
+  ]
+  tokens = _brief_arc(result.get("arc"))
+  return {"problem": "", "tokens": tokens, "rows": rows}
+
+
+def _arc_part(path: pathlib.Path) -> dict[str, str]:
+  value, problem = _read_json(path)
+  return {"problem": problem, "text": json.dumps(value, indent=2)}
 
 
 def _brief_arc(arc: Any) -> str:
@@ -370,56 +374,39 @@ def _brief_arc(arc: Any) -> str:
   return _plain(tokens or arc)
 
 
-def _picture(path: pathlib.Path) -> str:
-  """The SVG element in a file, without what stands before it."""
-  text = _read(path)
-  if text is None:
-    return _missing(path)
-  try:
-    root = ElementTree.fromstring(text.encode())
-  except (ElementTree.ParseError, ValueError):
-    return _missing(path, "is not XML")
-  start = text.find("<svg")
-  if root.tag != "{http://www.w3.org/2000/svg}svg" or start < 0:
-    return _missing(path, "is not SVG")
-  return f'<div class="cell">{text[start:]}</div>'
-
-
-def _arcs_part(path: pathlib.Path) -> Iterator[str]:
+def _arcs_part(path: pathlib.Path) -> dict[str, Any]:
+  """The best rows: their rewards, other plain values, and architectures."""
   rows, problem = _read_rows(path)
-  yield "<h2>Best architectures sampled</h2>"
-  yield problem
   ranked = [row for row in rows if _number(row.get("reward")) is not None]
   ranked.sort(key=lambda row: -float(row["reward"]))
-  if ranked:
-    yield from _arcs_table(ranked[:_TOP_ARCS])
-    yield f"<p>{len(ranked)} were evaluated.</p>"
-  elif not problem:
-    yield _missing(path, "has no rewards")
-
-
-def _arcs_table(rows: Sequence[Row]) -> Iterator[str]:
-  """A table of rows: their rewards, other plain values, and architectures."""
+  if not ranked and not problem:
+    problem = _missing(path, "has no rewards")
+  best = ranked[:_TOP_ARCS]
   columns = ["reward"]
-  for row in rows:
+  for row in best:
     columns += [key for key in row if key not in (*columns, "rank", "arc")]
-  names = "".join(f"<th>{html.escape(key)}</th>" for key in columns)
-  yield f"<table><tr><th>rank</th>{names}<th>arc</th></tr>"
-  for rank, row in enumerate(rows, 1):
-    cells = [_cell("rank", rank)]
-    cells += [_cell(key, row.get(key)) for key in columns]
-    arc = _brief_arc(row.get("arc"))
-    yield f"<tr>{''.join(cells)}<td><code>{arc}</code></td></tr>"
-  yield "</table>"
+  shown = [
+    {
+      "cells": [_value(key, row.get(key)) for key in columns],
+      "arc": _brief_arc(row.get("arc")),
+    }
+    for row in best
+  ]
+  return {
+    "problem": problem,
+    "count": len(ranked),
+    "columns": columns,
+    "rows": shown,
+  }
 
 
-def _cell(key: str, value: Any) -> str:
+def _value(key: str, value: Any) -> _Value:
   if value is None:
-    return "<td></td>"
+    return _Value("")
   number = _number(value)
   if number is None:
-    return f"<td>{_plain(value)}</td>"
-  shown = f"{value:.6g}" if isinstance(value, float) else str(value)
+    return _Value(_plain(value))
   if _is_accuracy(key):
-    shown = f"{100 * number:.2f}%"
-  return f'<td class="number">{shown}</td>'
+    return _Value(f"{100 * number:.2f}%", True)
+  shown = f"{value:.6g}" if isinstance(value, float) else str(value)
+  return _Value(shown, True)

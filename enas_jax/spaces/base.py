@@ -14,6 +14,7 @@ import jax.numpy as jnp
 
 from enas_jax import types
 from enas_jax.spaces import decisions as decisions_lib
+from enas_jax.spaces import graph
 
 Options = Any  # a frozen dataclass with a method `space() -> Space`
 
@@ -279,6 +280,9 @@ class Definition:
       unless the space is named.
     read: (text) -> (space, arc) of a notation of its own, None if it is none.
     named: architectures with a name.
+    draw: (options, arc of Python ints) -> its graphs: one, or one for each of
+      its cells.
+    text: (options, arc of Python ints) -> the architecture for a terminal.
     shape: (options, arc of Python ints) -> its depth and loose ends.
     ignored_in_search: fields of the options that do nothing in a search.
     benchmark: by part of the configuration, fields of the paper's preset that a
@@ -295,6 +299,8 @@ class Definition:
   fixed: Callable[[Any, types.Arc], Network]
   of_record: Callable[[Mapping[str, Any]], tuple[Any, types.Arc]]
   of_count: Callable[[int], Any]
+  draw: Callable[[Any, types.Arc], tuple[graph.Graph, ...]]
+  text: Callable[[Any, types.Arc], str]
   shape: Callable[[Any, types.Arc], Shape]
   most_tokens: int | None = None
   read: Callable[[str], tuple[Any, types.Arc] | None] = _no_notation

@@ -4,7 +4,7 @@ import math
 
 from enas_jax.spaces import base, fixed
 from enas_jax.spaces.macro import arc as arc_lib
-from enas_jax.spaces.macro import network, presets
+from enas_jax.spaces.macro import drawing, network, presets
 
 # melodyguan/enas, scripts/cifar10_macro_final.sh: a line a layer.
 _MACRO_FINAL = """
@@ -79,6 +79,8 @@ DEFINITION = base.Definition(
       {"main_input": "previous"},
     ),
   },
+  draw=drawing.graphs,
+  text=drawing.text,
   shape=shape,
   benchmark={"data": {"batch_size": 32, "reward_batch_size": 32}},
 )

@@ -4,7 +4,7 @@ from typing import Any
 
 from enas_jax.spaces import base, fixed
 from enas_jax.spaces.micro import arc as arc_lib
-from enas_jax.spaces.micro import final_network, network, presets
+from enas_jax.spaces.micro import drawing, final_network, network, presets
 
 
 def fix(options: presets.MicroConfig, arc: arc_lib.MicroArc) -> base.Network:
@@ -53,6 +53,8 @@ DEFINITION = base.Definition(
       "the cells of Figure 8, 7 nodes",
     ),
   },
+  draw=drawing.graphs,
+  text=drawing.text,
   shape=shape,
   benchmark={"data": {"batch_size": 32, "reward_batch_size": 32}},
   ignored_in_search=("cell_output",),

@@ -4,7 +4,7 @@ import re
 
 from enas_jax.spaces import base, fixed
 from enas_jax.spaces.nasbench201 import arc as arc_lib
-from enas_jax.spaces.nasbench201 import network, presets
+from enas_jax.spaces.nasbench201 import drawing, network, presets
 
 # A cell as in a table of the benchmark.
 _DIGITS = re.compile(r"[0-4]{6}")
@@ -67,6 +67,8 @@ DEFINITION = base.Definition(
   of_record=arc_lib.from_dict,
   of_count=lambda count: arc_lib.NasBench201Space(),
   read=read,
+  draw=drawing.graphs,
+  text=drawing.text,
   shape=shape,
   benchmark={"data": {"batch_size": 64, "reward_batch_size": 64}},
 )

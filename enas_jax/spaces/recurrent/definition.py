@@ -2,7 +2,7 @@
 
 from enas_jax.spaces import base, fixed
 from enas_jax.spaces.recurrent import arc as arc_lib
-from enas_jax.spaces.recurrent import network, presets
+from enas_jax.spaces.recurrent import drawing, network, presets
 
 
 def shape(
@@ -49,6 +49,8 @@ DEFINITION = base.Definition(
       {"output": "all_nodes"},
     ),
   },
+  draw=drawing.graphs,
+  text=drawing.text,
   shape=shape,
   benchmark={"child": {"hidden_size": 200}},
 )
