@@ -350,11 +350,11 @@ def test_everything_is_escaped():
 def test_libraries_load_when_a_picture_is_asked_for():
   code = (
     "import sys\n"
-    "from experiments import _drawing\n"
+    "from enas_jax.report import drawing\n"
     "from enas_jax.spaces import arcs, registry\n"
     "options = registry.preset('paper', 'recurrent').child\n"
     "arc = arcs.load_arc('enas_rnn').arc\n"
-    "one = _drawing.draw('recurrent', options, arc, 'Title')\n"
+    "one = drawing.draw_arc('recurrent', options, arc, 'Title')\n"
     "assert one.text and one.dot\n"
     "print({'igraph', 'matplotlib'} & set(sys.modules))\n"
     "one.svg\n"
