@@ -21,7 +21,8 @@ from flax import traverse_util
 import enas_jax
 from enas_jax import export, types
 from enas_jax.export import card as card_lib
-from enas_jax.export import description, modules
+from enas_jax.export import modules
+from enas_jax.spaces import registry
 from enas_jax.spaces.recurrent import network as recurrent
 from tests import tiny
 
@@ -156,7 +157,7 @@ class RoundTripTest(parameterized.TestCase):
     cls.root = pathlib.Path(
       cls.enterClassContext(tempfile.TemporaryDirectory())
     )
-    cls.models = {space: make_model(space) for space in description.SPACES}
+    cls.models = {space: make_model(space) for space in registry.trainable()}
     folders = []
     for space, model in cls.models.items():
       folders.append(cls.root / space)
@@ -171,7 +172,7 @@ class RoundTripTest(parameterized.TestCase):
       [sys.executable, "-c", ALONE, *map(str, folders)], cwd=ROOT, check=True
     )
 
-  @parameterized.product(space=description.SPACES, through=("raw", "module"))
+  @parameterized.product(space=registry.trainable(), through=("raw", "module"))
   def test_a_fresh_process_computes_what_the_supergraph_does(
     self, space, through
   ):
@@ -189,7 +190,7 @@ class RoundTripTest(parameterized.TestCase):
         found[str(i)], output, rtol=1e-4, atol=1e-5, err_msg=str(i)
       )
 
-  @parameterized.parameters(*description.SPACES)
+  @parameterized.parameters(*registry.trainable())
   def test_loads_what_was_saved(self, space):
     model = self.models[space]
     loaded = export.load(self.root / space)

@@ -15,21 +15,13 @@ import numpy as np
 import numpy.typing as npt
 
 from enas_jax import types
+from enas_jax.config import fields
 from enas_jax.data import augment
-from enas_jax.spaces import records
-from enas_jax.spaces.macro.presets import MacroConfig
-from enas_jax.spaces.micro.presets import MicroConfig
-from enas_jax.spaces.recurrent.presets import RecurrentConfig
+from enas_jax.spaces import records, registry
 
 FORMAT = "enas_jax.export"
 # Rises when folders of the form before it can no longer be read.
 VERSION = 1
-_CONFIGS: Mapping[str, type] = {
-  "recurrent": RecurrentConfig,
-  "macro": MacroConfig,
-  "micro": MicroConfig,
-}
-SPACES = tuple(_CONFIGS)
 # What JSON may have in place of each type: 1.0 may be written 1.
 _ACCEPTED: Mapping[Any, tuple[type, ...]] = {
   int: (int,),
@@ -187,9 +179,8 @@ class Model:
   """A trained architecture with all that belongs to it.
 
   Attributes:
-    space: name of the search space, one of `SPACES`.
-    config: options of the space and its network, a `RecurrentConfig`, a
-      `MacroConfig` or a `MicroConfig`.
+    space: name of the search space, one of `registry.trainable()`.
+    config: options of the space and its network.
     arc: the architecture; checked, and stored as Python ints.
     child: the child's weights, nested dicts of float32 arrays [...] as the
       module of `modules.make` declares them; `folder.save` checks.
@@ -209,11 +200,9 @@ class Model:
   card: Mapping[str, Any]
 
   def __post_init__(self) -> None:
-    known = ", ".join(SPACES)
-    _check(
-      self.space in SPACES, f"space must be one of {known}, got {self.space!r}"
-    )
-    kind, expected = _CONFIGS[self.space], _preprocessing_kind(self.space)
+    fields.check_one_of("space", self.space, registry.trainable())
+    kind = registry.get(self.space).options
+    expected = _preprocessing_kind(self.space)
     for name, value, wanted in (
       ("config", self.config, kind),
       ("preprocessing", self.preprocessing, expected),
@@ -290,15 +279,14 @@ def read_architecture(
     f'"version" must be {VERSION}, got {records.brief(version)}; read it with'
     " the enas_jax that wrote it",
   )
-  space = record.get("space")
+  space, known = record.get("space"), registry.trainable()
   _check(
-    isinstance(space, str) and space in SPACES,
-    f'"space" must be one of {", ".join(SPACES)}, got {records.brief(space)}',
+    isinstance(space, str) and space in known,
+    f'"space" must be one of {", ".join(known)}, got {records.brief(space)}',
   )
   assert isinstance(space, str)  # which the type checker cannot see
-  config = _CONFIGS[space](
-    **_fields(_CONFIGS[space], record.get("child"), "child")
-  )
+  options = registry.get(space).options
+  config = options(**_fields(options, record.get("child"), "child"))
   arc = record.get("arc")
   _check(isinstance(arc, dict), f'"arc" must be an object, got {arc!r}')
   return space, config, config.space().from_dict(arc)
@@ -328,7 +316,8 @@ def read_preprocessing(space: str, record: Mapping[str, Any]) -> Preprocessing:
 def _preprocessing_kind(
   space: str,
 ) -> type[ImagePreprocessing] | type[TextPreprocessing]:
-  return TextPreprocessing if space == "recurrent" else ImagePreprocessing
+  reads_text = registry.get(space).network.kind == "text"
+  return TextPreprocessing if reads_text else ImagePreprocessing
 
 
 def _fields(kind: type, record: object, name: str) -> dict[str, Any]:

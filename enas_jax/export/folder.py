@@ -21,7 +21,7 @@ from enas_jax import types
 from enas_jax.export import card as card_lib
 from enas_jax.export import description, modules, serving
 from enas_jax.export.description import Model, Preprocessing
-from enas_jax.spaces import records
+from enas_jax.spaces import records, registry
 
 _ARCHITECTURE = "architecture.json"
 _PREPROCESSING = "preprocessing.json"
@@ -144,10 +144,11 @@ def load_serving(folder: str | os.PathLike[str]) -> Callable[..., Any]:
 
 
 def _variables(model: Model) -> dict[str, Any]:
-  if model.space == "recurrent":
+  if registry.get(model.space).network.kind == "text":
     return {"params": model.child}
   # A served image must be judged by itself.
-  if not model.config.moving_statistics or not model.statistics:
+  needed = _module(model).shapes()["batch_stats"]
+  if not model.config.moving_statistics or (needed and not model.statistics):
     raise types.InputError(
       "a network without moving statistics normalises an image by the others"
       " of its batch, so it cannot be exported; train it with"

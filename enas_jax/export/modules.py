@@ -19,8 +19,6 @@ from enas_jax import types
 from enas_jax.export.description import Preprocessing, TextPreprocessing
 from enas_jax.spaces import base as spaces
 from enas_jax.spaces import registry
-from enas_jax.spaces.recurrent import network as recurrent
-from enas_jax.spaces.recurrent import time_loop as loop
 
 
 class ImageNetwork(nn.Module):
@@ -32,7 +30,7 @@ class ImageNetwork(nn.Module):
   auxiliary head's logits are sown as "aux_logits" among "intermediates".
 
   Attributes:
-    space: name of the search space, "macro" or "micro".
+    space: name of the search space.
     config: options of the space and its network.
     arc: architecture of Python ints.
     num_classes: number of logits.
@@ -62,7 +60,7 @@ class ImageNetwork(nn.Module):
     """
     chex.assert_rank(images, 4)
     chex.assert_type(images, float)
-    network = _network(self.space, self.config, self.arc)
+    network = self._network()
     child = _declare(self, self.draw)
     statistics = {
       name: self.variable("batch_stats", name, lambda part=part: part)
@@ -90,13 +88,19 @@ class ImageNetwork(nn.Module):
   @nn.nowrap
   def draw(self, key: types.PRNGKey) -> types.Omega:
     """Fresh parameters drawn by `key`: nested dicts of float32 arrays [...]."""
-    network = _network(self.space, self.config, self.arc)
+    network = self._network()
     return network.init(key, self.config, self.num_classes, self.image_shape)
+
+  @nn.nowrap
+  def _network(self) -> spaces.ImageNetwork:
+    network = _network(self.space, self.config, self.arc)
+    assert isinstance(network, spaces.ImageNetwork)
+    return network
 
   @nn.nowrap
   def shapes(self) -> dict[str, Any]:
     """The shapes and types of the variables, as `jax.ShapeDtypeStruct`."""
-    network = _network(self.space, self.config, self.arc)
+    network = self._network()
     statistics = lambda: network.init_statistics(self.config)
     return {
       "params": _shapes_of(self.draw),
@@ -104,18 +108,20 @@ class ImageNetwork(nn.Module):
     }
 
 
-class RecurrentNetwork(nn.Module):
-  """A recurrent cell found by a search, between embedding and softmax.
+class TextNetwork(nn.Module):
+  """A recurrent cell that a search kept, between embedding and softmax.
 
   `init(key, tokens, state)` makes fresh "params". To fine-tune: `apply(
   variables, tokens, state, train=True, rngs={"dropout": key})`.
 
   Attributes:
+    space: name of the search space.
     config: options of the space and its network.
     arc: architecture of Python ints.
     vocabulary_size: V.
   """
 
+  space: str
   config: Any
   arc: types.Arc
   vocabulary_size: int
@@ -140,33 +146,37 @@ class RecurrentNetwork(nn.Module):
     """
     chex.assert_rank([tokens, state], [2, 2])
     chex.assert_type([tokens, state], [int, float])
-    child, masks = _declare(self, self.draw), recurrent.Masks()
+    network, child, masks = self._network(), _declare(self, self.draw), None
     if train:
-      masks = recurrent.sample_masks(
+      masks = network.sample_masks(
         self.make_rng("dropout"),
         self.config,
         state.shape[0],
         self.vocabulary_size,
       )
-    states = recurrent.apply_child(
+    states = network.apply_child(
       child, self.arc, tokens, state, config=self.config, masks=masks
     )
-    logits = recurrent.logits(child, loop.masked(states, masks.output))
-    return logits, states[-1]
+    return network.logits(child, states, masks), states[-1]
 
   @nn.nowrap
   def draw(self, key: types.PRNGKey) -> types.Omega:
     """Fresh parameters: a dict of float32 arrays [...], drawn by `key`."""
-    omega = recurrent.init(key, self.config, self.vocabulary_size)
-    return recurrent.child_params(omega, self.arc)
+    return self._network().init(key, self.config, self.vocabulary_size)
 
   @nn.nowrap
   def shapes(self) -> dict[str, Any]:
     """The shapes and types of the variables, as `jax.ShapeDtypeStruct`."""
     return {"params": _shapes_of(self.draw)}
 
+  @nn.nowrap
+  def _network(self) -> spaces.TextNetwork:
+    network = _network(self.space, self.config, self.arc)
+    assert isinstance(network, spaces.TextNetwork)
+    return network
 
-Network = ImageNetwork | RecurrentNetwork
+
+Network = ImageNetwork | TextNetwork
 
 
 def make(
@@ -181,7 +191,7 @@ def make(
     preprocessing: preprocessing of the model, which knows its classes or words.
   """
   if isinstance(preprocessing, TextPreprocessing):
-    return RecurrentNetwork(config, arc, len(preprocessing.vocabulary))
+    return TextNetwork(space, config, arc, len(preprocessing.vocabulary))
   return ImageNetwork(
     space,
     config,
@@ -212,8 +222,6 @@ def _shapes_of(draw: Callable[..., Any]) -> Any:
 
 
 @functools.cache
-def _network(space: str, config: Any, arc: types.Arc) -> spaces.ImageNetwork:
+def _network(space: str, config: Any, arc: types.Arc) -> spaces.Network:
   """The network of one fixed child; its statistics take a while to lay out."""
-  network = registry.get(space).fixed(config, arc)
-  assert isinstance(network, spaces.ImageNetwork)
-  return network
+  return registry.get(space).fixed(config, arc)

@@ -266,6 +266,7 @@ class Definition:
     title: its architectures in a word or two: "recurrent cell".
     about: what one is, in words, for a model card.
     task: the name of the task that trains it, of `tasks.registry`.
+    options: the class of its options, a frozen dataclass with `space()`.
     presets: by name, of `config.PRESETS`, the configuration of a search.
     train_presets: the same of the training of one architecture; empty where
       there is none.
@@ -293,6 +294,7 @@ class Definition:
   title: str
   about: str
   task: str
+  options: type[Any]
   presets: Mapping[str, Callable[[], Any]]
   train_presets: Mapping[str, Callable[[], Any]]
   network: Network

@@ -66,6 +66,7 @@ DEFINITION = base.Definition(
   title="network",
   about="a convolutional network with skip connections",
   task="image_classifier",
+  options=presets.MacroConfig,
   presets=presets.PRESETS,
   train_presets=presets.TRAIN_PRESETS,
   network=network.NETWORK,

@@ -40,6 +40,7 @@ DEFINITION = base.Definition(
   title="cells",
   about="a convolutional network of two repeated cells",
   task="image_classifier",
+  options=presets.MicroConfig,
   presets=presets.PRESETS,
   train_presets=presets.TRAIN_PRESETS,
   network=network.NETWORK,

@@ -60,6 +60,7 @@ DEFINITION = base.Definition(
   title="cell",
   about="a convolutional network of one repeated cell of NAS-Bench-201",
   task="image_classifier",
+  options=presets.NasBench201Config,
   presets=presets.PRESETS,
   train_presets={},
   network=network.NETWORK,

@@ -30,6 +30,7 @@ DEFINITION = base.Definition(
   about="a recurrent cell between a word embedding and a softmax that share"
   " their weights",
   task="language_model",
+  options=presets.RecurrentConfig,
   presets=presets.PRESETS,
   train_presets=presets.TRAIN_PRESETS,
   network=network.NETWORK,
