@@ -16,21 +16,19 @@ if TYPE_CHECKING:
   from enas_jax.export import load as load_exported
   from enas_jax.export import save as save_exported
   from enas_jax.report.drawing import draw
-  from enas_jax.search.derive import Candidate, Derived
+  from enas_jax.search.derive import Candidate, Ranked, Result
   from enas_jax.search.evaluate import make_evaluate, make_score
   from enas_jax.search.loop import Progress, Splits
-  from enas_jax.search.search import Result, Search
+  from enas_jax.search.search import Search
   from enas_jax.search.state import SearchState
   from enas_jax.search.steps import make_omega_step, make_theta_step
   from enas_jax.spaces.arcs import load_arc
   from enas_jax.spaces.recurrent.arc import RecurrentArc, RecurrentSpace
   from enas_jax.spaces.registry import preset
+  from enas_jax.strategies.base import Judge, Strategy
   from enas_jax.strategies.controller import Controller, Sample
-  from enas_jax.strategies.policies import (
-    ControllerPolicy,
-    UniformPolicy,
-    make_policy,
-  )
+  from enas_jax.strategies.registry import create as create_strategy
+  from enas_jax.strategies.registry import with_policy
   from enas_jax.tasks.image_classifier import ImageClassifier
   from enas_jax.tasks.language_model import LanguageModel
   from enas_jax.types import InputError
@@ -41,12 +39,12 @@ __all__ = [
   "PRESETS",
   "Candidate",
   "Controller",
-  "ControllerPolicy",
-  "Derived",
   "ImageClassifier",
   "InputError",
+  "Judge",
   "LanguageModel",
   "Progress",
+  "Ranked",
   "RecurrentArc",
   "RecurrentSpace",
   "Result",
@@ -55,8 +53,9 @@ __all__ = [
   "SearchConfig",
   "SearchState",
   "Splits",
+  "Strategy",
   "TextData",
-  "UniformPolicy",
+  "create_strategy",
   "draw",
   "load_arc",
   "load_exported",
@@ -64,12 +63,12 @@ __all__ = [
   "load_text",
   "make_evaluate",
   "make_omega_step",
-  "make_policy",
   "make_score",
   "make_theta_step",
   "override",
   "preset",
   "save_exported",
+  "with_policy",
 ]
 
 # Where each name comes from, and what it is called there if not the same; the
@@ -78,22 +77,23 @@ _SOURCES = {
   "PRESETS": "config",
   "Candidate": "search.derive",
   "Controller": "strategies.controller",
-  "ControllerPolicy": "strategies.policies",
-  "Derived": "search.derive",
   "ImageClassifier": "tasks.image_classifier",
   "InputError": "types",
+  "Judge": "strategies.base",
   "LanguageModel": "tasks.language_model",
   "Progress": "search.loop",
+  "Ranked": "search.derive",
   "RecurrentArc": "spaces.recurrent.arc",
   "RecurrentSpace": "spaces.recurrent.arc",
-  "Result": "search.search",
+  "Result": "search.derive",
   "Sample": "strategies.controller",
   "Search": "search.search",
   "SearchConfig": "config",
   "SearchState": "search.state",
   "Splits": "search.loop",
+  "Strategy": "strategies.base",
   "TextData": "data.text",
-  "UniformPolicy": "strategies.policies",
+  "create_strategy": "strategies.registry:create",
   "draw": "report.drawing",
   "load_arc": "spaces.arcs",
   "load_exported": "export:load",
@@ -101,12 +101,12 @@ _SOURCES = {
   "load_text": "data.text:load",
   "make_evaluate": "search.evaluate",
   "make_omega_step": "search.steps",
-  "make_policy": "strategies.policies",
   "make_score": "search.evaluate",
   "make_theta_step": "search.steps",
   "override": "config",
   "preset": "spaces.registry",
   "save_exported": "export:save",
+  "with_policy": "strategies.registry",
 }
 
 if not TYPE_CHECKING:  # or type checkers would believe in any name

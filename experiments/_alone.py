@@ -1,6 +1,5 @@
 """Architectures of a search's space, drawn by chance, each trained alone."""
 
-import json
 import math
 import pathlib
 from typing import Any
@@ -9,9 +8,8 @@ import jax
 
 from enas_jax import config as config_lib
 from enas_jax import types
-from enas_jax.search import evaluate, loop, metrics, runs, tune
-
-_NAME = "trained_alone.jsonl"
+from enas_jax.search import derive, evaluate, loop, runs
+from enas_jax.search import folder as folder_lib
 
 
 def train(
@@ -24,7 +22,7 @@ def train(
 ) -> pathlib.Path:
   """Draws architectures uniformly and trains each from fresh weights.
 
-  They are trained as `enas_jax.tune` trains candidates of the search. A file of
+  They are trained as `search.derive` trains candidates of the search. A file of
   the run's folder has a line of JSON for each, written when it is done, so that
   a later call goes on after a stop, and draws more of them if asked.
 
@@ -49,8 +47,10 @@ def train(
   config = config_lib.override(run.config, "run", **asked)
   names = ("tune_steps", "tune_rate", "tune_changes")
   training = {name: getattr(config.run, name) for name in names}
+  # As JSON gives it back.
+  training["tune_changes"] = dict(config.run.tune_changes)
   training |= {"drawn_with_seed": seed}
-  path, space = folder / _NAME, run.task.space
+  path, space = folder / folder_lib.TRAINED_ALONE, run.task.space
   metric = f"valid_{run.task.metric}"
   rows = _read(path, training, metric)
   arcs = _draw(space, num_arcs, seed)
@@ -61,32 +61,30 @@ def train(
     if arc in known
   }
 
-  def tell(each: tune.Tuned) -> None:
-    if not (math.isfinite(each.nats) and math.isfinite(each.valid)):
+  def tell(one: derive.Tuned) -> None:
+    if not (math.isfinite(one.nats) and math.isfinite(one.valid)):
       raise loop.Diverged(
-        f"architecture {each.rank} of {num_arcs}, trained alone, has"
-        f" {each.nats} nats: give a smaller --tune_rate."
+        f"architecture {one.rank} of {num_arcs}, trained alone, has"
+        f" {one.nats} nats: give a smaller --tune_rate."
       )
     rows.append(
       {
-        "arc": space.to_dict(each.arc),
-        "nats": each.nats,
-        metric: each.valid,
+        "arc": space.to_dict(one.arc),
+        "nats": one.nats,
+        metric: one.valid,
         "training": training,
       }
     )
-    metrics.write_whole(path, "".join(json.dumps(row) + "\n" for row in rows))
+    folder_lib.write_rows(path, rows)
     progress.line(
-      f"architecture {each.rank} of {num_arcs} trained alone:"
-      f" {each.nats:.4f} nats,"
-      f" {run.task.metric} {run.task.format_metric(each.valid)}"
+      f"architecture {one.rank} of {num_arcs} trained alone:"
+      f" {one.nats:.4f} nats,"
+      f" {run.task.metric} {run.task.format_metric(one.valid)}"
     )
 
   splits = run.splits
-  tune.tune_best(
-    *tune.changed(config, run.task, splits.train, splits.valid),
-    run.state, arcs, lambda: None, tell, done,
-  )  # fmt: skip
+  alone = derive.changed(config, run.task, splits.train, splits.valid)
+  derive.tune_best(alone, run.state, arcs, lambda: None, tell, done)
   return path
 
 
@@ -105,17 +103,12 @@ def _read(
   """The rows of a file that may be there from an earlier call."""
   if not path.exists():
     return []
-  try:
-    rows = [json.loads(line) for line in path.read_text().splitlines()]
-    for row in rows:
-      _ = row["arc"], row["nats"], row[metric]
-    found = [row["training"] for row in rows]
-  except (OSError, ValueError, TypeError, KeyError):
-    raise types.InputError(
-      f"{path} is damaged: move it away, and architectures are trained again."
-    ) from None
-  for other in found:
-    if other != training:
+  advice = "move it away, and architectures are trained again"
+  rows = folder_lib.read_rows(path, advice)
+  for row in rows:
+    if not {"arc", "nats", metric, "training"} <= row.keys():
+      raise types.InputError(f"{path} is damaged: {advice}.")
+    if (other := row["training"]) != training:
       raise types.InputError(
         f"{path} has architectures of another training, {other} and not"
         f" {training}: ask for the same, move it away, or give it as --truth."

@@ -4,22 +4,23 @@ import dataclasses
 import datetime
 import importlib.metadata
 import itertools
-import json
 import os
 import pathlib
 import platform
 import subprocess
 import sys
-from collections.abc import Callable, Collection, Mapping, Sequence
-from typing import Any, NoReturn
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
+from typing import Any, NamedTuple, NoReturn
 
 import jax
 from absl import app, flags, logging
 
 from enas_jax import config as config_lib
 from enas_jax import types
-from enas_jax.search import loop, metrics, runs
+from enas_jax.search import folder as folder_lib
+from enas_jax.search import loop, runs
 from enas_jax.spaces import registry as spaces
+from enas_jax.strategies import registry as strategies
 from enas_jax.tasks import base as tasks_base
 from enas_jax.tasks import registry as tasks
 
@@ -27,9 +28,9 @@ from enas_jax.tasks import registry as tasks
 _PREFIXES = {
   "child": "",
   "data": "",
-  "controller": "controller_",
   "omega": "omega_",
   "theta": "theta_",
+  "strategy": "theta_",
   "run": "",
 }
 # Options of the controller that do nothing without decisions of a kind.
@@ -42,7 +43,30 @@ _BY_DECISION = {
 # Options of the policy's samples, of which the training of one has none.
 _SAMPLING = ("omega_num_arcs", "omega_fair_ops", "omega_op_weights")
 # Fields that a resumed run may change: they alter no step that was taken.
-_FREE_ON_RESUME = {("run", "num_epochs")}
+_FREE_ON_RESUME = {"num_epochs"}
+
+
+class _Option(NamedTuple):
+  """A field of the configuration, which is a flag.
+
+  Attributes:
+    path: the part, and where the field is in options of that part, both.
+    field: what is known of it.
+  """
+
+  path: tuple[str, ...]
+  field: dataclasses.Field[Any]
+
+  def get(self, config: Any) -> Any:
+    """The field's value."""
+    for name in (*self.path, self.field.name):
+      config = getattr(config, name)
+    return config
+
+  def parse(self, value: Any, name: str) -> Any:
+    """The field's value from that of the flag of that name."""
+    read = self.field.metadata["parse"]
+    return read(value, name) if read else value
 
 
 Config = config_lib.SearchConfig | config_lib.TrainConfig
@@ -63,23 +87,44 @@ def define_config_flags(*names: str, preset: Preset = spaces.preset) -> None:
     str: flags.DEFINE_string,
   }
   for space in names:
-    config = preset("paper", space)
-    for name, (_, field) in _config_fields(config, space).items():
-      if name not in flags.FLAGS:
-        definers[field.type](name, None, field.metadata["help"])
+    for config in _of_every_strategy(preset("paper", space)):
+      for name, (_, field) in _config_fields(config, space).items():
+        if name not in flags.FLAGS:
+          kind = str if field.metadata["parse"] else field.type
+          definers[kind](name, None, field.metadata["help"])
 
 
-def _config_fields(
-  config: Config, space: str
-) -> dict[str, tuple[str, dataclasses.Field[Any]]]:
-  """By flag: the part of the configuration, and its field."""
+def _of_every_strategy(config: Any) -> Iterator[Config]:
+  """The configuration of a search by one strategy after the other."""
+  if isinstance(config, config_lib.TrainConfig):
+    yield config
+    return
+  for policy in strategies.names():
+    yield strategies.with_policy(config, policy)
+
+
+def _config_fields(config: Config, space: str) -> dict[str, _Option]:
+  """The fields of a configuration by flag."""
   without = _ignored(config, space)
   return {
-    prefix + field.name: (part, field)
-    for part, prefix in _parts(config).items()
-    for field in dataclasses.fields(getattr(config, part))
-    if prefix + field.name not in without
+    name: option
+    for part, prefix in _PREFIXES.items()
+    if hasattr(config, part)
+    for name, option in _options(getattr(config, part), (part,), prefix)
+    if name not in without
   }
+
+
+def _options(
+  part: Any, path: tuple[str, ...], prefix: str
+) -> Iterator[tuple[str, _Option]]:
+  """The flags and fields of options, also of those that they hold."""
+  for field in dataclasses.fields(part):
+    value = getattr(part, field.name)
+    if dataclasses.is_dataclass(value):
+      yield from _options(value, (*path, field.name), f"{field.name}_")
+    else:
+      yield prefix + field.name, _Option(path, field)
 
 
 def _ignored(config: Config, space: str) -> tuple[str, ...]:
@@ -96,11 +141,6 @@ def _ignored(config: Config, space: str) -> tuple[str, ...]:
     for name in names
   ]
   return (*task.ignored, *definition.ignored_in_search, *absent)
-
-
-def _parts(config: Config) -> dict[str, str]:
-  """The parts that a configuration has, with the prefix of their flags."""
-  return {part: p for part, p in _PREFIXES.items() if hasattr(config, part)}
 
 
 def define_run_flags(*names: str) -> None:
@@ -181,6 +221,8 @@ def resolve_config(
   space: str,
   saved: Mapping[str, Any] | None = None,
   preset: Preset = spaces.preset,
+  policy: str | None = None,
+  beside: Sequence[str] = (),
 ) -> Any:
   """The configuration that the flags ask for.
 
@@ -189,29 +231,40 @@ def resolve_config(
     saved: the `config` of a run that is resumed, or None. Flags that are set
       must agree with it.
     preset: where the numbers come from: of a search or of a training.
+    policy: the strategy, where it is not the one that `--policy` names.
+    beside: strategies whose options may be set although this one has none such.
 
   Raises:
-    InputError: if a value is not allowed, or a resumed run's would change.
+    InputError: if a value is not allowed, does nothing, or would change in a
+      resumed run.
   """
   values = flags.FLAGS
   config = preset(values.preset, space)
   if saved is not None:
     config = runs.restore_config(config, saved)
-  changes: dict[str, dict[str, Any]] = {part: {} for part in _parts(config)}
+  elif isinstance(config, config_lib.SearchConfig):
+    asked = policy or values.policy or config.run.policy
+    config = strategies.with_policy(config, asked)
   known = _config_fields(config, space)
-  _check_no_others(space, known)
-  for name, (part, field) in known.items():
-    value = values[name].value
-    if value is None:
+  _check_no_others(space, config, known, beside)
+  changes: dict[str, dict[str, Any]] = {}
+  for name, option in known.items():
+    if values[name].value is None or (policy and name == "policy"):
       continue
-    old = getattr(getattr(config, part), field.name)
-    if saved and value != old and (part, field.name) not in _FREE_ON_RESUME:
+    value, old = option.parse(values[name].value, name), option.get(config)
+    if saved and value != old and name not in _FREE_ON_RESUME:
       raise types.InputError(
-        f"--{name} is {value}, but the run in --workdir has {old}; leave the"
-        " flag out, or give another --workdir."
+        f"--{name} is {values[name].value}, but the run in --workdir has"
+        f" {old}; leave the flag out, or give another --workdir."
       )
-    changes[part][field.name] = value
-  return config_lib.override_parts(config, changes)
+    place: dict[str, Any] = changes
+    for key in option.path:
+      place = place.setdefault(key, {})
+    place[option.field.name] = value
+  config = config_lib.override_parts(config, changes)
+  if isinstance(config, config_lib.SearchConfig):
+    config = config.settled()
+  return config
 
 
 def check_same(
@@ -223,9 +276,11 @@ def check_same(
     InputError: if a field differs, unless a resumed run may change it and it is
       to grow: what was done beyond it cannot be undone.
   """
-  for name, (part, field) in _config_fields(wanted, space).items():
-    old, new = (getattr(getattr(c, part), field.name) for c in (found, wanted))
-    grows = (part, field.name) in _FREE_ON_RESUME and old < new
+  # First, since of two strategies the other fields have no counterpart.
+  options = _config_fields(wanted, space)
+  for name in sorted(options, key=lambda name: name != "policy"):
+    old, new = (options[name].get(config) for config in (found, wanted))
+    grows = name in _FREE_ON_RESUME and old < new
     if old != new and not grows:
       raise types.InputError(
         f"the search in {folder} has --{name}={old}, not {new} as is asked for"
@@ -233,16 +288,36 @@ def check_same(
       )
 
 
-def _check_no_others(space: str, known: Collection[str]) -> None:
+def _check_no_others(
+  space: str, config: Config, known: Collection[str], beside: Sequence[str]
+) -> None:
   """Refuses options of other configurations, which would do nothing."""
+  values = flags.FLAGS
+  is_set = lambda name: name in values and values[name].value is not None
+  if isinstance(config, config_lib.SearchConfig):
+    policy, allowed = config.run.policy, set(known)
+    paper = spaces.preset("paper", space)
+    of_strategies = {
+      other: _config_fields(strategies.with_policy(paper, other), space).keys()
+      for other in strategies.names()
+    }
+    for other in beside:
+      allowed |= of_strategies[other]
+    for other, names in of_strategies.items():
+      for name in filter(is_set, names - allowed):
+        raise types.InputError(
+          f"--{name} is an option of --policy={other} and does nothing with"
+          f" --policy={policy}; leave it out."
+        )
+    known = allowed
   others: list[tuple[str, Preset]] = [
     *((other, spaces.preset) for other in spaces.names()),
     *((other, spaces.train_preset) for other in spaces.trainable()),
   ]
   for other, preset in others:
-    config = preset("paper", other)
-    for name in _config_fields(config, other).keys() - set(known):
-      if name in flags.FLAGS and flags.FLAGS[name].value is not None:
+    for each in _of_every_strategy(preset("paper", other)):
+      names = _config_fields(each, other).keys()
+      for name in filter(is_set, names - set(known)):
         where = f"in the {space} space"
         if other == space:
           where = "here: it is of a search or of a training alone"
@@ -286,7 +361,7 @@ def open_workdir(experiment: str) -> tuple[pathlib.Path, dict[str, Any] | None]:
       f"{' --resume to continue the run in it, or' * ('resume' in values)}"
       " another folder."
     )
-  path = workdir / "config.json"
+  path = workdir / folder_lib.CONFIG
   if not path.exists():
     if used:
       raise types.InputError(
@@ -294,12 +369,11 @@ def open_workdir(experiment: str) -> tuple[pathlib.Path, dict[str, Any] | None]:
         " give another folder."
       )
     return workdir, None
-  try:
-    saved = json.loads(path.read_text())
-  except (OSError, ValueError) as error:
-    raise types.InputError(f"{path} cannot be read: {error}.") from None
+  saved = folder_lib.read_json(
+    path, "its run cannot be read; give another --workdir"
+  )
   known = {"experiment", "space", "preset", "dataset", "config"}
-  if not isinstance(saved, dict) or not known <= saved.keys():
+  if not known <= saved.keys():
     raise types.InputError(
       f"{path} was not written by {experiment}; give another --workdir."
     )
@@ -374,10 +448,9 @@ def write_config(
     "commit": _commit(),
     **(more or {}),
   }
-  text = json.dumps(record, indent=2) + "\n"
   try:
     workdir.mkdir(parents=True, exist_ok=True)
-    metrics.write_whole(workdir / "config.json", text)
+    folder_lib.write_json(workdir / folder_lib.CONFIG, record)
   except OSError as error:
     raise _unusable(workdir, error) from None
 

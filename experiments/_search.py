@@ -9,8 +9,9 @@ from enas_jax import config as config_lib
 from enas_jax import types
 from enas_jax.report import drawing as drawing_lib
 from enas_jax.report import html
-from enas_jax.search import metrics, search, tune
-from enas_jax.search import state as states
+from enas_jax.search import derive, search
+from enas_jax.search import folder as folder_lib
+from enas_jax.search import state as state_lib
 from enas_jax.spaces import registry as spaces
 from enas_jax.tasks import base as tasks_base
 from enas_jax.tasks import registry as tasks
@@ -29,8 +30,8 @@ class Finished(NamedTuple):
   """
 
   workdir: pathlib.Path
-  result: search.Result
-  state: states.SearchState
+  result: derive.Result
+  state: state_lib.SearchState
   task: tasks_base.Task
   splits: tasks_base.Splits
 
@@ -65,7 +66,7 @@ def run_search(experiment: str, space: str) -> Finished:
   task = task_definition.create(config, definition.network, data)
   splits = task.splits(data)
   # What is refused must leave no folder behind.
-  tune.changed(config, task, splits.train, splits.valid)
+  derive.changed(config, task, splits.train, splits.valid)
   _cli.enable_compilation_cache()
   _cli.write_config(workdir, experiment, space, config, dataset, saved)
   progress.line(
@@ -123,7 +124,7 @@ def show(
   title: str,
   config: config_lib.SearchConfig,
   task: tasks_base.Task,
-  result: search.Result,
+  result: derive.Result,
   workdir: pathlib.Path,
   progress: Any,
 ) -> None:
@@ -132,7 +133,7 @@ def show(
   progress.line("\n" + drawing.text)
   progress.line(f"tokens: {result.record['arc']['tokens']}")
   _show(result.record, task, progress)
-  metrics.write_whole(workdir / "arc.svg", drawing.svg)
+  folder_lib.write(workdir / folder_lib.DRAWING, drawing.svg)
   html.write_report(workdir)
   progress.line(f"arc.json, arc.svg and report.html are in {workdir}")
 

@@ -1,6 +1,5 @@
 """What the table of NAS-Bench-201 says of cells, candidates and weights."""
 
-import json
 import pathlib
 import sys
 from typing import Any
@@ -12,7 +11,7 @@ from absl import flags
 from enas_jax import types
 from enas_jax.analysis import benchmark_table, ranking
 from enas_jax.report import html
-from enas_jax.search import metrics, search
+from enas_jax.search import derive, folder
 from enas_jax.spaces.nasbench201 import arc as nasbench201
 from experiments import _search
 
@@ -62,7 +61,7 @@ def load_complete() -> benchmark_table.BenchmarkTable:
 
 def look_up_result(
   table: benchmark_table.BenchmarkTable | None,
-  result: search.Result,
+  result: derive.Result,
   workdir: pathlib.Path,
 ) -> dict[str, Any]:
   """Prints what the table, if there is one, says of what a search found.
@@ -83,8 +82,7 @@ def look_up_result(
 
 def write_result(workdir: pathlib.Path, record: dict[str, Any]) -> None:
   """Writes `result.json` anew, and the report that shows it."""
-  text = json.dumps(record, indent=2)
-  metrics.write_whole(workdir / "result.json", text + "\n")
+  folder.write_json(workdir / folder.RESULT, record)
   html.write_report(workdir)
 
 
@@ -115,10 +113,9 @@ def look_up_candidates(
 ) -> dict[str, Any]:
   """Prints and returns what all candidates are worth, and their order."""
   space = nasbench201.NasBench201Space()
-  rows = [
-    json.loads(line)
-    for line in (workdir / "arcs.jsonl").read_text().splitlines()
-  ]
+  rows = folder.read_rows(
+    workdir / folder.CANDIDATES, "derive again from the search's folder"
+  )
   for row in rows:
     row["truth"] = table.accuracy(space.from_dict(row["arc"]).ops)
   truth = [row["truth"] for row in rows]

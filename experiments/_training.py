@@ -1,7 +1,6 @@
 """Training found architectures from scratch, in every space."""
 
 import dataclasses
-import json
 import pathlib
 from collections.abc import Callable, Mapping
 from typing import Any, NamedTuple
@@ -12,13 +11,13 @@ from enas_jax import config as config_lib
 from enas_jax import export, types
 from enas_jax.report import drawing as drawing_lib
 from enas_jax.report import html
-from enas_jax.search import metrics, runs, train
+from enas_jax.search import folder as folder_lib
+from enas_jax.search import runs, train
 from enas_jax.spaces import arcs, records, registry
 from enas_jax.tasks import base as tasks_base
 from enas_jax.tasks import registry as tasks
 from experiments import _arcs, _cli, _search, _terminal
 
-PREPROCESSING = "preprocessing.json"  # of a run's folder
 # Options that change no weight's shape: a training that starts from a search's
 # weights may have its own.
 _FREE = ("moving_statistics", "aux_frozen", "aux_weight", "weight_init")
@@ -225,8 +224,10 @@ def run(experiment: str, names: tuple[str, ...]) -> None:
   )
   network = registry.get(job.space).network
   preprocessing = export.preprocessing_of(network.kind, data)
-  text = json.dumps(export.to_preprocessing(preprocessing)) + "\n"
-  metrics.write_whole(job.workdir / PREPROCESSING, text)
+  folder_lib.write_json(
+    job.workdir / folder_lib.PREPROCESSING,
+    export.to_preprocessing(preprocessing),
+  )
   stop = _terminal.SignalCatcher().stop
   several = more["retrain_top"] > 0
   results = []
@@ -275,11 +276,11 @@ def _train_one(
     )
     progress.line(drawing.text)
     files = {
-      "arc.json": records.dumps(space.to_dict(arc)),
-      "arc.svg": drawing.svg,
+      folder_lib.ARC: records.dumps(space.to_dict(arc)),
+      folder_lib.DRAWING: drawing.svg,
     }
     for name, text in files.items():
-      metrics.write_whole(folder / name, text)
+      folder_lib.write(folder / name, text)
     params = train.count_params(training.state.omega)
     progress.line(f"{params:,} parameters")
     record = training.run({"arc": space.to_dict(arc), "params": params})
@@ -312,9 +313,8 @@ def _keep_best(
   )
   best = results[order[0]]
   record = {**best, "retrained": results, "best_rank": order[0] + 1}
-  text = json.dumps(record, indent=2) + "\n"
-  metrics.write_whole(job.workdir / "result.json", text)
-  for name in ("arc.json", "arc.svg"):
+  folder_lib.write_json(job.workdir / folder_lib.RESULT, record)
+  for name in (folder_lib.ARC, folder_lib.DRAWING):
     source = job.workdir / f"arc_{order[0] + 1}" / name
-    metrics.write_whole(job.workdir / name, source.read_text())
+    folder_lib.write(job.workdir / name, source.read_text())
   progress.line(f"best of {len(results)} by {metric}: candidate {order[0] + 1}")

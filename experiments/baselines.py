@@ -42,18 +42,21 @@ from enas_jax import config as config_lib
 from enas_jax import types
 from enas_jax.analysis import benchmark_table, paired, table_reinforce
 from enas_jax.data import images
-from enas_jax.search import derive, loop, metrics, runs
+from enas_jax.search import derive, loop, runs
+from enas_jax.search import folder as folder_lib
 from enas_jax.spaces import registry
 from enas_jax.spaces.nasbench201 import arc as nasbench201
+from enas_jax.strategies import registry as strategies
 from enas_jax.tasks import registry as tasks
 from experiments import _cli, _search, _table, _terminal
 
-SEARCHES = ("controller", "random", "evolution")
+SEARCHES = strategies.names()
 POLICIES = (*SEARCHES, "table_reinforce", "table_random")
 _SPACE = registry.get(benchmark_table.SPACE)
 _TASK = tasks.get(_SPACE.task)
 _TITLE = "Cell found in a comparison"
 Rows = dict[str, list[dict[str, Any]]]
+Configs = dict[str, config_lib.SearchConfig]  # by policy, of `SEARCHES`
 
 
 def main() -> None:
@@ -61,22 +64,24 @@ def main() -> None:
   values = flags.FLAGS
   policies, seeds = _policies(), _seeds()
   workdir, saved = _cli.open_workdir("baselines")
-  config = _cli.resolve_config(_SPACE.name, saved and saved["config"])
   dataset = _cli.resolve_dataset(_TASK, saved)
-  if not saved:
-    config = _search.suit(config, _TASK, dataset)
+  configs = _configs(saved, dataset)
+  config = configs["controller"]
   if values.benchmark_table is None:
     raise types.InputError("--benchmark_table must be given: the truth.")
   if "table_reinforce" in policies:
     table_reinforce.check_budget(config, values.num_queries)
   table = _table.load_complete()
   progress = loop.Progress() if values.json else _terminal.TerminalProgress()
-  runner = _Runner(config, dataset, table, workdir, saved, progress)
+  runner = _Runner(configs, dataset, table, workdir, saved, progress)
   for policy in policies:
     for seed in seeds:
       runner.check(policy, seed)
   _cli.enable_compilation_cache()
-  _cli.write_config(workdir, "baselines", _SPACE.name, config, dataset, saved)
+  more = {"configs": {name: c.to_dict() for name, c in configs.items()}}
+  _cli.write_config(
+    workdir, "baselines", _SPACE.name, config, dataset, saved, more
+  )
   rows: Rows = {policy: [] for policy in policies}
   # Seed by seed, so that a comparison that is stopped has whole pairs.
   for seed in seeds:
@@ -86,8 +91,20 @@ def main() -> None:
   record = summarise(rows, table, config.run.derive_arcs)
   record |= {"seeds": seeds, "num_queries": values.num_queries}
   text = json.dumps(record, allow_nan=False)
-  metrics.write_whole(workdir / "result.json", text + "\n")
+  folder_lib.write(workdir / folder_lib.RESULT, text + "\n")
   print(text if values.json else "\n".join(format_table(record)))
+
+
+def _configs(saved: Mapping[str, Any] | None, dataset: str) -> Configs:
+  """What every search is run with: the same but for its strategy."""
+  configs: Configs = {}
+  for policy in SEARCHES:
+    kept = saved and saved.get("configs", {}).get(policy, {})
+    config = _cli.resolve_config(
+      _SPACE.name, kept, policy=policy, beside=SEARCHES
+    )
+    configs[policy] = config if saved else _search.suit(config, _TASK, dataset)
+  return configs
 
 
 class _Runner:
@@ -95,14 +112,14 @@ class _Runner:
 
   def __init__(
     self,
-    config: config_lib.SearchConfig,
+    configs: Configs,
     dataset: str,
     table: benchmark_table.BenchmarkTable,
     workdir: pathlib.Path,
     saved: Mapping[str, Any] | None,
     progress: loop.Progress,
   ) -> None:
-    self._config, self._dataset, self._table = config, dataset, table
+    self._configs, self._dataset, self._table = configs, dataset, table
     self._workdir, self._saved = workdir, saved
     self._progress = progress
     # Policies on the table do without images.
@@ -138,10 +155,9 @@ class _Runner:
     _cli.check_same(space, found, self._config_of(policy, seed), folder)
 
   def _config_of(self, policy: str, seed: int) -> config_lib.SearchConfig:
-    config = config_lib.override(self._config, "run", seed=seed)
-    if policy in SEARCHES:
-      config = config_lib.override(config, "run", policy=policy)
-    return config
+    # Those on the table take the controller's numbers.
+    config = self._configs.get(policy, self._configs["controller"])
+    return config_lib.override(config, "run", seed=seed)
 
   def _folder(self, policy: str, seed: int) -> pathlib.Path:
     return self._workdir / f"{policy}-{seed}"

@@ -26,12 +26,11 @@ from jax import lax
 
 from enas_jax import config as config_lib
 from enas_jax import types
-from enas_jax.search import evaluate, optimizers, train
-from enas_jax.search import state as states
-from enas_jax.search import steps as phases
+from enas_jax.search import evaluate, optimizers, steps, train
+from enas_jax.search import state as state_lib
 from enas_jax.spaces import base, decisions, registry
-from enas_jax.strategies import controller as controller_lib
-from enas_jax.strategies import policies
+from enas_jax.strategies import registry as strategies
+from enas_jax.strategies import uniform
 from enas_jax.tasks import registry as tasks
 from experiments import _arcs, _cli
 
@@ -133,9 +132,9 @@ def _training_record() -> dict[str, Any]:
     values.space if values["space"].present else None, registry.train_preset
   )
   task, data = _make_task(config, loaded.name, loaded.arc)
-  state = states.init_training(config, task, _BATCHES)
+  state = state_lib.init_training(config, task, _BATCHES)
   params = train.count_params(state.omega)
-  timed = _Timed(phases.make_train_step(config, task, _BATCHES), state)
+  timed = _Timed(steps.make_train_step(config, task, _BATCHES), state)
   compiled = _Compilations()
   first = timed(data)
   seconds = [timed(data) for _ in range(values.steps)]
@@ -160,23 +159,22 @@ class _Bench:
     self.config, self.compiled = config, _Compilations()
     self.task, self.data = _make_task(config, space)
     self.alone: Any = _ChildAlone(self.task)
-    self.controller = controller_lib.Controller(
-      self.task.space, config.controller
-    )
-    self.state = states.init_state(config, self.task, self.controller, _BATCHES)
+    strategy = strategies.create(config, self.task.space)
+    self.state = state_lib.init_state(config, self.task, strategy, _BATCHES)
     self.omega_step = jax.jit(
-      phases.make_arcs_step(config, self.task, _BATCHES), donate_argnums=0
+      steps.make_arcs_step(config, self.task, _BATCHES), donate_argnums=0
     )
-    self.theta_step = phases.make_theta_step(config, self.task, self.controller)
+    theta_step = steps.make_theta_step(self.task, strategy)
+    self.theta_step = lambda state, data: theta_step(state, data, data)
 
-  def _fresh(self) -> states.SearchState:
+  def _fresh(self) -> state_lib.SearchState:
     # A copy, as steps take their state's memory; compiled but once.
     return jax.tree.map(lambda leaf: leaf.copy(), self.state)
 
   def _arcs(self, count: int) -> list[Any]:
     space = self.task.space
-    propose = evaluate.make_propose(policies.UniformPolicy(space))
-    arcs = propose(self.state.theta, jax.random.key(1), count)
+    propose = evaluate.make_propose(uniform.Uniform(space))
+    arcs = propose((), jax.random.key(1), count)
     return [space.validate(evaluate.nth(arcs, i)) for i in range(count)]
 
   def omega(self, count: int, rounds: int) -> dict[str, Any]:
@@ -203,8 +201,10 @@ class _Bench:
       "rounds": rounds,
     }
 
-  def _static(self, arc: Any) -> tuple[Callable[..., Any], states.SearchState]:
-    step = phases.make_arcs_step(self.config, self.alone, _BATCHES)
+  def _static(
+    self, arc: Any
+  ) -> tuple[Callable[..., Any], state_lib.SearchState]:
+    step = steps.make_arcs_step(self.config, self.alone, _BATCHES)
     fresh = self._fresh()
     child = jax.jit(lambda omega: self.task.child_params(omega, arc))
     optimizer = optimizers.make_omega_optimizer(self.config.omega, _BATCHES)
@@ -247,10 +247,10 @@ class _Bench:
     """
     step, length = self.theta_step, 10
 
-    def fused(state: states.SearchState, data: Any) -> Any:
+    def fused(state: state_lib.SearchState, data: Any) -> Any:
       return lax.scan(lambda s, _: step(s, data), state, None, length=length)
 
-    def looped(state: states.SearchState, data: Any) -> Any:
+    def looped(state: state_lib.SearchState, data: Any) -> Any:
       for _ in range(length):
         state, found = step(state, data)
       return state, found

@@ -21,7 +21,8 @@ from absl import flags
 
 from enas_jax import config as config_lib
 from enas_jax import types
-from enas_jax.search import runs, search
+from enas_jax.search import derive, loop, runs
+from enas_jax.strategies import registry as strategies
 from experiments import _cli, _search, _table, _terminal
 
 # The script's own name of a run in `config.json`.
@@ -41,10 +42,12 @@ def main() -> None:
     table = _table.load_complete()
   asked = {
     name: values[name].value
-    for name in ("derive_arcs", "derive_batches", "tune_arcs", "policy")
+    for name in ("derive_arcs", "derive_batches", "tune_arcs")
     if values[name].value is not None
   }
   config = config_lib.override(run.config, "run", **asked)
+  if values.policy is not None:
+    config = strategies.with_policy(config, values.policy)
   dataset = values.dataset or run.dataset
   _cli.enable_compilation_cache()
   opened = runs.open_search(run, _cli.data_dir(), dataset)
@@ -56,9 +59,10 @@ def main() -> None:
     workdir, _EXPERIMENT, run.space, config, dataset, None, {"run": source}
   )
   progress = _terminal.TerminalProgress()
-  again = search.Search(config, opened.task, opened.splits, workdir, progress)
-  again.state = state
-  result = again.keep_best()
+  clock = loop.Clock()
+  result = derive.Derivation(
+    config, opened.task, opened.splits, workdir, progress, clock
+  ).run(state)
   _search.show(
     run.space, "Architecture derived again", config, opened.task, result,
     workdir, progress,

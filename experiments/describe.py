@@ -25,7 +25,7 @@ from enas_jax import config as config_lib
 from enas_jax import types
 from enas_jax.report import describe
 from enas_jax.report import drawing as drawing_lib
-from enas_jax.search import metrics
+from enas_jax.search import folder
 from enas_jax.spaces import base, registry
 from experiments import _arcs, _cli
 
@@ -90,7 +90,7 @@ def _draw_suffix() -> str:
 def _write(content: str | bytes) -> None:
   path = flags.FLAGS.draw
   try:
-    metrics.write_whole(pathlib.Path(path).expanduser(), content)
+    folder.write(pathlib.Path(path).expanduser(), content)
   except OSError as error:
     raise types.InputError(
       f"--draw={path} cannot be written: {error.strerror}."

@@ -7,16 +7,15 @@ gets the weights, the architecture, the preprocessing, a serialized function for
 serving, and a README.md that says how to load and to fine-tune it.
 """
 
-import json
 import pathlib
 from typing import Any
 
 from absl import flags
 
 from enas_jax import export, types
-from enas_jax.search import checkpoint, runs
+from enas_jax.search import checkpoint, folder, runs
 from enas_jax.spaces import arcs, registry
-from experiments import _cli, _training
+from experiments import _cli
 
 
 def main() -> None:
@@ -28,7 +27,7 @@ def main() -> None:
       " given."
     )
   run = pathlib.Path(values.run).expanduser()
-  saved = _read(run, "config.json")
+  saved = _read(run, folder.CONFIG)
   if not {"experiment", "arcs", "init"} <= saved.keys():
     raise types.InputError(
       f"--run={values.run} is not the folder of a training, as ptb_train or"
@@ -37,14 +36,14 @@ def main() -> None:
   result = _result(run)
   # Of several architectures that were trained, the best on validation data.
   best = result.get("best_rank")
-  folder = run / f"arc_{best}" if best else run
-  loaded = arcs.of_record(_read(folder, "arc.json"))
+  where = run / f"arc_{best}" if best else run
+  loaded = arcs.of_record(_read(where, folder.ARC))
   preset = registry.train_preset("paper", loaded.name)
   config = runs.restore_config(preset, saved["config"])
-  state = checkpoint.read_newest(folder / "checkpoints")
+  state = checkpoint.read_newest(where / folder.CHECKPOINTS)
   averaged = int(state["num_averaged"]) > 0
   preprocessing = export.read_preprocessing(
-    loaded.name, _read(run, _training.PREPROCESSING)
+    loaded.name, _read(run, folder.PREPROCESSING)
   )
   model = export.Model(
     space=loaded.name,
@@ -83,21 +82,11 @@ def _card(
 
 def _result(run: pathlib.Path) -> dict[str, Any]:
   """The result of a run; {} of one that was stopped."""
-  return _read(run, "result.json") if (run / "result.json").exists() else {}
+  return _read(run, folder.RESULT) if (run / folder.RESULT).exists() else {}
 
 
-def _read(folder: pathlib.Path, name: str) -> dict[str, Any]:
-  try:
-    found = json.loads((folder / name).read_text())
-  except (OSError, ValueError) as error:
-    why = getattr(error, "strerror", None) or error
-    raise types.InputError(
-      f"{folder / name} cannot be read: {why}; --run must be the folder of a"
-      " training."
-    ) from None
-  if not isinstance(found, dict):
-    raise types.InputError(f"{folder / name} must hold a JSON object.")
-  return found
+def _read(run: pathlib.Path, name: str) -> dict[str, Any]:
+  return folder.read_json(run / name, "--run must be the folder of a training")
 
 
 def define_flags() -> None:

@@ -36,7 +36,9 @@ from absl import flags
 from enas_jax import config as config_lib
 from enas_jax import types
 from enas_jax.analysis import benchmark_table, ranking
-from enas_jax.search import evaluate, loop, metrics, runs
+from enas_jax.config import fields
+from enas_jax.search import evaluate, loop, runs
+from enas_jax.search import folder as folder_lib
 from enas_jax.spaces import decisions
 from experiments import _alone, _cli, _table, _terminal
 
@@ -104,11 +106,8 @@ def main() -> None:
   ]
   record |= {**found.to_dict(), "op_preferences": _json(favoured)}
   text = json.dumps(record, allow_nan=False)
-  metrics.write_whole(folder / "ranking.json", text + "\n")
-  metrics.write_whole(
-    folder / "ranking_arcs.jsonl",
-    "".join(json.dumps(row) + "\n" for row in rows),
-  )
+  folder_lib.write(folder / folder_lib.RANKING, text + "\n")
+  folder_lib.write_rows(folder / folder_lib.RANKING_ARCS, rows)
   lines = [*_lines(found), *_first_lines(rows), *_op_lines(favoured)]
   print(text if values.json else "\n".join(lines))
 
@@ -137,11 +136,15 @@ def _truth(run: runs.Opened, folder: pathlib.Path) -> Truth:
   if values.truth:
     return _of_records(run, values.truth, values.num_arcs)
   num_arcs = _NUM_TRAINED if values.num_arcs is None else values.num_arcs
-  asked = {
+  asked: dict[str, Any] = {
     name: values[name].value
     for name in ("tune_steps", "tune_rate", "tune_changes")
     if values[name].value is not None
   }
+  if "tune_changes" in asked:
+    asked["tune_changes"] = fields.parse_changes(
+      asked["tune_changes"], "tune_changes"
+    )
   progress = loop.Progress() if values.json else _terminal.TerminalProgress()
   path = _alone.train(run, folder, num_arcs, values.seed, asked, progress)
   return _of_records(run, [str(path)], num_arcs)
@@ -181,7 +184,7 @@ def _records(path: pathlib.Path) -> list[tuple[Any, str]]:
   """The JSON objects of a file of lines or of a run, and where they are."""
   try:
     if path.is_dir():
-      path = path / "result.json"
+      path = path / folder_lib.RESULT
       return [(json.loads(path.read_text()), str(path))]
     return [
       (json.loads(line), f"{path}, line {number}")

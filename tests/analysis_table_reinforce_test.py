@@ -6,7 +6,6 @@ import jax
 import numpy as np
 from absl.testing import absltest, parameterized
 
-from enas_jax import config as config_lib
 from enas_jax import types
 from enas_jax.analysis import table_reinforce
 from enas_jax.spaces.macro import arc as macro
@@ -52,15 +51,15 @@ class TableTest(absltest.TestCase):
 
 
 class SearchTest(parameterized.TestCase):
-  def _config(self, **changes):
-    theta = {
+  def _config(self):
+    strategy = {
       "learning_rate": 0.03,
       "baseline_decay": 0.9,
-      "num_arcs": 2,
-      **changes,
+      "controller": {"temperature": 5.0},
     }
-    config = tiny.make_image_config("macro", theta=theta)
-    return config_lib.override(config, "controller", temperature=5.0)
+    return tiny.make_image_config(
+      "macro", theta={"num_arcs": 2}, strategy=strategy
+    )
 
   def test_it_learns_and_repeats(self):
     table, config = make_table(toy()), self._config()

@@ -425,14 +425,14 @@ class TestReleased:
     config = released_config()
     space = config.child.space()
     shapes = jax.eval_shape(
-      controller_lib.Controller(space, config.controller).init,
+      controller_lib.Controller(space, config.strategy.controller).init,
       jax.random.key(0),
     )
     rng = np.random.default_rng(0)
     theta = {
       name: rng.random(leaf.shape, np.float32) for name, leaf in shapes.items()
     }
-    graph, options = released.CONTROLLER, config.controller
+    graph, options = released.CONTROLLER, config.strategy.controller
     named = tables.write(theta, graph, options)
     # Sigmoid and identity have exchanged numbers.
     np.testing.assert_array_equal(
@@ -455,7 +455,7 @@ class TestReleased:
     space: macro.MacroSpace | micro.MicroSpace,
     graph: tables.Graph,
   ) -> None:
-    config = registry.preset("released", name).controller
+    config = registry.preset("released", name).strategy.controller
     theta = controller_lib.Controller(space, config).init(jax.random.key(0))
     named = tables.write(theta, graph, config)
     # The second operation of the released macro space is our third.
@@ -534,6 +534,8 @@ class TestReleased:
       other = config_lib.override(config, "child", **changes).child
       fails(part, named, other)
 
-    untied = config_lib.override(config, "controller", tied_ops=False)
+    untied = config_lib.override(
+      config, "strategy", controller={"tied_ops": False}
+    ).strategy
     with pytest.raises(types.InputError, match="tied_ops must be true"):
       tables.read({}, released.CONTROLLER, untied.controller)

@@ -68,7 +68,7 @@ class ImportsTest(absltest.TestCase):
       for path in ROOT.rglob("*.py")
       if "jax.jit(" in path.read_text() or "@jax.jit" in path.read_text()
     }
-    known = {"state.py", "steps.py", "evaluate.py", "tune.py", "serving.py"}
+    known = {"state.py", "steps.py", "evaluate.py", "derive.py", "serving.py"}
     # The model card shows it; a cell's edges are traced as one.
     self.assertEqual(users, known | {"card.py", "network.py"})
 

@@ -56,7 +56,7 @@ class CommandLineTest(parameterized.TestCase):
     self.assertAlmostEqual(result["regret"], truth("444444") - truth(ops))
     self.assertEqual(result["seed"], 0)
     config = json.loads((workdir / "config.json").read_text())["config"]
-    self.assertEqual(config["omega"]["op_weights"], "1,1,3,3,1")
+    self.assertEqual(config["omega"]["op_weights"], [1, 1, 3, 3, 1])
     self.assertGreater(result["search_seconds"], 0)
     self.assertIn(f"true accuracy {truth(ops):.2f}%, rank", found.stdout)
     # The mean of 50, 50.001 and so on.

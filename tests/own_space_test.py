@@ -141,7 +141,7 @@ class OwnSpaceTest(absltest.TestCase):
         eval_arcs=1,
         derive_arcs=3,
         tune_arcs=3,
-        tune_changes="num_filters=6,batch_size=10",
+        tune_changes={"num_filters": 6, "batch_size": 10},
         tune_steps=7,  # of 4 to an epoch
       )
       saved = json.loads((workdir / "result.json").read_text())

@@ -10,10 +10,10 @@ from absl.testing import absltest, parameterized
 
 from enas_jax import config as config_lib
 from enas_jax import types
-from enas_jax.search import evaluate, search, tune
+from enas_jax.search import derive, evaluate, search
 from enas_jax.search import state as states
 from enas_jax.spaces.macro import arc as macro
-from enas_jax.strategies import controller as controller_lib
+from enas_jax.strategies import registry
 from experiments import _alone, ranking
 from tests import command_line, tiny
 
@@ -22,7 +22,7 @@ def _search_text(folder):
   """A finished search in folder/run."""
   dataset = tiny.write_corpus(folder)
   config = tiny.make_config(
-    run={"num_epochs": 1, "policy": "random"}, omega={"steps": 2}
+    policy="random", run={"num_epochs": 1}, omega={"steps": 2}
   )
   task, splits = tiny.make_task(config, dataset)
   workdir = folder / "run"
@@ -103,11 +103,11 @@ class TrainedHereTest(absltest.TestCase):
     config = config_lib.override(
       done.config, "run", tune_from="scratch", tune_steps=3
     )
-    controller = controller_lib.Controller(task.space, config.controller)
+    strategy = registry.create(config, task.space)
     fresh = states.init_state(
-      config, task, controller, task.steps_per_epoch(splits.train)
+      config, task, strategy, task.steps_per_epoch(splits.train)
     )
-    train = tune.make_tune(config, task, splits.train)
+    train = derive.make_tune(config, task, splits.train)
     measure = evaluate.make_evaluate(task)
     for arc, row in zip(arcs, rows, strict=True):
       perplexity = measure(train(fresh, arc), arc, splits.valid)

@@ -9,13 +9,11 @@ import jax.numpy as jnp
 import numpy as np
 from absl.testing import absltest, parameterized
 
-from enas_jax.search import evaluate
-from enas_jax.search import state as states
-from enas_jax.search import steps as phases
+from enas_jax.search import evaluate, steps
+from enas_jax.search import state as state_lib
 from enas_jax.spaces import decisions
 from enas_jax.spaces.recurrent import network as supergraph
-from enas_jax.strategies import controller as controller_lib
-from enas_jax.strategies import policies
+from enas_jax.strategies import registry
 from tests import children, oracles, tiny
 
 
@@ -34,12 +32,11 @@ class PhasesTest(parameterized.TestCase):
   def _make(self, **changes):
     config = tiny.make_config(**changes)
     task, splits = tiny.make_task(config, self.dataset)
-    controller = controller_lib.Controller(task.space, config.controller)
-    policy = policies.make_policy(config, controller)
-    steps = task.steps_per_epoch(splits.train)
-    state = states.init_state(config, task, controller, steps)
-    omega_step = phases.make_omega_step(config, task, policy, steps)
-    theta_step = phases.make_theta_step(config, task, controller)
+    strategy = registry.create(config, task.space)
+    count = task.steps_per_epoch(splits.train)
+    state = state_lib.init_state(config, task, strategy, count)
+    omega_step = steps.make_omega_step(config, task, strategy, count)
+    theta_step = steps.make_theta_step(task, strategy)
     return config, task, splits, state, omega_step, theta_step
 
   def test_omega_step_leaves_theta_alone_and_the_reverse(self):
@@ -47,24 +44,25 @@ class PhasesTest(parameterized.TestCase):
     before = host(state)
     state, _ = omega_step(state, splits.train)
     middle = host(state)
-    chex.assert_trees_all_equal(before.theta, middle.theta)
+    chex.assert_trees_all_equal(before.strategy, middle.strategy)
     self.assertFalse(
       np.array_equal(before.omega["embedding"], middle.omega["embedding"])
     )
     # The very first reward is its own baseline and moves nothing.
     for _ in range(2):
-      state, _ = theta_step(state, splits.valid)
+      state, _ = theta_step(state, splits.valid, splits.train)
     after = host(state)
     chex.assert_trees_all_equal(middle.omega, after.omega)
     chex.assert_trees_all_equal(middle.carry, after.carry)
-    self.assertFalse(np.array_equal(middle.theta["lstm"], after.theta["lstm"]))
+    lstm = [part.strategy.theta["lstm"] for part in (middle, after)]
+    self.assertFalse(np.array_equal(*lstm))
 
   def test_the_whole_omega_step_by_plain_gradient(self):
     """Gather, clip, rate and scatter against a dense gradient step."""
     config, task, splits, state, *_ = self._make(
       omega={"learning_rate": 3.0, "clip_norm": 0.05, "l2_weight": 0.01}
     )
-    step = phases.make_arcs_step(config, task, 6)
+    step = steps.make_arcs_step(config, task, 6)
     arc = task.space.from_tokens("2 0 1 1 3")
     before = host(state)
     after, found = step(state, splits.train, arc)
@@ -98,8 +96,8 @@ class PhasesTest(parameterized.TestCase):
     )
     single = tiny.make_config(omega={"clip_norm": 1e6})
     arcs = task.space.sample_uniform(jax.random.key(1), 2)
-    both, _ = phases.make_arcs_step(config, task, 6)(state, splits.train, arcs)
-    alone = phases.make_arcs_step(single, task, 6)
+    both, _ = steps.make_arcs_step(config, task, 6)(state, splits.train, arcs)
+    alone = steps.make_arcs_step(single, task, 6)
     each = [
       alone(state, splits.train, evaluate.nth(arcs, i))[0] for i in range(2)
     ]
@@ -140,7 +138,7 @@ class PhasesTest(parameterized.TestCase):
 
   def test_windows_follow_each_other_and_the_carry_too(self):
     config, task, splits, state, *_ = self._make()
-    step = phases.make_arcs_step(config, task, 6)
+    step = steps.make_arcs_step(config, task, 6)
     arc = task.space.from_tokens("0 0 1 0 3")
     first, _ = step(state, splits.train, arc)
     self.assertEqual(int(first.omega_step), 1)
@@ -157,7 +155,7 @@ class PhasesTest(parameterized.TestCase):
     )[-1]
     np.testing.assert_allclose(first.carry.state, expected, atol=1e-5)
     self.assertEqual(int(first.carry.position), 5)
-    again = states.next_epoch(first, task)
+    again = state_lib.next_epoch(first, task)
     np.testing.assert_array_equal(again.carry.state, 0.0)
     self.assertEqual(int(again.carry.position), 0)
     self.assertEqual(int(again.epoch), 1)
@@ -174,14 +172,15 @@ class PhasesTest(parameterized.TestCase):
       for _ in range(50):
         state, found = omega_step(state, splits.train)
         losses.append(float(found["nats"]))
-      state = states.next_epoch(state, task)
+      state = state_lib.next_epoch(state, task)
     self.assertGreater(np.mean(losses[:5]), 3.2)
     self.assertLess(np.mean(losses[-20:]), 2.9)
 
   def test_theta_learns_to_prefer_the_better_operation(self):
     """Reward 1 for a first node of ReLU, else 0: probability must rise."""
     config, task, splits, state, *_ = self._make(
-      theta={"learning_rate": 0.05, "num_arcs": 4, "baseline_decay": 0.9}
+      theta={"num_arcs": 4},
+      strategy={"learning_rate": 0.05, "baseline_decay": 0.9},
     )
 
     class OneGoodOperation:
@@ -191,40 +190,39 @@ class PhasesTest(parameterized.TestCase):
       def reward(self, omega, arc, batch, carry):
         return (arc.ops[0] == 1).astype(jnp.float32)
 
-    controller = controller_lib.Controller(task.space, config.controller)
-    step = phases.make_theta_step(config, OneGoodOperation(), controller)
+    strategy = registry.create(config, task.space)
+    step = steps.make_theta_step(OneGoodOperation(), strategy)
 
-    def chance(theta):
-      sample = controller.sample(theta, jax.random.key(0), 1)
+    def chance(learnt):
+      sample = strategy.controller.sample(learnt.theta, jax.random.key(0), 1)
       return float(sample.step_probs[0, 0, 1])
 
-    before = chance(state.theta)
+    before = chance(state.strategy)
     for _ in range(60):
-      state, _ = step(state, splits.valid)
+      state, _ = step(state, splits.valid, splits.train)
     self.assertLess(before, 0.35)
-    self.assertGreater(chance(state.theta), 0.7)
+    self.assertGreater(chance(state.strategy), 0.7)
 
   def test_steps_compile_once_for_all_arcs(self):
     _, _, splits, state, omega_step, theta_step = self._make()
     for _ in range(12):
       state, _ = omega_step(state, splits.train)
-      state, _ = theta_step(state, splits.valid)
+      state, _ = theta_step(state, splits.valid, splits.train)
     self.assertEqual(omega_step._cache_size(), 1)
     self.assertEqual(theta_step._cache_size(), 1)
 
   def test_keys_are_used_once(self):
     config, task, splits, state, *_ = self._make()
-    step = phases.make_arcs_step(config, task, 6)
+    step = steps.make_arcs_step(config, task, 6)
     arc = decisions.as_arrays(task.space.from_tokens("0 0 1 0 3"))
     with jax.debug_key_reuse(True):
       jax.jit(step)(state, splits.train, arc)
 
   def test_the_random_policy_proposes_uniformly(self):
-    config, task, _, state, *_ = self._make(run={"policy": "random"})
-    controller = controller_lib.Controller(task.space, config.controller)
-    policy = policies.make_policy(config, controller)
-    self.assertFalse(policy.learns)
-    arcs = policy.propose(None, jax.random.key(0), 1000)
+    config, task, _, state, *_ = self._make(policy="random")
+    strategy = registry.create(config, task.space)
+    self.assertFalse(strategy.learns)
+    arcs = strategy.propose(state.strategy, jax.random.key(0), 1000)
     counts = np.bincount(np.asarray(arcs.ops)[:, 2], minlength=4)
     # Five standard deviations, sqrt(1000 * 3/16) = 13.7 each.
     np.testing.assert_allclose(counts, 250, atol=70)

@@ -10,9 +10,9 @@ from absl.testing import absltest, parameterized
 
 from enas_jax import types
 from enas_jax.search import evaluate, loop, metrics, search
-from enas_jax.search import state as states
+from enas_jax.search import state as state_lib
 from enas_jax.spaces.recurrent import arc as recurrent
-from enas_jax.strategies import controller
+from enas_jax.strategies import registry
 from tests import tiny
 
 
@@ -162,7 +162,7 @@ class SearchTest(parameterized.TestCase):
     # that the search does not have.
     fresh = {
       "tune_from": "scratch",
-      "tune_changes": "hidden_size=12,bptt_length=3",
+      "tune_changes": {"hidden_size": 12, "bptt_length": 3},
       "tune_rate": 1e-7,
     }
     apart, other = self._search("apart", run={**options, **fresh})
@@ -171,9 +171,8 @@ class SearchTest(parameterized.TestCase):
       child={"hidden_size": 12}, data={"bptt_length": 3}
     )
     task, splits = tiny.make_task(config, self.dataset)
-    state = states.init_state(
-      config, task, controller.Controller(task.space, config.controller), 6
-    )
+    strategy = registry.create(config, task.space)
+    state = state_lib.init_state(config, task, strategy, 6)
     nats = evaluate.make_nats(task)
     same = [json.loads(line) for line in final_files(other)[2].splitlines()]
     for row in same:
@@ -182,8 +181,8 @@ class SearchTest(parameterized.TestCase):
         expected_nats = nats(state, arc, splits.valid)
         self.assertAlmostEqual(row["tuned_nats"], expected_nats, places=4)
     for changes, message in (
-      ("batch_size=5", "batch_size cannot change"),
-      ("bptt_length=299", "validation split"),
+      ({"batch_size": 5}, "batch_size cannot change"),
+      ({"bptt_length": 299}, "validation split"),
     ):
       with self.assertRaisesRegex(types.InputError, message):
         self._search("no", run={**options, **fresh, "tune_changes": changes})
@@ -272,12 +271,10 @@ class SearchTest(parameterized.TestCase):
     longer.run()
     self.assertEqual(final_files(workdir), final_files(folder))
 
-  def test_random_policy_leaves_theta_as_it_was(self):
-    run, workdir = self._search("random", run={"policy": "random"})
-    before = jax.tree.map(np.array, run.state.theta)
+  def test_the_random_policy_has_no_theta_phase(self):
+    run, workdir = self._search("random", policy="random")
     run.run()
-    for name, value in before.items():
-      np.testing.assert_array_equal(value, run.state.theta[name])
+    self.assertEqual(run.state.strategy, ())
     rows, record, _ = final_files(workdir)
     self.assertEqual({row["phase"] for row in rows}, {"omega", "epoch"})
     self.assertEqual(record["theta_steps"], 0)
@@ -308,7 +305,7 @@ class SearchTest(parameterized.TestCase):
   def test_warm_up_leaves_theta_alone_and_resumes(self):
     changes = {"theta": {"steps": 5, "warmup_epochs": 1}}
     whole, workdir = self._search("warm", **changes)
-    theta = jax.tree.map(np.asarray, whole.state.theta)
+    start = jax.tree.map(np.asarray, whole.state.strategy)
     whole.run()
     rows, _, _ = final_files(workdir)
     self.assertEqual(
@@ -325,7 +322,7 @@ class SearchTest(parameterized.TestCase):
       cut.run()
     self.assertEqual(int(cut.state.epoch), 1)
     for a, b in zip(
-      jax.tree.leaves(theta), jax.tree.leaves(cut.state.theta), strict=True
+      jax.tree.leaves(start), jax.tree.leaves(cut.state.strategy), strict=True
     ):
       np.testing.assert_array_equal(a, b)
     again, workdir_cut = self._search("cut_warm", **changes)
@@ -334,8 +331,8 @@ class SearchTest(parameterized.TestCase):
 
   def test_candidates_are_scored_on_the_mean_of_several_minibatches(self):
     run, _ = self._search("batches")
-    arcs = run._propose(run.state.theta, jax.random.key(0), 2)
-    score = lambda key, **how: run._score(
+    arcs = run._derivation.propose(run.state.strategy, jax.random.key(0), 2)
+    score = lambda key, **how: run._derivation.score(
       run.state, arcs, run._data.valid, key, **how
     )
     key = jax.random.key(1)

@@ -8,32 +8,30 @@ import jax.numpy as jnp
 import numpy as np
 from absl.testing import absltest, parameterized
 
-from enas_jax import config as config_lib
 from enas_jax import types
-from enas_jax.nn import losses
 from enas_jax.spaces import registry
 from enas_jax.spaces.macro import arc as macro
 from enas_jax.spaces.micro import arc as micro
 from enas_jax.spaces.recurrent import arc as recurrent
 from enas_jax.strategies import controller as controller_lib
+from enas_jax.strategies import reinforce
 
 
 def make_controller(num_nodes=3, first_node="sampled", **changes):
-  config = config_lib.override(
-    registry.preset("paper"),
-    "controller",
+  config = dataclasses.replace(
+    registry.preset("paper").strategy.controller,
     # A wide start, so that probabilities differ.
     **{"hidden_size": 6, "init_range": 1.5, **changes},
   )
   space = recurrent.RecurrentSpace(num_nodes, first_node)
-  controller = controller_lib.Controller(space, config.controller)
+  controller = controller_lib.Controller(space, config)
   return controller, controller.init(jax.random.key(0))
 
 
 def make_convolutional(space, preset="released", **changes):
   name = "macro" if isinstance(space, macro.MacroSpace) else "micro"
   config = dataclasses.replace(
-    registry.preset(preset, name).controller,
+    registry.preset(preset, name).strategy.controller,
     **{"hidden_size": 6, "init_range": 1.5, **changes},
   )
   controller = controller_lib.Controller(space, config)
@@ -161,7 +159,9 @@ class ControllerTest(parameterized.TestCase):
     def surrogate(theta):
       log_prob = controller.score(theta, arcs).log_prob
       each = jax.vmap(
-        lambda lp, r: losses.reinforce_loss(lp[None], r[None], jnp.array([0.7]))
+        lambda lp, r: reinforce.reinforce_loss(
+          lp[None], r[None], jnp.array([0.7])
+        )
       )(log_prob, rewards)
       return jnp.vdot(probs, each)
 
@@ -365,7 +365,7 @@ class ConvolutionalTest(parameterized.TestCase):
 class ConvolutionalConfigTest(parameterized.TestCase):
   @parameterized.parameters("macro", "micro")
   def test_paper(self, space):
-    config = registry.preset("paper", space).controller
+    config = registry.preset("paper", space).strategy.controller
     self.assertEqual(
       (config.hidden_size, config.temperature, config.tanh_constant),
       (100, 5.0, 2.5),
@@ -379,7 +379,7 @@ class ConvolutionalConfigTest(parameterized.TestCase):
     {"op_prior": float("nan")},
   )  # fmt: skip
   def test_values_are_checked(self, **change):
-    config = registry.preset("released", "micro").controller
+    config = registry.preset("released", "micro").strategy.controller
     (name,) = change
     with self.assertRaisesRegex(types.InputError, f"controller_{name} must be"):
       dataclasses.replace(config, **change)

@@ -2,15 +2,14 @@
 
 import pathlib
 import tempfile
+from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 from absl.testing import absltest, parameterized
 
-from enas_jax import config as config_lib
 from enas_jax.search import loop, search
-from enas_jax.spaces import registry
 from enas_jax.spaces.macro import arc as macro
 from enas_jax.spaces.micro import arc as micro
 from enas_jax.spaces.recurrent import arc as recurrent
@@ -25,9 +24,10 @@ SPACES = {
 }
 
 
-def theta_config(**changes):
-  config = registry.preset("smoke")
-  return config_lib.override(config, "theta", **changes).theta
+class Judging(NamedTuple):
+  """A judge that knows rewards alone."""
+
+  reward: Any
 
 
 def ones(arc, key):
@@ -71,14 +71,14 @@ class MutationTest(parameterized.TestCase):
 
 
 class EvolveTest(parameterized.TestCase):
-  def _evolve(self, steps, reward=ones, **changes):
-    space = SPACES["macro"]
-    config = theta_config(**changes)
-    start = evolution.init(space, jax.random.key(0), config)
+  def _evolve(self, steps, reward=ones, num_arcs=1, **sizes):
+    options = evolution.EvolutionConfig(**sizes)
+    strategy = evolution.Evolution(SPACES["macro"], options, num_arcs)
+    start = strategy.init(jax.random.key(0))
 
     @jax.jit
     def step(population, key):
-      return evolution.evolve(space, population, key, reward, config)
+      return strategy.update(population, key, Judging(reward))
 
     trail, population = [start], start
     for index in range(steps):
@@ -141,11 +141,12 @@ class EvolveTest(parameterized.TestCase):
   def test_members_are_proposed_once_there_are_any(self):
     space = SPACES["macro"]
     trail, _ = self._evolve(1, num_arcs=3, population_size=3)
-    propose = jax.jit(evolution.propose, static_argnums=(0, 3))
+    strategy = evolution.Evolution(space, evolution.EvolutionConfig(), 1)
+    propose = jax.jit(strategy.propose, static_argnums=2)
     members = {tuple(row) for row in np.asarray(trail[1].choices).tolist()}
-    drawn = space.to_choices(propose(space, trail[1], jax.random.key(0), 60))
+    drawn = space.to_choices(propose(trail[1], jax.random.key(0), 60))
     self.assertEqual({tuple(r) for r in np.asarray(drawn).tolist()}, members)
-    early = space.to_choices(propose(space, trail[0], jax.random.key(0), 60))
+    early = space.to_choices(propose(trail[0], jax.random.key(0), 60))
     self.assertGreater(len({tuple(r) for r in np.asarray(early).tolist()}), 50)
 
 
@@ -163,8 +164,8 @@ class EvolutionSearchTest(absltest.TestCase):
 
   def _search(self, name, stop=lambda: 0):
     config = tiny.make_config(
-      run={"policy": "evolution"},
-      theta={"population_size": 3, "tournament_size": 2},
+      policy="evolution",
+      strategy={"population_size": 3, "tournament_size": 2},
     )
     task, splits = tiny.make_task(config, self.dataset)
     workdir = self.folder / name
@@ -178,16 +179,16 @@ class EvolutionSearchTest(absltest.TestCase):
     self.assertEqual(record["policy"], "evolution")
     self.assertEqual(record["theta_steps"], 10)
     self.assertIn("theta/best_reward", [k for row in rows for k in row])
-    self.assertEqual(int(whole.state.theta.num_scored), 10)
+    self.assertEqual(int(whole.state.strategy.num_scored), 10)
     # In the theta phase of the first epoch, with one member unscored.
     stopped, cut = self._search("cut", stop_after(8))
     with self.assertRaises(loop.Interrupted):
       stopped.run()
-    self.assertEqual(int(stopped.state.theta.num_scored), 2)
+    self.assertEqual(int(stopped.state.strategy.num_scored), 2)
     resumed, _ = self._search("cut")
     resumed.run()
     self.assertEqual(final_files(cut), (rows, record, arcs))
-    for a, b in zip(whole.state.theta, resumed.state.theta, strict=True):
+    for a, b in zip(whole.state.strategy, resumed.state.strategy, strict=True):
       np.testing.assert_array_equal(a, b)
 
 

@@ -15,8 +15,7 @@ from enas_jax.search import steps as phases
 from enas_jax.spaces import decisions
 from enas_jax.spaces.macro import arc as macro_space
 from enas_jax.spaces.micro import network as micro
-from enas_jax.strategies import controller as controller_lib
-from enas_jax.strategies import policies
+from enas_jax.strategies import registry
 from enas_jax.tasks import image_classifier
 from tests import children, tiny
 
@@ -31,10 +30,10 @@ def host(tree):
 def make(space, **changes):
   config = tiny.make_image_config(space, **changes)
   task, splits = tiny.make_image_task(config, space)
-  controller = controller_lib.Controller(task.space, config.controller)
+  strategy = registry.create(config, task.space)
   steps = task.steps_per_epoch(splits.train)
-  state = states.init_state(config, task, controller, steps)
-  return config, task, splits, controller, state
+  state = states.init_state(config, task, strategy, steps)
+  return config, task, splits, strategy, state
 
 
 def make_logits(config, space, state):
@@ -192,17 +191,16 @@ class TaskTest(PlainTestCase):
 
 class OmegaPhaseTest(PlainTestCase):
   def test_an_operation_that_weighs_nothing_does_not_learn(self):
-    weights = ["1e-9"] * 6
-    weights[4] = "1"
-    config, task, splits, controller, state = make(
+    weights = [1e-9] * 6
+    weights[4] = 1.0
+    config, task, splits, strategy, state = make(
       "macro",
       omega={
-        "op_weights": ",".join(weights), "momentum": 0.0, "l2_weight": 0.0,
+        "op_weights": weights, "momentum": 0.0, "l2_weight": 0.0,
       },
-      run={"policy": "random"},
+      policy="random",
     )  # fmt: skip
-    policy = policies.make_policy(config, controller)
-    step = phases.make_omega_step(config, task, policy, 4)
+    step = phases.make_omega_step(config, task, strategy, 4)
     before = host(state.omega)["layer_1"]
     for _ in range(4):
       state, _ = step(state, splits.train)
@@ -217,16 +215,15 @@ class OmegaPhaseTest(PlainTestCase):
   @parameterized.parameters(1, 3)
   def test_fair_operations_learn_equally_often(self, num_arcs):
     """Over any six successive arcs, across epochs: four steps make one."""
-    config, task, splits, controller, state = make(
+    config, task, splits, strategy, state = make(
       "macro",
       omega={
         "fair_ops": True, "num_arcs": num_arcs, "momentum": 0.0,
         "l2_weight": 0.0, "steps": 4,
       },
-      run={"policy": "random"},
+      policy="random",
     )  # fmt: skip
-    policy = policies.make_policy(config, controller)
-    step = phases.make_omega_step(config, task, policy, 4)
+    step = phases.make_omega_step(config, task, strategy, 4)
     for _ in range(3):
       before, counts = host(state.omega), np.zeros(6, int)
       for _ in range(6 // num_arcs):
@@ -321,8 +318,8 @@ class OmegaPhaseTest(PlainTestCase):
       std=data.std,
     )
     train = task.prepare(wide, data.train_labels, "train")
-    controller = controller_lib.Controller(task.space, config.controller)
-    state = states.init_state(config, task, controller, 6)
+    strategy = registry.create(config, task.space)
+    state = states.init_state(config, task, strategy, 6)
     before = host(state.omega)
     arc = evaluate.nth(task.space.sample_uniform(jax.random.key(3), 1), 0)
     step = jax.jit(phases.make_arcs_step(config, task, 6))
@@ -362,13 +359,12 @@ class OmegaPhaseTest(PlainTestCase):
 
   @parameterized.parameters(*SPACES)
   def test_omega_learns_the_images_with_one_compilation(self, space):
-    config, task, splits, controller, state = make(
+    config, task, splits, strategy, state = make(
       space,
       data={"batch_size": 24, "reward_batch_size": 10, "pad": 1},
       omega={"steps": 2},
     )
-    policy = policies.make_policy(config, controller)
-    step = phases.make_omega_step(config, task, policy, 2)
+    step = phases.make_omega_step(config, task, strategy, 2)
     nats = []
     for _ in range(60):
       for _ in range(2):
@@ -382,10 +378,13 @@ class OmegaPhaseTest(PlainTestCase):
 
 class ThetaPhaseTest(PlainTestCase):
   def test_the_skip_term_draws_probabilities_to_its_target(self):
-    config, task, splits, controller, state = make(
+    config, task, splits, strategy, state = make(
       "macro",
-      controller={"hidden_size": 8, "skip_target": 0.8, "temperature": 1.0},
-      theta={"learning_rate": 0.03, "skip_weight": 1.0},
+      strategy={
+        "learning_rate": 0.03,
+        "skip_weight": 1.0,
+        "controller": {"skip_target": 0.8, "temperature": 1.0},
+      },
     )
 
     class AllAlike:
@@ -395,16 +394,16 @@ class ThetaPhaseTest(PlainTestCase):
       def reward(self, omega, arc, batch, carry):
         return jnp.float32(0.5)
 
-    step = phases.make_theta_step(config, AllAlike(), controller)
+    step = phases.make_theta_step(AllAlike(), strategy)
 
-    def share(theta):
-      arcs = controller.sample(theta, jax.random.key(0), 500).arc
+    def share(learnt):
+      arcs = strategy.propose(learnt, jax.random.key(0), 500)
       return float(np.asarray(arcs.skips).sum() / 500)
 
-    self.assertBetween(share(state.theta), 0.4, 0.6)
+    self.assertBetween(share(state.strategy), 0.4, 0.6)
     for _ in range(80):
-      state, _ = step(state, splits.valid)
-    self.assertBetween(share(state.theta), 0.72, 0.88)
+      state, _ = step(state, splits.valid, splits.train)
+    self.assertBetween(share(state.strategy), 0.72, 0.88)
 
 
 if __name__ == "__main__":

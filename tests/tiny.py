@@ -8,13 +8,14 @@ import numpy as np
 from enas_jax import config as config_lib
 from enas_jax.data import images
 from enas_jax.spaces import registry
+from enas_jax.strategies import registry as strategies
 from enas_jax.tasks import image_classifier, language_model
 from enas_jax.tasks import registry as tasks
 
 FLAGS = {
   "child": {"num_nodes": 3, "hidden_size": 8, "init_range": 0.1},
   "data": {"batch_size": 4, "bptt_length": 5},
-  "controller": {"hidden_size": 8},
+  "strategy": {"controller": {"hidden_size": 8}},
   "omega": {"steps": 6, "learning_rate": 1.0},
   "theta": {"steps": 5},
   "run": {
@@ -32,11 +33,12 @@ def child_config(space, preset="paper", **changes):
   return dataclasses.replace(child, **changes)
 
 
-def make_config(**changes):
+def make_config(policy="controller", **changes):
   """The smoke preset with `FLAGS`, then with `part=dict(field=value)`."""
   config = registry.preset("smoke")
   for part, fields in FLAGS.items():
     config = config_lib.override(config, part, **fields)
+  config = strategies.with_policy(config, policy)
   for part, fields in changes.items():
     config = config_lib.override(config, part, **fields)
   return config
@@ -44,11 +46,13 @@ def make_config(**changes):
 
 def command_flags():
   """`FLAGS` as command-line arguments."""
-  found = ["--preset=smoke"]
-  for part, fields in FLAGS.items():
+  parts = {**FLAGS, **FLAGS["strategy"]}
+  del parts["strategy"]
+  arguments = ["--preset=smoke"]
+  for part, fields in parts.items():
     prefix = f"{part}_" if part in ("controller", "omega", "theta") else ""
-    found += [f"--{prefix}{name}={value}" for name, value in fields.items()]
-  return found
+    arguments += [f"--{prefix}{name}={value}" for name, value in fields.items()]
+  return arguments
 
 
 def write_corpus(folder: pathlib.Path):
@@ -92,15 +96,18 @@ IMAGE_FLAGS = {
 NETWORKS = {name: registry.get(name).network for name in IMAGE_FLAGS}
 
 
-def make_image_config(space, preset="smoke", **changes):
+def make_image_config(space, preset="smoke", policy="controller", **changes):
   """A tiny search on images, then with `part=dict(field=value)`."""
   config = registry.preset(preset, space)
+  config = config_lib.override(config, "strategy", **FLAGS["strategy"])
+  config = strategies.with_policy(config, policy)
   parts = {
     "child": IMAGE_FLAGS[space],
     "data": {"batch_size": 8, "reward_batch_size": 10, "pad": 1},
-    **{part: FLAGS[part] for part in ("controller", "run")},
+    "run": FLAGS["run"],
     "omega": {"steps": 6},
     "theta": {"steps": 5},
+    "strategy": {},
   }
   for part, fields in parts.items():
     config = config_lib.override(

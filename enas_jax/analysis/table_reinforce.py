@@ -19,10 +19,8 @@ from jax import lax
 
 from enas_jax import config as config_lib
 from enas_jax import types
-from enas_jax.search import state as states
-from enas_jax.search import steps as phases
-from enas_jax.strategies import controller as controller_lib
-from enas_jax.strategies import evolution
+from enas_jax.search import state as state_lib
+from enas_jax.strategies import evolution, reinforce
 
 # Above this a table of all architectures is a mistake.
 _LARGEST = 10_000_000
@@ -95,7 +93,7 @@ def search(
   """Trains a controller on the table and keeps the best architecture queried.
 
   Args:
-    config: its controller and theta parts, and the seed.
+    config: its strategy, REINFORCE, and theta parts, and the seed.
     table: the rewards.
     num_queries: the budget; an architecture that is sampled again is queried
       again.
@@ -104,33 +102,35 @@ def search(
     InputError: if the budget is not a whole number of theta steps.
   """
   check_budget(config, num_queries)
-  each = config.theta.num_arcs
-  controller = controller_lib.Controller(table.space, config.controller)
-  task: Any = _NoOmega(table.space)
-  start = states.init_state(config, task, controller, 1)
+  num_arcs = config.theta.num_arcs
+  assert isinstance(config.strategy, config_lib.ReinforceConfig)
+  strategy = reinforce.Reinforce(table.space, config.strategy, num_arcs)
+  # As a search splits it; there are no shared weights to be initialised.
+  _, key_theta, key = jax.random.split(jax.random.key(config.run.seed), 3)
+  key = jax.random.fold_in(jax.random.fold_in(key, state_lib.THETA_KEYS), 0)
 
-  def step(state: states.SearchState, _: None) -> Any:
-    key = states.step_key(state, states.THETA_KEYS, state.theta_step)
-    sample = controller.sample(state.theta, key, each)
-    choices = table.space.to_choices(sample.arc)
-    earned = table.look_up(choices)
-    after, _metrics = phases.reinforce(
-      config, controller, state, sample, earned
+  def step(state: reinforce.State, index: types.Array) -> Any:
+    sample = strategy.controller.sample(
+      state.theta, jax.random.fold_in(key, index), num_arcs
     )
+    choices = table.space.to_choices(sample.arc)
+    after, _ = strategy.learn(state, sample, table.look_up(choices))
     return after, choices
 
+  start = state_lib.init_strategy(strategy, key_theta)
   # A scan is one program, also outside a compiled function.
-  _, choices = lax.scan(step, start, length=num_queries // each)
+  steps = jnp.arange(num_queries // num_arcs, dtype=jnp.int32)
+  _, choices = lax.scan(step, start, steps)
   return _best(table, choices.reshape(num_queries, -1))
 
 
 def check_budget(config: config_lib.SearchConfig, num_queries: int) -> None:
   """Raises InputError unless whole theta steps can spend the budget."""
-  each = config.theta.num_arcs
-  if num_queries < each or num_queries % each:
+  num_arcs = config.theta.num_arcs
+  if num_queries < num_arcs or num_queries % num_arcs:
     raise types.InputError(
-      f"the number of queries must be a multiple of theta_num_arcs, {each}, got"
-      f" {num_queries}."
+      f"the number of queries must be a multiple of theta_num_arcs, {num_arcs},"
+      f" got {num_queries}."
     )
 
 
@@ -145,26 +145,3 @@ def _best(table: Table, choices: types.Array) -> Found:
   best = int(np.argmax(rewards))
   arc = jax.device_get(table.space.from_choices(choices[best]))
   return Found(table.space.validate(arc), float(rewards[best]), rewards)
-
-
-class _NoOmega:
-  """Just enough of a `tasks.Task` for a state without shared weights."""
-
-  gathers = False
-
-  def __init__(self, space: Any) -> None:
-    self.space = space
-
-  def init_omega(self, key: types.PRNGKey) -> types.Omega:
-    """There are none."""
-    del key
-    return {}
-
-  def init_carry(self) -> types.Carry:
-    """Nothing is handed on."""
-    return ()
-
-  def start_epoch(self, carry: types.Carry, key: types.PRNGKey) -> types.Carry:
-    """An epoch brings nothing new."""
-    del key
-    return carry

@@ -6,16 +6,17 @@ and its presets are in its folder, `spaces/NAME/presets.py`.
 
 from enas_jax.config.images import ImagesConfig
 from enas_jax.config.parts import (
-  ControllerConfig,
   OmegaConfig,
   RunConfig,
   SearchConfig,
+  StrategyOptions,
   ThetaConfig,
   TrainConfig,
   TrainRunConfig,
   override,
   override_parts,
 )
+from enas_jax.config.reinforce import ControllerConfig, ReinforceConfig
 from enas_jax.config.text import TextConfig
 
 # `paper`: the numbers printed in the paper; `released`: the authors' scripts;
@@ -27,8 +28,10 @@ __all__ = [
   "ControllerConfig",
   "ImagesConfig",
   "OmegaConfig",
+  "ReinforceConfig",
   "RunConfig",
   "SearchConfig",
+  "StrategyOptions",
   "TextConfig",
   "ThetaConfig",
   "TrainConfig",

@@ -7,10 +7,27 @@ from typing import Any
 
 from enas_jax import types
 
+Value = bool | int | float | str
+NUMBERS = "positive numbers with commas between them"
 
-def field(help_text: str) -> Any:
-  """A field without default, with the help that its flag shows."""
-  return dataclasses.field(metadata={"help": help_text})
+
+def field(
+  help_text: str,
+  *,
+  default: Any = dataclasses.MISSING,
+  parse: Callable[[str, str], Any] | None = None,
+) -> Any:
+  """A field of options, with what its flag needs to know.
+
+  Args:
+    help_text: what the flag shows.
+    default: the value where no preset states one; left out: there is none.
+    parse: from the flag's text and its name, the value; None where the field's
+      type says how.
+  """
+  return dataclasses.field(
+    default=default, metadata={"help": help_text, "parse": parse}
+  )
 
 
 def check(ok: bool, name: str, rule: str, value: Any) -> None:
@@ -53,16 +70,47 @@ def check_choice(config: Any, prefix: str, **choices: tuple[str, ...]) -> None:
     check_one_of(prefix + name, getattr(config, name), known)
 
 
-def parse(kind: type, text: str, name: str) -> Any:
-  """The bool, int, float or str that a text says; else raises InputError."""
-  readers: dict[type, Callable[[str], Any]] = {
-    bool: {"true": True, "false": False}.__getitem__,
-    int: int,
-    float: float,
-    str: str,
-  }
+def parse_numbers(text: str, name: str) -> tuple[float, ...]:
+  """The numbers of a text, with commas between them; none of an empty one.
+
+  Raises:
+    InputError: if it holds anything else.
+  """
   try:
-    return readers[kind](text)
-  except (KeyError, ValueError):
-    rule = "true or false" if kind is bool else f"of type {kind.__name__}"
-    raise types.InputError(f"{name} must be {rule}, got {text!r}.") from None
+    return tuple(float(part) for part in text.split(",")) if text else ()
+  except ValueError:
+    raise types.InputError(f"{name} must be {NUMBERS}, got {text!r}.") from None
+
+
+def parse_changes(text: str, name: str) -> tuple[tuple[str, Value], ...]:
+  """The pairs of a text NAME=VALUE,NAME=VALUE; none of an empty one.
+
+  Which type a value must have, the option that is named knows: see `of_type`.
+  """
+  del name
+  items = [item.partition("=") for item in text.split(",") if item]
+  return tuple((key, _literal(value)) for key, _, value in items)
+
+
+def _literal(text: str) -> Value:
+  if text in ("true", "false"):
+    return text == "true"
+  for kind in (int, float):
+    try:
+      return kind(text)
+    except ValueError:
+      continue
+  return text
+
+
+def of_type(kind: type, value: Value, name: str) -> Value:
+  """The value as an option of that type holds it; an integer is a float too.
+
+  Raises:
+    InputError: if it is of another type.
+  """
+  if kind is float and type(value) is int:
+    return float(value)
+  rule = "true or false" if kind is bool else f"of type {kind.__name__}"
+  check(type(value) is kind, name, rule, value)
+  return value

@@ -57,8 +57,6 @@ def paper_parts() -> dict[str, Any]:
   text = paper.parts()
   return {
     "data": paper_data(),
-    # Section 3.2 has the numbers of Section 3.1; the anchors are open.
-    "controller": dataclasses.replace(text["controller"], anchor="own_step"),
     "omega": dataclasses.replace(
       text["omega"],
       learning_rate=0.05,  # Section 3.2
@@ -74,6 +72,13 @@ def paper_parts() -> dict[str, Any]:
       text["theta"],
       reward="accuracy",  # Section 2.2
       reward_scale=1.0,  # of the likelihood, should that be the reward
+    ),
+    "strategy": dataclasses.replace(
+      text["strategy"],
+      # Section 3.2 has the numbers of Section 3.1; the anchors are open.
+      controller=dataclasses.replace(
+        text["strategy"].controller, anchor="own_step"
+      ),
       entropy_weight=0.1,  # Section 3.2
       skip_weight=0.8,  # Section 3.2
       baseline_decay=0.99,  # open; the authors' code
@@ -88,12 +93,15 @@ def released_parts() -> dict[str, Any]:
   replace = dataclasses.replace
   return {
     "data": paper["data"],
-    "controller": replace(paper["controller"], hidden_size=64, temperature=1.0),
     "omega": replace(
       paper["omega"], schedule="cosine_epochs", min_learning_rate=0.0005
     ),
-    "theta": replace(
-      paper["theta"],
+    "theta": paper["theta"],
+    "strategy": replace(
+      paper["strategy"],
+      controller=replace(
+        paper["strategy"].controller, hidden_size=64, temperature=1.0
+      ),
       entropy_weight=0.0001,
       adam_beta1=0.0,
       adam_epsilon=1e-3,
@@ -118,12 +126,11 @@ def small_parts(num_epochs: int) -> dict[str, Any]:
       image_size=16,
       pad=2,
     ),
-    "controller": paper["controller"],
     # One descent of the cosine: a restart would come too late to pay.
     "omega": replace(paper["omega"], restart_epochs=num_epochs),
-    "theta": replace(
-      paper["theta"],
-      steps=400,
+    "theta": replace(paper["theta"], steps=400),
+    "strategy": replace(
+      paper["strategy"],
       learning_rate=0.0035,
       # The paper's 0.1 outweighs any accuracy: see README's departures.
       entropy_weight=0.0001,

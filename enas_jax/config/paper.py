@@ -7,32 +7,17 @@ choice. The presets of a space state how theirs differ.
 from typing import Any
 
 from enas_jax.config import parts as parts_lib
+from enas_jax.config import reinforce
 
 
 def parts() -> dict[str, Any]:
   """All parts of a search but the network and the minibatches."""
   return {
-    "controller": parts_lib.ControllerConfig(
-      hidden_size=100,  # Section 2.2
-      temperature=5.0,  # Section 3.1
-      tanh_constant=2.5,  # Section 3.1
-      op_tanh_reduce=1.0,
-      init_range=0.1,  # Appendix A
-      op_bias=0.0,  # Appendix A: all of theta starts within init_range
-      op_prior=0.0,
-      anchor="first_decision",  # open; enas_lm's
-      distance_prior=0.0,
-      tied_ops=False,
-      scale_index_input=False,
-      entropy="full",
-      skip_target=0.4,  # Section 3.2
-      skip_kl="sampled",  # Section 3.2
-    ),
     "omega": parts_lib.OmegaConfig(
       steps=0,  # Section 2.2: a whole pass
       num_arcs=1,  # Section 2.2
       fair_ops=False,
-      op_weights="",
+      op_weights=(),
       learning_rate=20.0,  # Section 3.1
       momentum=0.0,
       schedule="exponential",
@@ -52,18 +37,34 @@ def parts() -> dict[str, Any]:
       steps=2000,  # Section 2.2
       warmup_epochs=0,
       num_arcs=1,
+      reward="likelihood",  # Section 2.2
+      reward_scale=80.0,  # open; enas_lm's
+    ),
+    "strategy": reinforce.ReinforceConfig(
+      controller=reinforce.ControllerConfig(
+        hidden_size=100,  # Section 2.2
+        temperature=5.0,  # Section 3.1
+        tanh_constant=2.5,  # Section 3.1
+        op_tanh_reduce=1.0,
+        init_range=0.1,  # Appendix A
+        op_bias=0.0,  # Appendix A: all of theta starts within init_range
+        op_prior=0.0,
+        anchor="first_decision",  # open; enas_lm's
+        distance_prior=0.0,
+        tied_ops=False,
+        scale_index_input=False,
+        entropy="full",
+        skip_target=0.4,  # Section 3.2
+        skip_kl="sampled",  # Section 3.2
+      ),
       learning_rate=0.00035,  # Section 3.1
       adam_beta1=0.9,
       adam_epsilon=1e-8,
       entropy_weight=0.0001,  # Section 3.1
-      reward="likelihood",  # Section 2.2
-      reward_scale=80.0,  # open; enas_lm's
       skip_weight=0.8,  # Section 3.2
       baseline_decay=0.999,  # open; enas_lm's
       baseline_debias=True,
       baseline_first=False,
-      population_size=100,  # Real et al. (2019), Section 3
-      tournament_size=25,  # the same
     ),
     "run": parts_lib.RunConfig(
       num_epochs=150,  # Section 3.1
@@ -75,7 +76,7 @@ def parts() -> dict[str, Any]:
       derive_batches=1,  # Section 2.2: "a single minibatch"
       tune_arcs=0,  # Section 2.2: the best alone is trained from scratch
       tune_from="scratch",  # Section 2.2, of what it leaves for its cost
-      tune_changes="",
+      tune_changes=(),
       tune_steps=1000,
       tune_rate=1.0,
     ),

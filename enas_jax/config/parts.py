@@ -7,84 +7,7 @@ from typing import Any, ClassVar, Generic, Protocol, TypeVar
 
 from enas_jax.config import fields
 
-_OP_WEIGHTS = "positive numbers with commas between them"
 _CHANGES = "options of the network or of minibatches, NAME=VALUE with commas"
-
-
-@dataclasses.dataclass(frozen=True, kw_only=True)
-class ControllerConfig:
-  """The LSTM policy."""
-
-  hidden_size: int = fields.field("units of the LSTM")
-  temperature: float = fields.field(
-    "divides the logits, before the tanh; 1: none"
-  )
-  tanh_constant: float = fields.field(
-    "logits become tanh_constant * tanh(logits)"
-  )
-  op_tanh_reduce: float = fields.field(
-    "divides tanh_constant in logits of operations; 1: no (released micro: 2.5)"
-  )
-  init_range: float = fields.field("theta starts uniform in [-x, x]")
-  op_bias: float = fields.field(
-    "start of a learnt bias in the scores of operations 1 and 2, that of the"
-    " others starting at 0; 0: no biases at all (released micro: 10)"
-  )
-  op_prior: float = fields.field(
-    "added to the logits of operations 1 and 2 of the first cell, taken from"
-    " those of the others (released micro: 0.25)"
-  )
-  anchor: str = fields.field(
-    "the LSTM's output by which later nodes attend to a node:"
-    " 'first_decision': that at its first decision, zero for a cell's inputs;"
-    " 'own_step': that at a step of the node's own, which decides its skips or"
-    " else only comes before a new start (released CIFAR-10 code)"
-  )
-  distance_prior: float = fields.field(
-    "subtracted from an index logit, times (l - j)^2; released: 1/6"
-  )
-  tied_ops: bool = fields.field(
-    "score operations with their input embeddings (released) instead of with"
-    " weights of their own"
-  )
-  scale_index_input: bool = fields.field(
-    "divide the next input by 0.1 + l - j after an index decision (released)"
-  )
-  entropy: str = fields.field(
-    "'full': entropy of each decision's softmax; 'sampled': -p log p of the"
-    " sampled outcomes alone (released)"
-  )
-  skip_target: float = fields.field(
-    "rho, to which skip probabilities are drawn"
-  )
-  skip_kl: str = fields.field(
-    "the probability compared with skip_target: 'sampled' with, or 'released':"
-    " that of half the log odds"
-  )
-
-  def __post_init__(self) -> None:
-    fields.check_positive(
-      self,
-      "controller_",
-      *("hidden_size", "temperature", "tanh_constant", "init_range"),
-      "op_tanh_reduce",
-    )
-    fields.check_not_negative(
-      self, "controller_", "distance_prior", "op_bias", "op_prior"
-    )
-    fields.check(
-      0 < self.skip_target < 1,
-      "controller_skip_target",
-      "in (0, 1)",
-      self.skip_target,
-    )
-    fields.check_choice(
-      self,
-      "controller_",
-      anchor=("first_decision", "own_step"),
-      entropy=("full", "sampled"),
-      skip_kl=("sampled", "released"),
-    )
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -100,10 +23,11 @@ class OmegaConfig:
     " successive ones, n the number of operations, each uses another operation"
     " at the same place (FairNAS; within a step if num_arcs is a multiple of n)"
   )
-  op_weights: str = fields.field(
+  op_weights: tuple[float, ...] = fields.field(
     "where architectures are uniform but for this: how often each operation is"
     " drawn, in the order of the space's OPS, as numbers with commas between"
-    " them, of which only the proportions matter; empty: all alike (paper)"
+    " them, of which only the proportions matter; empty: all alike (paper)",
+    parse=fields.parse_numbers,
   )
   learning_rate: float = fields.field("of SGD, at the start")
   momentum: float = fields.field("Nesterov momentum; 0: none")
@@ -157,50 +81,30 @@ class OmegaConfig:
       l2_form=("squares", "released"),
       schedule=("exponential", "cosine", "cosine_epochs"),
     )
+    # Of a list of integers, as JSON has it, the same tuple.
+    weights = tuple(float(weight) for weight in self.op_weights)
+    object.__setattr__(self, "op_weights", weights)
+    ok = all(math.isfinite(weight) and weight > 0 for weight in weights)
+    fields.check(ok, "omega_op_weights", fields.NUMBERS, weights)
     fields.check(
-      not (self.fair_ops and self.op_weights),
+      not (self.fair_ops and weights),
       "omega_op_weights",
       "empty with omega_fair_ops",
-      self.op_weights,
+      weights,
     )
-
-  def op_chances(self) -> tuple[float, ...]:
-    """`op_weights` as numbers.
-
-    Raises:
-      InputError: unless they are positive numbers.
-    """
-    texts = self.op_weights.split(",") if self.op_weights else []
-    try:
-      found = tuple(float(text) for text in texts)
-    except ValueError:
-      found = (math.nan,)
-    ok = all(math.isfinite(weight) and weight > 0 for weight in found)
-    fields.check(ok, "omega_op_weights", _OP_WEIGHTS, self.op_weights)
-    return found
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class ThetaConfig:
-  """The phase that trains the controller (REINFORCE with Adam)."""
+  """The phase that trains the strategy, whichever it is."""
 
   steps: int = fields.field("steps an epoch")
-  warmup_epochs: int = fields.field(
+  warmup_epochs: float = fields.field(
     "epochs at the start in which omega learns from uniform architectures and"
-    " theta rests"
+    " theta rests; a number below 1 is that share of all epochs, rounded down"
   )
   num_arcs: int = fields.field(
-    "sampled architectures a step, their gradients averaged"
-  )
-  learning_rate: float = fields.field("of Adam")
-  adam_beta1: float = fields.field(
-    "Adam's decay of the gradient's mean (released CIFAR-10 code: 0)"
-  )
-  adam_epsilon: float = fields.field(
-    "Adam's epsilon (released CIFAR-10 code: 0.001)"
-  )
-  entropy_weight: float = fields.field(
-    "weight of the entropy added to the reward"
+    "architectures a step, S; of the controller, their gradients averaged"
   )
   reward: str = fields.field(
     "'accuracy' on a validation minibatch of images; or 'likelihood', c *"
@@ -208,40 +112,13 @@ class ThetaConfig:
     " that classify the same images rightly"
   )
   reward_scale: float = fields.field("c in the reward 'likelihood'")
-  skip_weight: float = fields.field(
-    "weight in the loss of the skips' divergence from controller_skip_target"
-  )
-  baseline_decay: float = fields.field("decay of the moving-average baseline")
-  baseline_debias: bool = fields.field(
-    "correct the baseline for its start at 0, as Adam does (released: no)"
-  )
-  baseline_first: bool = fields.field(
-    "move the baseline before it is subtracted (released) instead of after"
-  )
-  population_size: int = fields.field(
-    "evolution: architectures alive at once, P of Real et al. (2019)"
-  )
-  tournament_size: int = fields.field(
-    "evolution: members drawn, of which the best becomes a parent"
-  )
 
   def __post_init__(self) -> None:
-    fields.check_not_negative(
-      self,
-      "theta_",
-      *("steps", "warmup_epochs", "entropy_weight", "skip_weight"),
-    )
-    fields.check_positive(
-      self,
-      "theta_",
-      "num_arcs",
-      "learning_rate",
-      "reward_scale",
-      "adam_epsilon",
-      "population_size",
-      "tournament_size",
-    )
-    fields.check_rates(self, "theta_", "baseline_decay", "adam_beta1")
+    fields.check_not_negative(self, "theta_", "steps", "warmup_epochs")
+    fields.check_positive(self, "theta_", "num_arcs", "reward_scale")
+    epochs = self.warmup_epochs
+    whole = epochs < 1 or epochs == int(epochs)
+    fields.check(whole, "theta_warmup_epochs", "whole, or below 1", epochs)
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -252,8 +129,8 @@ class RunConfig:
     "epochs, each one omega phase and one theta phase"
   )
   policy: str = fields.field(
-    "who proposes architectures: 'controller'; 'random' (uniform, theta"
-    " untouched); or 'evolution' (regularised, on shared weights)"
+    "the strategy that proposes architectures: 'controller', the paper's;"
+    " 'random', uniform and without theta; or another one that is registered"
   )
   seed: int = fields.field("seed of everything random")
   log_every: int = fields.field("steps between rows of metrics.jsonl")
@@ -274,9 +151,10 @@ class RunConfig:
     "weights that each of them begins with: 'shared', those of the search; or"
     " 'scratch', fresh ones (Section 2.2)"
   )
-  tune_changes: str = fields.field(
+  tune_changes: tuple[tuple[str, fields.Value], ...] = fields.field(
     "with tune_from=scratch: options of the network and of minibatches that"
-    " differ meanwhile, such as num_cells=5,image_size=8. Empty: none"
+    " differ meanwhile, such as num_cells=5,image_size=8. Empty: none",
+    parse=fields.parse_changes,
   )
   tune_steps: int = fields.field("steps that each of them is trained")
   tune_rate: float = fields.field(
@@ -292,13 +170,15 @@ class RunConfig:
       *("derive_batches", "tune_steps", "tune_rate"),
     )
     fields.check_not_negative(self, "", "tune_arcs")
-    fields.check_choice(self, "", policy=("controller", "random", "evolution"))
     fields.check_choice(self, "", tune_from=("shared", "scratch"))
+    # Of a mapping, as JSON has it, the same pairs, which can be hashed.
+    changes = tuple(dict(self.tune_changes).items())
+    object.__setattr__(self, "tune_changes", changes)
     fields.check(
-      not self.tune_changes or self.tune_from == "scratch",
+      not changes or self.tune_from == "scratch",
       "tune_changes",
       "empty with --tune_from=shared, whose weights fit one network alone",
-      self.tune_changes,
+      dict(changes),
     )
     fields.check(0 <= self.seed < 2**32, "seed", "in [0, 2^32)", self.seed)
 
@@ -322,6 +202,16 @@ class TrainRunConfig:
     fields.check(0 <= self.seed < 2**32, "seed", "in [0, 2^32)", self.seed)
 
 
+class StrategyOptions(Protocol):
+  """Options of a strategy, a frozen dataclass in the strategy's file.
+
+  Attributes:
+    learns: whether theta steps change what the strategy proposes.
+  """
+
+  learns: ClassVar[bool]
+
+
 class _Rewarding(Protocol):
   rewards: ClassVar[tuple[str, ...]]
 
@@ -341,22 +231,23 @@ class SearchConfig(Generic[Child, Data]):
   Attributes:
     child: the space and its shared network; has a method `space()`.
     data: minibatches; has the `rewards` that they can give.
-    controller: the policy.
     omega: the phase that trains the shared weights.
-    theta: the phase that trains the controller.
+    theta: the phase that trains the strategy.
+    strategy: the options of the strategy that `run.policy` names; the two
+      change together, by `strategies.registry.with_policy`.
     run: the loop around them.
   """
 
   child: Child
   data: Data
-  controller: ControllerConfig
   omega: OmegaConfig
   theta: ThetaConfig
+  strategy: StrategyOptions
   run: RunConfig
 
   def __post_init__(self) -> None:
     fields.check_one_of("theta_reward", self.theta.reward, self.data.rewards)
-    uniform = self.run.policy == "random" or self.theta.warmup_epochs > 0
+    uniform = not self.strategy.learns or self.warmup_epochs > 0
     rule = (
       " unless architectures are uniform (--policy=random or"
       " --theta_warmup_epochs)"
@@ -371,13 +262,27 @@ class SearchConfig(Generic[Child, Data]):
       ops = [d.num_choices for d in decisions if d.kind == "op"]
       count = max(ops, default=0)
       fields.check(
-        len(self.omega.op_chances()) == count,
+        len(weights) == count,
         "omega_op_weights",
-        f"{count} {_OP_WEIGHTS}, one for each operation of the space",
+        f"{count} {fields.NUMBERS}, one for each operation of the space",
         weights,
       )
     if self.run.tune_changes:
       self.alone()
+
+  @property
+  def warmup_epochs(self) -> int:
+    """`theta.warmup_epochs`, counted."""
+    epochs = self.theta.warmup_epochs
+    return int(epochs * self.run.num_epochs if epochs < 1 else epochs)
+
+  def settled(self) -> "SearchConfig[Child, Data]":
+    """The same search with its warm-up in epochs.
+
+    A run keeps this, so that resuming it for more epochs changes none of those
+    that are done.
+    """
+    return override(self, "theta", warmup_epochs=self.warmup_epochs)
 
   def alone(self) -> "SearchConfig[Child, Data]":
     """What candidates are trained by alone: this, with `run.tune_changes`.
@@ -386,19 +291,18 @@ class SearchConfig(Generic[Child, Data]):
       InputError: if a change names no option of the network or of minibatches,
         or its value is not allowed, or it makes another space.
     """
-    given = self.run.tune_changes
-    changes: dict[str, dict[str, Any]] = {"run": {"tune_changes": ""}}
-    for item in filter(None, given.split(",")):
-      name, _, text = item.partition("=")
-      found = [
-        (part, type(value))
+    given = dict(self.run.tune_changes)
+    changes: dict[str, dict[str, Any]] = {"run": {"tune_changes": ()}}
+    for name, value in given.items():
+      olds = [
+        (part, vars(getattr(self, part))[name])
         for part in ("child", "data")
-        for key, value in vars(getattr(self, part)).items()
-        if key == name
+        if name in vars(getattr(self, part))
       ]
-      fields.check(bool(found), "tune_changes", _CHANGES, given)
-      part, kind = found[0]
-      changes.setdefault(part, {})[name] = fields.parse(kind, text, name)
+      fields.check(bool(olds), "tune_changes", _CHANGES, given)
+      part, old = olds[0]
+      typed = fields.of_type(type(old), value, name)
+      changes.setdefault(part, {})[name] = typed
     config = override_parts(self, changes)
     fields.check(
       config.child.space() == self.child.space(),
@@ -409,8 +313,10 @@ class SearchConfig(Generic[Child, Data]):
     return config
 
   def to_dict(self) -> dict[str, dict[str, Any]]:
-    """Nested dict, ready for JSON."""
-    return dataclasses.asdict(self)
+    """Nested dict, ready for JSON; `override_parts` reads it back."""
+    record = dataclasses.asdict(self)
+    record["run"]["tune_changes"] = dict(self.run.tune_changes)
+    return record
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -456,14 +362,24 @@ def override_parts(
   """`config` with fields of its parts replaced at once, then checked again.
 
   Args:
-    config: of a search or a training.
-    changes: new values by part and field.
+    config: a search's or a training's.
+    changes: new values by part and field; of a field that holds options, such
+      as the strategy's controller, a mapping of the fields to be replaced.
 
   Raises:
     InputError: if a value is not allowed, or does not go with another.
   """
   parts = {
-    part: dataclasses.replace(getattr(config, part), **fields)
+    part: _replace(getattr(config, part), fields)
     for part, fields in changes.items()
   }
   return dataclasses.replace(config, **parts)
+
+
+def _replace(options: Any, changes: Mapping[str, Any]) -> Any:
+  new = {}
+  for name, value in changes.items():
+    old = getattr(options, name, None)
+    nested = dataclasses.is_dataclass(old) and isinstance(value, Mapping)
+    new[name] = _replace(old, value) if nested else value
+  return dataclasses.replace(options, **new)

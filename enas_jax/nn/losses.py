@@ -1,9 +1,8 @@
-"""Penalties on omega and the REINFORCE loss for theta: pure functions."""
+"""Penalties on omega: pure functions."""
 
 import chex
 import jax
 import jax.numpy as jnp
-from jax import lax
 
 from enas_jax import types
 
@@ -63,23 +62,3 @@ def slowness_penalty(
     return jnp.float32(0.0)
   pairs = None if length is None else length - 1
   return mean_over_steps(jnp.square(states[1:] - states[:-1]), pairs)
-
-
-def reinforce_loss(
-  log_prob: types.Array, reward: types.Array, baseline: types.Array
-) -> types.Array:
-  """REINFORCE loss for theta with a baseline (Section 2.2).
-
-  Gradient flows through `log_prob` alone.
-
-  Args:
-    log_prob: [S] float32, log pi(m; theta), nats, summed over decisions.
-    reward: [S] float32, with the entropy bonus in it (Section 3.1).
-    baseline: [S] float32, subtracted from the reward.
-
-  Returns:
-    [] float32, mean over S; minimise.
-  """
-  chex.assert_equal_shape([log_prob, reward, baseline])
-  advantage = lax.stop_gradient(reward - baseline)
-  return -jnp.mean(log_prob * advantage)

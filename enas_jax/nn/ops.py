@@ -3,17 +3,19 @@
 A Python int picks its branch while tracing, so a fixed child compiles to a
 plain network; a traced index becomes `lax.switch`, so one compilation serves
 every architecture. Indices are not checked when traced (`lax.switch` clamps):
-arcs are validated on the host, by their space.
+arcs are validated on the host, by their space. A relaxed choice, weights over
+the branches, runs them all and carries a gradient.
 """
 
 from collections.abc import Callable, Sequence
 from typing import Any
 
+import chex
 import jax
 import jax.numpy as jnp
 from jax import lax
 
-Index = int | jax.Array
+Index = int | jax.Array  # [] int32, or relaxed: [K] float32 weights
 
 
 def is_static(arc: Any) -> bool:
@@ -30,6 +32,17 @@ def switch(
 ) -> Any:
   """`branches[index](*operands)`.
 
+  Args:
+    index: which of the K branches: a Python int, a traced [] int32, or a
+      relaxed choice, [K] float32 weights over the branches.
+    branches: functions whose outputs are laid out alike; of a relaxed choice,
+      float arrays.
+    *operands: what the branch is given.
+
+  Returns:
+    What the branch returns; of a relaxed choice, the sum of what all of them
+    return, each times its weight, with a gradient to the weights.
+
   Raises:
     IndexError: if a Python int is out of range.
   """
@@ -37,9 +50,25 @@ def switch(
     if not 0 <= index < len(branches):
       raise IndexError(f"branch {index} of {len(branches)}")
     return branches[index](*operands)
+  if jnp.ndim(index) == 1:
+    return _weighted_sum(index, [branch(*operands) for branch in branches])
   if len(branches) == 1:
     return branches[0](*operands)
   return lax.switch(index, branches, *operands)
+
+
+def _weighted_sum(weights: jax.Array, outputs: Sequence[Any]) -> Any:
+  """The sum of pytrees of one layout, each times its weight."""
+  chex.assert_shape(weights, (len(outputs),))
+  chex.assert_type(weights, float)
+
+  def add(*leaves: jax.Array) -> jax.Array:
+    parts = [
+      weights[i].astype(leaf.dtype) * leaf for i, leaf in enumerate(leaves)
+    ]
+    return sum(parts[1:], start=parts[0])
+
+  return jax.tree.map(add, *outputs)
 
 
 def pick(index: Index, arrays: Sequence[jax.Array]) -> jax.Array:

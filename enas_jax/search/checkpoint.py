@@ -7,7 +7,7 @@ import jax
 import orbax.checkpoint as ocp
 
 from enas_jax import types
-from enas_jax.search import state as states
+from enas_jax.search import state as state_lib
 
 
 class Checkpoints:
@@ -25,13 +25,13 @@ class Checkpoints:
     self._manager = ocp.CheckpointManager(self.folder, options=options)
 
   def save(
-    self, position: int, state: states.SearchState, pending: dict[str, Any]
+    self, position: int, state: state_lib.State, pending: dict[str, Any]
   ) -> None:
     """Writes one checkpoint, whole or not at all.
 
     Args:
       position: steps of both phases so far; names the checkpoint.
-      state: the search's state.
+      state: a search's or a training's.
       pending: JSON-ready, what the loop holds besides the state.
     """
     if position in self._manager.all_steps():
@@ -47,8 +47,8 @@ class Checkpoints:
     )
 
   def restore(
-    self, like: states.SearchState
-  ) -> tuple[states.SearchState, dict[str, Any]] | None:
+    self, like: state_lib.State
+  ) -> tuple[state_lib.State, dict[str, Any]] | None:
     """Reads the newest checkpoint that is whole; None if there is none.
 
     Args:
@@ -63,7 +63,7 @@ class Checkpoints:
     failure = ""
     for step in steps:
       try:
-        found = self._manager.restore(
+        read = self._manager.restore(
           step,
           args=ocp.args.Composite(
             state=ocp.args.StandardRestore(template),
@@ -76,9 +76,9 @@ class Checkpoints:
         failure = str(error).splitlines()[0] if str(error) else repr(error)
         continue
       self._forget_after(step, steps)
-      state = found["state"]
+      state = read["state"]
       key = jax.random.wrap_key_data(state.key)
-      return state.replace(key=key), found["pending"]
+      return state.replace(key=key), read["pending"]
     if steps:
       raise types.InputError(
         f"no checkpoint in {self.folder} can be read ({failure}); give another"

@@ -1,20 +1,41 @@
-"""Deriving an architecture from a trained policy (Section 2.2)."""
+"""The end of a search: score candidates, train the best alone, keep one.
 
+Section 2.2 samples architectures from the trained policy, scores each with the
+shared weights on one validation minibatch, and keeps the best. It says that all
+of them might be trained from scratch instead and the best on validation data be
+chosen, and leaves it for its cost. A short training tells some of it: from
+fresh weights, perhaps in a deeper network than the search could afford, or from
+the weights that they shared.
+"""
+
+import dataclasses
 import math
-from collections.abc import Callable
+import pathlib
+from collections.abc import Callable, Mapping
 from typing import Any, NamedTuple
 
+import jax
+import jax.numpy as jnp
 import numpy as np
 
+from enas_jax import config as config_lib
 from enas_jax import types
-from enas_jax.search import evaluate
+from enas_jax.search import evaluate, folder, loop, optimizers, steps
+from enas_jax.search import state as state_lib
+from enas_jax.spaces import decisions, records
+from enas_jax.strategies import registry, uniform
+from enas_jax.tasks import base as tasks
+
+Tune = Callable[[state_lib.SearchState, types.Arc], state_lib.SearchState]
+# As `changed` returns them.
+Alone = tuple[config_lib.SearchConfig, tasks.Task, tasks.Split, tasks.Split]
 
 
 class Candidate(NamedTuple):
   """An architecture and its reward on the minibatch of the derive step.
 
   Attributes:
-    arc: of Python ints.
+    arc: the architecture, of Python ints.
     reward: larger is better.
   """
 
@@ -22,55 +43,358 @@ class Candidate(NamedTuple):
   reward: float
 
 
-class Derived(NamedTuple):
-  """What the derive step found.
+class Ranked(NamedTuple):
+  """What the shared weights say of candidates.
 
   Attributes:
-    candidates: the policy's K samples, best first.
-    uniform_rewards: rewards of K uniform architectures under the same weights
-      and on the same minibatch: what chance alone earns.
+    candidates: K samples of the strategy and what it adds to them, best first.
+    policy_rewards: [K], of the samples alone, best first.
+    uniform_rewards: [K], of uniform architectures under the same weights and on
+      the same minibatch: what chance alone earns.
   """
 
   candidates: list[Candidate]
+  policy_rewards: list[float]
   uniform_rewards: list[float]
 
 
-def derive(
-  propose: Callable[..., types.Arc],
-  propose_uniform: Callable[..., types.Arc],
-  validate: Callable[[types.Arc], types.Arc],
-  score: Callable[..., list[float]],
-  state: Any,
-  valid: Any,
-  keys: tuple[types.PRNGKey, types.PRNGKey, types.PRNGKey],
-  num_arcs: int,
-) -> Derived:
-  """Samples K architectures and scores each on one validation minibatch.
+@dataclasses.dataclass(frozen=True)
+class Tuned:
+  """What training one candidate alone made of it.
+
+  Attributes:
+    arc: the architecture, of Python ints.
+    rank: its place among the candidates by reward, from 1.
+    nats: cross-entropy on the whole validation split; smaller is better.
+    valid: perplexity or accuracy there.
+  """
+
+  arc: types.Arc
+  rank: int
+  nats: float
+  valid: float
+
+
+class Result(NamedTuple):
+  """What a finished search hands back.
+
+  Attributes:
+    arc: the best candidate, of Python ints.
+    record: JSON-ready, as written to `result.json`.
+  """
+
+  arc: types.Arc
+  record: dict[str, Any]
+
+
+class Derivation:
+  """The derive step of one search in one folder.
+
+  Attributes:
+    propose: (strategy's state, key, S) -> arcs, leaves [S, ...].
+    propose_uniform: the same without a state, ().
+    score: see `evaluate.make_score`.
+    evaluate: see `evaluate.make_evaluate`.
+  """
+
+  def __init__(
+    self,
+    config: config_lib.SearchConfig,
+    task: tasks.Task,
+    data: tasks.Splits,
+    workdir: pathlib.Path,
+    progress: loop.Progress,
+    clock: loop.Clock,
+  ) -> None:
+    """Compiles nothing yet.
+
+    Args:
+      config: the search's configuration.
+      task: what was learnt.
+      data: the three splits.
+      workdir: the folder to write to, which exists.
+      progress: is told what happens.
+      clock: counts the seconds of the search.
+
+    Raises:
+      InputError: if candidates cannot be trained as the configuration says. At
+        once: that must not cost the time of a search.
+    """
+    self._config, self._task, self._data = config, task, data
+    self._workdir, self._progress, self._clock = workdir, progress, clock
+    self._strategy = registry.create(config, task.space)
+    self._alone = changed(config, task, data.train, data.valid)
+    self.propose = evaluate.make_propose(self._strategy)
+    self.propose_uniform = evaluate.make_propose(uniform.Uniform(task.space))
+    self.score = evaluate.make_score(task)
+    self.evaluate = evaluate.make_evaluate(task)
+
+  def run(
+    self,
+    state: state_lib.SearchState,
+    serve_signal: Callable[[], None] = lambda: None,
+  ) -> Result:
+    """Keeps the best candidate, and writes what was found.
+
+    Args:
+      state: the search's state, at its end.
+      serve_signal: called between steps of training; may raise.
+    """
+    run, task, data = self._config.run, self._task, self._data
+    self._progress.line(
+      f"deriving: scoring {run.derive_arcs} sampled architectures"
+    )
+    ranked = self.rank(state)
+    tuned = self._tune(state, ranked, serve_signal)
+    best = ranked.candidates[tuned[0].rank - 1 if tuned else 0]
+    mean, error = mean_and_error(ranked.policy_rewards)
+    uniform_mean, uniform_error = mean_and_error(ranked.uniform_rewards)
+    self._clock.stop()
+    record = {
+      "arc": task.space.to_dict(best.arc),
+      "reward": best.reward,
+      "policy": run.policy,
+      "candidates": len(ranked.candidates),
+      "mean_reward_policy": mean,
+      "standard_error_policy": error,
+      "mean_reward_uniform": uniform_mean,
+      "standard_error_uniform": uniform_error,
+      f"valid_{task.metric}": self.evaluate(state, best.arc, data.valid),
+      f"test_{task.metric}": self.evaluate(state, best.arc, data.test),
+      "epochs": int(state.epoch),
+      "omega_steps": int(state.total_steps),
+      "theta_steps": state_lib.theta_steps(self._config, state),
+      "search_seconds": self._clock.seconds,
+      "seed": run.seed,
+    }
+    if tuned:
+      record |= {
+        "tuned": len(tuned),
+        "rank_before_tuning": tuned[0].rank,
+        f"tuned_valid_{task.metric}": tuned[0].valid,
+      }
+    self._write(ranked, tuned, record)
+    return Result(best.arc, record)
+
+  def rank(self, state: state_lib.SearchState) -> Ranked:
+    """Samples K architectures and scores each with the shared weights."""
+    run, valid = self._config.run, self._data.valid
+    key = state_lib.step_key(state, state_lib.DERIVE_KEYS, state.epoch)
+    key_policy, key_uniform, key_batch = jax.random.split(key, 3)
+    arcs = self.propose(state.strategy, key_policy, run.derive_arcs)
+    added = self._strategy.finish(state.strategy)
+    if added is not None:
+      arcs = jax.tree.map(lambda *both: jnp.concatenate(both), arcs, added)
+    chance = self.propose_uniform((), key_uniform, run.derive_arcs)
+    rewards, uniform_rewards = (
+      self.score(state, some, valid, key_batch, num_batches=run.derive_batches)
+      for some in (arcs, chance)
+    )
+    validate = self._task.space.validate
+    candidates = [
+      Candidate(validate(evaluate.nth(arcs, index)), reward)
+      for index, reward in enumerate(rewards)
+    ]
+    # The sort is stable, so ties keep the order of sampling.
+    candidates.sort(key=lambda candidate: _worth(candidate.reward))
+    policy_rewards = sorted(rewards[: run.derive_arcs], key=_worth)
+    return Ranked(candidates, policy_rewards, uniform_rewards)
+
+  def _tune(
+    self,
+    state: state_lib.SearchState,
+    ranked: Ranked,
+    serve_signal: Callable[[], None],
+  ) -> list[Tuned]:
+    """Trains the best candidates alone, if the run asks for it."""
+    if not self._config.run.tune_arcs:
+      return []
+    path = self._workdir / folder.TUNED
+    spent, done = _read_tuned(path)
+    self._clock.seconds = max(self._clock.seconds, spent)
+
+    def tell(one: Tuned) -> None:
+      done[one.rank] = (one.nats, one.valid)
+      self._clock.stop()
+      kept = {"seconds": self._clock.seconds, "done": list(done.items())}
+      folder.write_json(path, kept)
+      self._progress.line(
+        f"candidate {one.rank} trained alone: {one.nats:.4f} nats,"
+        f" {self._task.metric} {self._task.format_metric(one.valid)}"
+      )
+
+    arcs = [candidate.arc for candidate in ranked.candidates]
+    return tune_best(self._alone, state, arcs, serve_signal, tell, dict(done))
+
+  def _write(
+    self, ranked: Ranked, tuned: list[Tuned], record: dict[str, Any]
+  ) -> None:
+    task, by_rank = self._task, {one.rank: one for one in tuned}
+    rows = []
+    for rank, candidate in enumerate(ranked.candidates, start=1):
+      row: dict[str, Any] = {"rank": rank, "reward": candidate.reward}
+      metric = task.reward_to_metric(candidate.reward)
+      if metric is not None:
+        row[task.metric] = metric
+      if rank in by_rank:
+        row["tuned_nats"] = by_rank[rank].nats
+        row[f"tuned_{task.metric}"] = by_rank[rank].valid
+      rows.append(row | {"arc": task.space.to_dict(candidate.arc)})
+    folder.write_rows(self._workdir / folder.CANDIDATES, rows)
+    folder.write(self._workdir / folder.ARC, records.dumps(record["arc"]))
+    folder.write_json(self._workdir / folder.RESULT, record)
+    (self._workdir / folder.TUNED).unlink(missing_ok=True)
+
+
+def _worth(reward: float) -> float:
+  """The order of rewards, best first; NaN never wins."""
+  return -reward if math.isfinite(reward) else math.inf
+
+
+def _read_tuned(
+  path: pathlib.Path,
+) -> tuple[float, dict[int, tuple[float, float]]]:
+  """Candidates that were trained before the run was stopped.
+
+  Returns:
+    The run's seconds by then; and by rank, nats and metric.
+  """
+  if not path.exists():
+    return 0.0, {}
+  advice = "delete it, and the candidates are trained again"
+  kept = folder.read_json(path, advice)
+  try:
+    return float(kept["seconds"]), {
+      int(rank): (float(nats), float(valid))
+      for rank, (nats, valid) in kept["done"]
+    }
+  except (ValueError, TypeError, KeyError):
+    raise types.InputError(f"{path} is damaged: {advice}.") from None
+
+
+def changed(
+  config: config_lib.SearchConfig,
+  task: tasks.Task,
+  train: tasks.Split,
+  valid: tasks.Split,
+) -> Alone:
+  """The same four, as candidates are trained: with `tune_changes`, if at all.
+
+  Raises:
+    InputError: if the task or its data cannot be changed so.
+  """
+  if not (config.run.tune_arcs and config.run.tune_changes):
+    return config, task, train, valid
+  alone = config.alone()
+  return alone, *task.changed(alone, train, valid)
+
+
+def tune_best(
+  alone: Alone,
+  state: state_lib.SearchState,
+  arcs: list[types.Arc],
+  serve_signal: Callable[[], None],
+  tell: Callable[[Tuned], None],
+  done: Mapping[int, tuple[float, float]],
+) -> list[Tuned]:
+  """Trains the first `tune_arcs` different ones of arcs, each alone.
 
   Args:
-    propose: of `evaluate.make_propose`, for the candidates.
-    propose_uniform: the same of the uniform policy.
-    validate: of the space.
-    score: of `evaluate.make_score`.
-    state: the search's state; omega, theta and the carry are read.
-    valid: validation data on the device.
-    keys: for the candidates, the uniform architectures and the minibatch.
-    num_arcs: K.
+    alone: the configuration, the task, its training data and its whole
+      validation data, as `changed` returns them.
+    state: the search's state, at its end.
+    arcs: architectures of Python ints, best first; one may come twice.
+    serve_signal: called between steps; may raise.
+    tell: is told of each when it is done.
+    done: by rank, nats and metric of those that were trained before the run was
+      stopped.
+
+  Returns:
+    The same architectures, the best by validation first.
   """
-  key_policy, key_uniform, key_batch = keys
-  arcs = propose(state.theta, key_policy, num_arcs)
-  uniform = propose_uniform(state.theta, key_uniform, num_arcs)
-  rewards = score(state, arcs, valid, key_batch)
-  uniform_rewards = score(state, uniform, valid, key_batch)
-  candidates = [
-    Candidate(validate(evaluate.nth(arcs, index)), reward)
-    for index, reward in enumerate(rewards)
-  ]
-  # NaN never wins; the sort is stable, so ties keep the order of sampling.
-  candidates.sort(
-    key=lambda c: -c.reward if math.isfinite(c.reward) else math.inf
+  config, task, train, valid = alone
+  if config.run.tune_from == "scratch":
+    strategy = registry.create(config, task.space)
+    state = state_lib.init_state(
+      config, task, strategy, task.steps_per_epoch(train)
+    )
+  tune = make_tune(config, task, train, serve_signal)
+  nats = evaluate.make_nats(task)
+  measure = evaluate.make_evaluate(task)
+  first_rank: dict[types.Arc, int] = {}
+  for rank, arc in enumerate(arcs, start=1):
+    first_rank.setdefault(arc, rank)
+  tuned = []
+  for arc, rank in list(first_rank.items())[: config.run.tune_arcs]:
+    if rank in done:
+      tuned.append(Tuned(arc, rank, *done[rank]))
+      continue
+    after = tune(state, arc)
+    scores = nats(after, arc, valid), measure(after, arc, valid)
+    tuned.append(Tuned(arc, rank, *scores))
+    tell(tuned[-1])
+  # Weights that overflowed never win; the sort is stable.
+  return sorted(tuned, key=lambda one: (not one.nats < jnp.inf, one.nats))
+
+
+def make_tune(
+  config: config_lib.SearchConfig,
+  task: tasks.Task,
+  train: tasks.Split,
+  serve_signal: Callable[[], None] = lambda: None,
+) -> Tune:
+  """Builds (state, arc) -> the state after training that arc alone.
+
+  It begins with `state.omega`, which stays as it is, and takes `tune_steps`
+  omega steps of the search, the learning rate falling by a cosine between
+  `tune_rate` times the search's first and least one. Every arc meets the same
+  batches, and one compiled program serves all.
+
+  Args:
+    config: the search's configuration.
+    task: what is learnt.
+    train: its training data.
+    serve_signal: called between steps; may raise.
+  """
+  count, rate = config.run.tune_steps, config.run.tune_rate
+  per_epoch = task.steps_per_epoch(train)
+  omega = dataclasses.replace(
+    config.omega,
+    num_arcs=1,
+    fair_ops=False,
+    op_weights=(),
+    schedule="cosine",
+    learning_rate=rate * config.omega.learning_rate,
+    min_learning_rate=rate * config.omega.min_learning_rate,
+    restart_epochs=1,  # of as many steps as there are
+    restart_factor=1,
   )
-  return Derived(candidates, uniform_rewards)
+  optimizer = optimizers.make_omega_optimizer(omega, count)
+  step = jax.jit(
+    steps.make_arcs_step(dataclasses.replace(config, omega=omega), task, count),
+    donate_argnums=0,
+  )
+
+  def tune(
+    state: state_lib.SearchState, arc: types.Arc
+  ) -> state_lib.SearchState:
+    arc = decisions.as_arrays(arc)
+    state = jax.tree.map(jnp.copy, state)  # the step donates its buffers
+    state = state.replace(
+      omega_opt=optimizer.init(state.omega),
+      omega_step=jnp.int32(0),
+      total_steps=jnp.int32(0),
+    )
+    for index in range(count):
+      if index and index % per_epoch == 0:
+        state = state_lib.next_epoch(state, task)
+      state, metrics = step(state, train, arc)
+      # As in the loop of a search: few steps in flight.
+      jax.block_until_ready(metrics)
+      serve_signal()
+    return state
+
+  return tune
 
 
 def mean_and_error(values: list[float]) -> tuple[float, float]:

@@ -8,7 +8,7 @@ import jax.numpy as jnp
 
 from enas_jax import types
 from enas_jax.spaces import decisions
-from enas_jax.strategies import policies
+from enas_jax.strategies import base as strategies
 
 
 def make_evaluate(task: Any) -> Callable[[Any, types.Arc, Any], float]:
@@ -84,16 +84,16 @@ def make_score(task: Any) -> Callable[..., list[float]]:
       ]
       for index in range(count)
     ]
-    return [sum(map(float, each)) / num_batches for each in rewards]
+    return [sum(map(float, row)) / num_batches for row in rewards]
 
   return score
 
 
 def make_propose(
-  policy: policies.Policy,
-) -> Callable[[types.Theta, types.PRNGKey, int], types.Arc]:
-  """Builds the compiled (theta, key, S) -> arcs with leaves [S, ...]."""
-  return jax.jit(policy.propose, static_argnums=2)
+  strategy: strategies.Strategy,
+) -> Callable[[strategies.State, types.PRNGKey, int], types.Arc]:
+  """Builds the compiled (strategy's state, key, S) -> arcs, leaves [S, ...]."""
+  return jax.jit(strategy.propose, static_argnums=2)
 
 
 def nth(arcs: types.Arc, index: int) -> types.Arc:

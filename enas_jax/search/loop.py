@@ -12,7 +12,7 @@ from typing import Any
 import jax
 
 from enas_jax import config as config_lib
-from enas_jax.search import checkpoint, metrics
+from enas_jax.search import checkpoint, folder, metrics
 from enas_jax.tasks import base as tasks
 
 
@@ -48,6 +48,28 @@ class Progress:
     """Something worth a line."""
 
 
+class Clock:
+  """Counts the seconds of a run, over all its processes.
+
+  Attributes:
+    seconds: those counted so far.
+  """
+
+  def __init__(self) -> None:
+    self.seconds = 0.0
+    self._since = time.monotonic()
+
+  def start(self) -> None:
+    """Time counts from here on."""
+    self._since = time.monotonic()
+
+  def stop(self) -> None:
+    """Adds the time since the clock was started or last stopped."""
+    now = time.monotonic()
+    self.seconds += now - self._since
+    self._since = now
+
+
 Splits = tasks.Splits
 
 
@@ -55,7 +77,7 @@ class Loop:
   """The steps of one run in one folder.
 
   Attributes:
-    state: the whole truth of the run, of `states`.
+    state: the whole truth of the run, of `search.state`.
   """
 
   state: Any
@@ -63,8 +85,8 @@ class Loop:
   def __init__(
     self,
     run: config_lib.RunConfig | config_lib.TrainRunConfig,
-    task: Any,
-    data: Splits,
+    task: tasks.Task,
+    data: tasks.Splits,
     workdir: pathlib.Path,
     progress: Progress | None,
     stop: Callable[[], int],
@@ -72,8 +94,8 @@ class Loop:
     """Sets up what does not depend on the state.
 
     Args:
-      run: of the configuration.
-      task: of `tasks.Task`, with the methods that evaluation needs.
+      run: how often to report, and the like.
+      task: what is learnt.
       data: the three splits.
       workdir: the run's folder, which exists.
       progress: is told how far the run is.
@@ -82,10 +104,9 @@ class Loop:
     self._run, self._task, self._data = run, task, data
     self._workdir, self._stop = workdir, stop
     self._progress = progress or Progress()
-    self._checkpoints = checkpoint.Checkpoints(workdir / "checkpoints")
+    self._checkpoints = checkpoint.Checkpoints(workdir / folder.CHECKPOINTS)
     self._window: list[tasks.Metrics] = []
-    self._seconds = 0.0
-    self._clock = time.monotonic()
+    self._clock = Clock()
 
   def _begin(self, fresh: Any) -> dict[str, Any]:
     """Goes on from the newest checkpoint; without one, from a fresh state.
@@ -94,11 +115,12 @@ class Loop:
       What `_pending` held when the checkpoint was saved, or {}.
     """
     self.state = fresh
-    found = self._checkpoints.restore(fresh)
-    if found is None:
+    restored = self._checkpoints.restore(fresh)
+    if restored is None:
       return {}
-    self.state, pending = found
-    self._window, self._seconds = pending["window"], pending["seconds"]
+    self.state, pending = restored
+    self._window = pending["window"]
+    self._clock.seconds = pending["seconds"]
     self._progress.line(
       f"resuming after {int(self.state.epoch)} epochs and"
       f" {self._steps_of_epoch()} steps of the next"
@@ -119,26 +141,24 @@ class Loop:
       {k: float(v) for k, v in step.items()}
       for step in jax.device_get(self._window)
     ]
-    return {"window": window, "seconds": self._seconds}
+    return {"window": window, "seconds": self._clock.seconds}
 
-  def _start_clock(self) -> None:
-    self._clock = time.monotonic()
-
-  def _stop_clock(self) -> None:
-    """Adds the time since the clock was started or last stopped."""
-    now = time.monotonic()
-    self._seconds += now - self._clock
-    self._clock = now
+  def _read_result(self) -> dict[str, Any]:
+    return folder.read_json(
+      self._workdir / folder.RESULT,
+      "delete it and resume the run, whose end is then repeated",
+    )
 
   def _run_phase(
     self,
     writer: metrics.MetricWriter,
     phase: str,
-    step: Callable[[Any, Any], tuple[Any, tasks.Metrics]],
+    step: Callable[..., tuple[Any, tasks.Metrics]],
     total: int,
   ) -> None:
     """Runs the phase's steps that this epoch still lacks."""
-    data = self._data.train if phase == "omega" else self._data.valid
+    train, valid = self._data.train, self._data.valid
+    data = (train,) if phase == "omega" else (valid, train)
     done = int(getattr(self.state, f"{phase}_step"))
     if done >= total:
       return
@@ -146,16 +166,16 @@ class Loop:
     before, since = time.monotonic(), done
     row: dict[str, Any] = {}
     for index in range(done, total):
-      self.state, found = step(self.state, data)
+      self.state, measured = step(self.state, *data)
       if len(self._window) > 1:
         # Two steps in flight keep the device busy; more would only delay the
         # answer to a signal.
         jax.block_until_ready(self._window[-1])
-      self._window.append(found)
+      self._window.append(measured)
       self._progress.advance()
       if index == done:
         # The first step may compile; its time is no step's time.
-        jax.block_until_ready(found)
+        jax.block_until_ready(measured)
         before, since = time.monotonic(), done + 1
       if (index + 1) % self._run.log_every == 0 or index + 1 == total:
         row = self._row(phase)
@@ -199,7 +219,7 @@ class Loop:
       raise Interrupted(signum)
 
   def _save(self) -> None:
-    self._stop_clock()
+    self._clock.stop()
     self._checkpoints.save(self._position(), self.state, self._pending())
 
 

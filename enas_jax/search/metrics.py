@@ -2,11 +2,12 @@
 
 import json
 import math
-import os
 import pathlib
 from typing import Any
 
 import tensorboardX
+
+from enas_jax.search import folder
 
 
 class MetricWriter:
@@ -24,10 +25,10 @@ class MetricWriter:
       position: steps of both phases that the run has done; rows beyond it, of
         a run that was killed, are dropped, as they will be written again.
     """
-    self.path = workdir / "metrics.jsonl"
+    self.path = workdir / folder.METRICS
     _keep_rows(self.path, position)
     self._events = tensorboardX.SummaryWriter(
-      str(workdir / "tensorboard"), purge_step=position or None
+      str(workdir / folder.EVENTS), purge_step=position or None
     )
 
   def write(self, row: dict[str, Any]) -> None:
@@ -55,16 +56,6 @@ def row_position(row: dict[str, Any]) -> int:
   return row["step"] + row["theta_step"]
 
 
-def write_whole(path: pathlib.Path, content: str | bytes) -> None:
-  """Writes a file whole or not at all: a temporary name, then a rename."""
-  temporary = path.with_name(path.name + ".tmp")
-  if isinstance(content, str):
-    temporary.write_text(content)
-  else:
-    temporary.write_bytes(content)
-  os.replace(temporary, path)
-
-
 def _keep_rows(path: pathlib.Path, position: int) -> None:
   if not path.exists():
     return
@@ -77,7 +68,7 @@ def _keep_rows(path: pathlib.Path, position: int) -> None:
     if row_position(row) > position:
       break
     kept.append(line + "\n")
-  write_whole(path, "".join(kept))
+  folder.write(path, "".join(kept))
 
 
 def _finite(value: Any) -> Any:

@@ -1,4 +1,4 @@
-"""The optax chains of the two phases."""
+"""The optax chain that trains the shared weights."""
 
 from typing import Any
 
@@ -86,12 +86,3 @@ def make_omega_optimizer(
     nesterov=config.momentum > 0,
   )
   return optax.chain(clip, sgd) if config.clip_norm else optax.chain(sgd)
-
-
-def make_theta_optimizer(
-  config: config_lib.ThetaConfig,
-) -> optax.GradientTransformation:
-  """Adam (Section 2.2)."""
-  return optax.adam(
-    config.learning_rate, b1=config.adam_beta1, eps=config.adam_epsilon
-  )

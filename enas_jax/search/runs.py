@@ -8,9 +8,10 @@ from typing import Any, NamedTuple
 from enas_jax import config as config_lib
 from enas_jax import types
 from enas_jax.search import checkpoint
-from enas_jax.search import state as states
+from enas_jax.search import folder as folder_lib
+from enas_jax.search import state as state_lib
 from enas_jax.spaces import registry as spaces
-from enas_jax.strategies import controller as controller_lib
+from enas_jax.strategies import registry as strategies
 from enas_jax.tasks import base as tasks_base
 from enas_jax.tasks import registry as tasks
 
@@ -53,7 +54,7 @@ class Opened(NamedTuple):
   config: config_lib.SearchConfig
   task: tasks_base.Task
   splits: tasks_base.Splits
-  state: states.SearchState
+  state: state_lib.SearchState
 
 
 def restore_config(config: Any, saved: Mapping[str, Any]) -> Any:
@@ -67,9 +68,11 @@ def restore_config(config: Any, saved: Mapping[str, Any]) -> Any:
     InputError: if the run's fields are others.
   """
   try:
+    if isinstance(config, config_lib.SearchConfig):
+      return strategies.restore_config(config, saved)
     changes = {part: saved[part] for part in vars(config)}
     return config_lib.override_parts(config, changes)
-  except (KeyError, TypeError) as error:
+  except (KeyError, TypeError, AttributeError) as error:
     raise types.InputError(
       "config.json in --workdir is not one of this version of enas_jax"
       f" ({error}); give another --workdir."
@@ -85,7 +88,7 @@ def read_config(
     InputError: if the folder holds no search's `config.json`.
   """
   try:
-    saved = json.loads((folder / "config.json").read_text())
+    saved = json.loads((folder / folder_lib.CONFIG).read_text())
     space, dataset, config = saved["space"], saved["dataset"], saved["config"]
     _ = config["theta"]  # a training has none
   except (OSError, ValueError, KeyError, TypeError):
@@ -103,7 +106,7 @@ def open_run(folder: str) -> Run:
   """
   path = pathlib.Path(folder).expanduser()
   space, config, dataset = read_config(path)
-  state = checkpoint.read_newest(path / "checkpoints")
+  state = checkpoint.read_newest(path / folder_lib.CHECKPOINTS)
   return Run(space, config, dataset, path, state)
 
 
@@ -125,9 +128,10 @@ def open_search(
   data = task_definition.load(dataset or run.dataset, data_dir, run.config)
   task = task_definition.create(run.config, definition.network, data)
   splits = task.splits(data)
-  controller = controller_lib.Controller(task.space, run.config.controller)
+  strategy = strategies.create(run.config, task.space)
   steps = task.steps_per_epoch(splits.train)
-  fresh = states.init_state(run.config, task, controller, steps)
-  restored = checkpoint.Checkpoints(run.folder / "checkpoints").restore(fresh)
+  fresh = state_lib.init_state(run.config, task, strategy, steps)
+  kept = checkpoint.Checkpoints(run.folder / folder_lib.CHECKPOINTS)
+  restored = kept.restore(fresh)
   assert restored is not None  # `open_run` has read one
   return Opened(run.space, run.config, task, splits, restored[0])

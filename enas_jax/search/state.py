@@ -1,7 +1,7 @@
 """The whole truth of a run, as one pytree: of a search or of one training."""
 
 from collections.abc import Callable
-from typing import Any, ClassVar, TypeVar
+from typing import ClassVar, TypeVar
 
 import flax.struct
 import jax
@@ -11,9 +11,7 @@ import optax
 from enas_jax import config as config_lib
 from enas_jax import types
 from enas_jax.search import optimizers
-from enas_jax.strategies import baseline as reward_lib
-from enas_jax.strategies import controller as controller_lib
-from enas_jax.strategies import evolution
+from enas_jax.strategies import base as strategies
 from enas_jax.tasks import base as tasks
 
 # One stream of keys per use; folded into the run's key before the step.
@@ -30,10 +28,8 @@ class SearchState:
     theta_step: [] int32, theta steps done in this epoch.
     total_steps: [] int32, omega steps done in all.
     omega: shared weights.
-    theta: controller weights, or the population of evolution.
     omega_opt: optax state.
-    theta_opt: optax state.
-    baseline: moving average of rewards.
+    strategy: what the strategy has learnt; () of one that learns nothing.
     carry: what one omega step hands to the next, e.g. the hidden state.
     key: typed key of the run; never consumed, only folded into.
   """
@@ -43,14 +39,19 @@ class SearchState:
   theta_step: types.Array
   total_steps: types.Array
   omega: types.Omega
-  theta: types.Theta
-  omega_opt: Any
-  theta_opt: Any
-  baseline: reward_lib.BaselineState
+  omega_opt: optax.OptState
+  strategy: strategies.State
   carry: types.Carry
   key: types.PRNGKey
 
   replace: ClassVar[Callable[..., "SearchState"]]  # flax.struct adds it
+
+  def after_epoch(self) -> "SearchState":
+    """One epoch more is finished."""
+    # Two zeros and not one, since a step donates every buffer of the state.
+    return self.replace(
+      epoch=self.epoch + 1, omega_step=jnp.int32(0), theta_step=jnp.int32(0)
+    )
 
 
 @flax.struct.dataclass
@@ -66,21 +67,25 @@ class TrainState:
     average: the running mean of omega, laid out like it; {} where the
       configuration asks for none.
     num_averaged: [] int32, over how many steps; 0: it has not begun.
-    carry: as in `SearchState`.
-    key: likewise.
+    carry: what one step hands to the next, e.g. the hidden state.
+    key: typed key of the run; never consumed, only folded into.
   """
 
   epoch: types.Array
   omega_step: types.Array
   total_steps: types.Array
   omega: types.Omega
-  omega_opt: Any
+  omega_opt: optax.OptState
   average: types.Omega
   num_averaged: types.Array
   carry: types.Carry
   key: types.PRNGKey
 
   replace: ClassVar[Callable[..., "TrainState"]]  # flax.struct adds it
+
+  def after_epoch(self) -> "TrainState":
+    """One epoch more is finished."""
+    return self.replace(epoch=self.epoch + 1, omega_step=jnp.int32(0))
 
 
 State = TypeVar("State", SearchState, TrainState)
@@ -89,34 +94,30 @@ State = TypeVar("State", SearchState, TrainState)
 def init_state(
   config: config_lib.SearchConfig,
   task: tasks.Task,
-  controller: controller_lib.Controller,
+  strategy: strategies.Strategy,
   steps_per_epoch: int,
 ) -> SearchState:
-  """The state before the first step, from `config.run.seed`."""
-  omega_opt = optimizers.make_omega_optimizer(config.omega, steps_per_epoch)
-  theta_opt = optimizers.make_theta_optimizer(config.theta)
+  """The state before the first step, from `config.run.seed`.
 
-  def init_theta(key: types.PRNGKey) -> tuple[types.Theta, Any]:
-    if config.run.policy == "evolution":
-      population = evolution.init(task.space, key, config.theta)
-      return population, optax.EmptyState()
-    theta = controller.init(key)
-    return theta, theta_opt.init(theta)
+  Args:
+    config: the search's configuration.
+    task: what is learnt.
+    strategy: who proposes architectures.
+    steps_per_epoch: omega steps.
+  """
+  omega_opt = optimizers.make_omega_optimizer(config.omega, steps_per_epoch)
 
   def build(key: types.PRNGKey) -> SearchState:
     key_omega, key_theta, key = jax.random.split(key, 3)
     omega = task.init_omega(key_omega)
-    theta, theta_start = init_theta(key_theta)
     state = SearchState(
       epoch=jnp.int32(0),
       omega_step=jnp.int32(0),
       theta_step=jnp.int32(0),
       total_steps=jnp.int32(0),
       omega=omega,
-      theta=theta,
       omega_opt=omega_opt.init(omega),
-      theta_opt=theta_start,
-      baseline=reward_lib.init_baseline(),
+      strategy=strategy.init(key_theta),
       carry=task.init_carry(),
       key=key,
     )
@@ -124,6 +125,13 @@ def init_state(
 
   # Compiled as one program: op by op, the start would take many seconds.
   return jax.jit(build)(jax.random.key(config.run.seed))
+
+
+def init_strategy(
+  strategy: strategies.Strategy, key: types.PRNGKey
+) -> strategies.State:
+  """What a strategy knows before its first step, where there is no omega."""
+  return jax.jit(strategy.init)(key)
 
 
 def init_training(
@@ -135,9 +143,9 @@ def init_training(
   """The state before the first step, from `config.run.seed`.
 
   Args:
-    config: of the training.
-    task: of one architecture.
-    steps_per_epoch: of the training data.
+    config: the training's configuration.
+    task: a task of one architecture.
+    steps_per_epoch: steps that the training data give.
     omega: weights to start from, laid out as the task's; None for fresh ones.
   """
   optimizer = optimizers.make_omega_optimizer(config.omega, steps_per_epoch)
@@ -164,10 +172,15 @@ def init_training(
 
 def next_epoch(state: State, task: tasks.Task) -> State:
   """The state at the start of the next epoch."""
-  state = state.replace(epoch=state.epoch + 1, omega_step=jnp.int32(0))
-  if isinstance(state, SearchState):
-    state = state.replace(theta_step=jnp.int32(0))
-  return _start_epoch(state, task)
+  return _start_epoch(state.after_epoch(), task)
+
+
+def theta_steps(config: config_lib.SearchConfig, state: SearchState) -> int:
+  """How many theta steps are done in all."""
+  if not config.strategy.learns:
+    return 0
+  epochs = max(int(state.epoch) - config.warmup_epochs, 0)
+  return epochs * config.theta.steps + int(state.theta_step)
 
 
 def _start_epoch(state: State, task: tasks.Task) -> State:

@@ -5,6 +5,7 @@ function of the state and the data, keys included, so that a search that was
 killed and resumed runs the same stream of numbers.
 """
 
+import dataclasses
 import functools
 from collections.abc import Callable
 from typing import Any
@@ -16,71 +17,80 @@ from jax import lax
 
 from enas_jax import config as config_lib
 from enas_jax import types
-from enas_jax.nn import losses
 from enas_jax.search import optimizers
-from enas_jax.search import state as states
+from enas_jax.search import state as state_lib
 from enas_jax.spaces import decisions
-from enas_jax.strategies import baseline as reward_lib
-from enas_jax.strategies import controller as controller_lib
-from enas_jax.strategies import evolution, policies
+from enas_jax.strategies import base as strategies
 from enas_jax.tasks import base as tasks
 
 OmegaStep = Callable[
-  [states.SearchState, Any], tuple[states.SearchState, tasks.Metrics]
+  [state_lib.SearchState, Any], tuple[state_lib.SearchState, tasks.Metrics]
 ]
 TrainStep = Callable[
-  [states.TrainState, Any], tuple[states.TrainState, tasks.Metrics]
+  [state_lib.TrainState, Any], tuple[state_lib.TrainState, tasks.Metrics]
 ]
 ThetaStep = Callable[
-  [states.SearchState, Any], tuple[states.SearchState, tasks.Metrics]
+  [state_lib.SearchState, Any, Any], tuple[state_lib.SearchState, tasks.Metrics]
 ]
 
 
 def make_omega_step(
   config: config_lib.SearchConfig,
   task: tasks.Task,
-  policy: policies.Policy,
+  strategy: strategies.Strategy,
   steps_per_epoch: int,
 ) -> OmegaStep:
   """Builds the compiled omega step: (state, train data) -> (state, metrics).
 
   The state's buffers are donated: use the returned state alone.
 
-  Metrics, [] float32: "loss" with penalties, "nats" per token or image without
-  and what else the task reports, "grad_norm" before clipping, "learning_rate".
+  When omega learns from whom is said here, the same for every strategy: from
+  uniform architectures, perhaps with weighted or balanced operations, during
+  the warm-up and where the strategy learns nothing; else from its proposals.
+
+  Args:
+    config: the search's configuration.
+    task: what is learnt.
+    strategy: who proposes architectures.
+    steps_per_epoch: steps that the training data give.
+
+  Returns:
+    The step. Metrics, [] float32: "loss" with penalties, "nats" per token or
+    image without and what else the task reports, "grad_norm" before clipping,
+    "learning_rate".
   """
   step = make_arcs_step(config, task, steps_per_epoch)
   num_arcs = config.omega.num_arcs
 
   def sample_uniform(
-    state: states.SearchState, key: types.PRNGKey
+    state: state_lib.SearchState, key: types.PRNGKey
   ) -> types.Arc:
     arcs = task.space.sample_uniform(key, num_arcs)
-    if chances := config.omega.op_chances():
+    if weights := config.omega.op_weights:
       key_ops = jax.random.fold_in(key, 1)
-      return decisions.weigh_ops(task.space, arcs, key_ops, chances)
+      return decisions.weigh_ops(task.space, arcs, key_ops, weights)
     if not config.omega.fair_ops:
       return arcs
     # Numbered through all epochs: a group may lie across two of them.
     first = state.total_steps * num_arcs
-    key_run = jax.random.fold_in(state.key, states.ARC_KEYS)
+    key_run = jax.random.fold_in(state.key, state_lib.ARC_KEYS)
     return decisions.balance_ops(task.space, arcs, key_run, first)
 
-  def sample(state: states.SearchState, key: types.PRNGKey) -> types.Arc:
-    if not policy.learns:
+  def sample(state: state_lib.SearchState, key: types.PRNGKey) -> types.Arc:
+    if not strategy.learns:
       return sample_uniform(state, key)
-    arcs = policy.propose(state.theta, key, num_arcs)
-    if not config.theta.warmup_epochs:
+    arcs = strategy.propose(state.strategy, key, num_arcs)
+    if not config.warmup_epochs:
       return arcs
-    early = state.epoch < config.theta.warmup_epochs
+    early = state.epoch < config.warmup_epochs
     uniform = sample_uniform(state, key)
     return jax.tree.map(functools.partial(jnp.where, early), uniform, arcs)
 
   def sample_and_step(
-    state: states.SearchState, train: Any
-  ) -> tuple[states.SearchState, tasks.Metrics]:
+    state: state_lib.SearchState, train: Any
+  ) -> tuple[state_lib.SearchState, tasks.Metrics]:
     arcs = sample(
-      state, states.step_key(state, states.ARC_KEYS, state.omega_step)
+      state, state_lib.step_key(state, state_lib.ARC_KEYS, state.omega_step)
     )
     if num_arcs == 1:
       arcs = jax.tree.map(lambda leaf: leaf[0], arcs)
@@ -95,9 +105,9 @@ def make_train_step(
   """Builds the compiled step of one architecture: (state, data) -> same.
 
   Args:
-    config: of the training.
-    task: of one architecture; it is asked about no other.
-    steps_per_epoch: of the training data.
+    config: the training's configuration.
+    task: a task of one architecture; it is asked about no other.
+    steps_per_epoch: steps that the training data give.
 
   Returns:
     The step; state and metrics as for `make_omega_step`. Once an average has
@@ -106,8 +116,8 @@ def make_train_step(
   step = make_arcs_step(config, task, steps_per_epoch)
 
   def step_and_average(
-    state: states.TrainState, train: Any
-  ) -> tuple[states.TrainState, tasks.Metrics]:
+    state: state_lib.TrainState, train: Any
+  ) -> tuple[state_lib.TrainState, tasks.Metrics]:
     state, metrics = step(state, train, ())
     if config.run.average_after:
       state = _averaged(state)
@@ -116,7 +126,7 @@ def make_train_step(
   return jax.jit(step_and_average, donate_argnames="state")
 
 
-def _averaged(state: states.TrainState) -> states.TrainState:
+def _averaged(state: state_lib.TrainState) -> state_lib.TrainState:
   count = state.num_averaged + 1
   begun = state.num_averaged > 0
   share = jnp.where(begun, 1.0 / count, 0.0)
@@ -126,7 +136,7 @@ def _averaged(state: states.TrainState) -> states.TrainState:
   return state.replace(average=average, num_averaged=jnp.where(begun, count, 0))
 
 
-def begin_average(state: states.TrainState) -> states.TrainState:
+def begin_average(state: state_lib.TrainState) -> state_lib.TrainState:
   """The state with an average that holds the current weights alone."""
   copy = jax.tree.map(jnp.copy, state.omega)
   return state.replace(average=copy, num_averaged=jnp.int32(1))
@@ -137,7 +147,7 @@ def make_arcs_step(
   task: tasks.Task,
   steps_per_epoch: int,
 ) -> Callable[
-  [states.State, Any, types.Arc], tuple[states.State, tasks.Metrics]
+  [state_lib.State, Any, types.Arc], tuple[state_lib.State, tasks.Metrics]
 ]:
   """Builds the omega step on given architectures, not compiled.
 
@@ -156,10 +166,10 @@ def make_arcs_step(
     update = functools.partial(_update_all, num_arcs=num_arcs)
 
   def step(
-    state: states.State, train: Any, arcs: types.Arc
-  ) -> tuple[states.State, tasks.Metrics]:
+    state: state_lib.State, train: Any, arcs: types.Arc
+  ) -> tuple[state_lib.State, tasks.Metrics]:
     key_batch, key_loss = jax.random.split(
-      states.step_key(state, states.OMEGA_KEYS, state.omega_step)
+      state_lib.step_key(state, state_lib.OMEGA_KEYS, state.omega_step)
     )
     batch = task.train_batch(train, state.carry, state.omega_step, key_batch)
     omega, omega_opt, metrics, carry = update(
@@ -182,7 +192,7 @@ def make_arcs_step(
 def _update_child(
   task: tasks.Task,
   optimizer: optax.GradientTransformation,
-  state: states.SearchState | states.TrainState,
+  state: state_lib.SearchState | state_lib.TrainState,
   arc: types.Arc,
   batch: Any,
   key: types.PRNGKey,
@@ -193,20 +203,20 @@ def _update_child(
   weights are differentiated and written.
   """
   child = task.child_params(state.omega, arc)
-  (loss, (found, carry)), grads = jax.value_and_grad(task.loss, has_aux=True)(
+  (loss, (parts, carry)), grads = jax.value_and_grad(task.loss, has_aux=True)(
     child, arc, batch, state.carry, key
   )
   updates, omega_opt = optimizer.update(grads, state.omega_opt, child)
   updates = _scaled(updates, task.step_size(batch))
   omega = task.add_to_child(state.omega, arc, updates)
-  metrics = {"loss": loss, **found, "grad_norm": optax.tree.norm(grads)}
+  metrics = {"loss": loss, **parts, "grad_norm": optax.tree.norm(grads)}
   return omega, omega_opt, metrics, carry
 
 
 def _update_all(
   task: tasks.Task,
   optimizer: optax.GradientTransformation,
-  state: states.SearchState | states.TrainState,
+  state: state_lib.SearchState | state_lib.TrainState,
   arcs: types.Arc,
   batch: Any,
   key: types.PRNGKey,
@@ -219,10 +229,10 @@ def _update_all(
     return task.loss(child, arc, batch, state.carry, key)
 
   def grads_of(arc: types.Arc, key: types.PRNGKey) -> Any:
-    (loss, (found, carry)), grads = jax.value_and_grad(loss_of, has_aux=True)(
+    (loss, (parts, carry)), grads = jax.value_and_grad(loss_of, has_aux=True)(
       state.omega, arc, key
     )
-    return ({"loss": loss, **found}, grads), carry
+    return ({"loss": loss, **parts}, grads), carry
 
   if num_arcs == 1:
     (metrics, grads), carry = grads_of(arcs, key)
@@ -256,9 +266,9 @@ def _mean_of(
   """
   keys = jax.random.split(key, num_arcs)
 
-  def add(total: Any, each: Any) -> tuple[Any, types.Carry]:
-    found, carry = grads_of(*each)
-    return jax.tree.map(lambda t, x: t + x / num_arcs, total, found), carry
+  def add(total: Any, pair: Any) -> tuple[Any, types.Carry]:
+    parts, carry = grads_of(*pair)
+    return jax.tree.map(lambda t, x: t + x / num_arcs, total, parts), carry
 
   first = jax.tree.map(lambda leaf: leaf[0], (arcs, keys))
   shapes, _ = jax.eval_shape(grads_of, *first)
@@ -267,92 +277,61 @@ def _mean_of(
   return total, jax.tree.map(lambda leaf: leaf[-1], carries)
 
 
+@dataclasses.dataclass(frozen=True)
+class _Judge:
+  """`strategies.base.Judge` under the shared weights of a state."""
+
+  task: tasks.Task
+  state: state_lib.SearchState
+  valid: tasks.Split
+  train: tasks.Split
+
+  def reward(self, arc: types.Arc, key: types.PRNGKey) -> types.Array:
+    batch = self.task.reward_batch(self.valid, key)
+    return self.task.reward(self.state.omega, arc, batch, self.state.carry)
+
+  def loss(self, arc: types.Arc, key: types.PRNGKey) -> types.Array:
+    return self._loss(arc, self.valid, key)
+
+  def train_loss(self, arc: types.Arc, key: types.PRNGKey) -> types.Array:
+    return self._loss(arc, self.train, key)
+
+  def _loss(
+    self, arc: types.Arc, split: tasks.Split, key: types.PRNGKey
+  ) -> types.Array:
+    task = self.task
+    key_batch, key_loss = jax.random.split(key)
+    batch = task.reward_batch(split, key_batch)
+    # The hidden state of omega's last window belongs to no other one.
+    carry = task.start_split(self.state.carry)
+    child = task.child_params(lax.stop_gradient(self.state.omega), arc)
+    _, (metrics, _) = task.loss(child, arc, batch, carry, key_loss)
+    return metrics["nats"]
+
+
 def make_theta_step(
-  config: config_lib.SearchConfig,
-  task: tasks.Task,
-  controller: controller_lib.Controller,
+  task: tasks.Task, strategy: strategies.Strategy
 ) -> ThetaStep:
-  """Builds the compiled theta step: (state, validation data) -> same.
+  """Builds the compiled theta step: one update of the strategy.
 
   omega is read and not changed. The state's buffers are donated.
 
-  Metrics, [] float32, means over the sampled arcs: "reward" without the
-  entropy bonus, "entropy_nats", "log_prob", and "baseline" after the step. Of
-  evolution: those of `evolution.evolve`.
-  """
-  num_arcs = config.theta.num_arcs
-
-  def step(
-    state: states.SearchState, valid: Any
-  ) -> tuple[states.SearchState, tasks.Metrics]:
-    key = states.step_key(state, states.THETA_KEYS, state.theta_step)
-
-    def earn(arc: types.Arc, key: types.PRNGKey) -> types.Array:
-      batch = task.reward_batch(valid, key)
-      return task.reward(state.omega, arc, batch, state.carry)
-
-    if config.run.policy == "evolution":
-      theta, metrics = evolution.evolve(
-        task.space, state.theta, key, earn, config.theta
-      )
-      state = state.replace(theta=theta, theta_step=state.theta_step + 1)
-      return state, metrics
-    key_arc, key_batch = jax.random.split(key)
-    sample = controller.sample(state.theta, key_arc, num_arcs)
-    keys = jax.random.split(key_batch, num_arcs)
-    # Not `vmap`: it would run every branch of every switch.
-    earned = lax.map(lambda each: earn(*each), (sample.arc, keys))
-    return reinforce(config, controller, state, sample, earned)
-
-  return jax.jit(step, donate_argnames="state")
-
-
-def reinforce(
-  config: config_lib.SearchConfig,
-  controller: controller_lib.Controller,
-  state: states.SearchState,
-  sample: controller_lib.Sample,
-  earned: types.Array,
-) -> tuple[states.SearchState, tasks.Metrics]:
-  """Trains theta on what sampled architectures earned, not compiled.
-
   Args:
-    config: of the search.
-    controller: whose samples they are.
-    state: before the step.
-    sample: S architectures, with what the policy says of them.
-    earned: [S] float32, their rewards.
+    task: what says how good an architecture is.
+    strategy: who learns.
 
   Returns:
-    The state after the step, and the metrics of `make_theta_step`.
+    (state, validation data, training data) -> (state, metrics), the metrics
+    those of `strategy.update`.
   """
-  theta_config = config.theta
-  optimizer = optimizers.make_theta_optimizer(theta_config)
-  # The entropy is part of the reward (Section 3.1): no gradient through it.
-  rewards = earned + theta_config.entropy_weight * sample.entropy
-  baseline, subtract = reward_lib.update_baseline(
-    state.baseline, rewards, theta_config
-  )
 
-  def loss_of(theta: types.Theta) -> types.Array:
-    scored = controller.score(theta, sample.arc)
-    loss = losses.reinforce_loss(scored.log_prob, rewards, subtract)
-    # Added to the loss as in the release: a term of the reward, as Section
-    # 3.2 puts it, would only reach theta through the sampled arcs.
-    return loss + theta_config.skip_weight * jnp.mean(scored.skip_kl)
+  def step(
+    state: state_lib.SearchState, valid: tasks.Split, train: tasks.Split
+  ) -> tuple[state_lib.SearchState, tasks.Metrics]:
+    key = state_lib.step_key(state, state_lib.THETA_KEYS, state.theta_step)
+    judge = _Judge(task, state, valid, train)
+    learnt, metrics = strategy.update(state.strategy, key, judge)
+    state = state.replace(strategy=learnt, theta_step=state.theta_step + 1)
+    return state, metrics
 
-  grads = jax.grad(loss_of)(state.theta)
-  updates, theta_opt = optimizer.update(grads, state.theta_opt, state.theta)
-  metrics = {
-    "reward": jnp.mean(earned),
-    "entropy_nats": jnp.mean(sample.entropy),
-    "log_prob": jnp.mean(sample.log_prob),
-    "baseline": reward_lib.read_baseline(baseline, theta_config),
-  }
-  state = state.replace(
-    theta=optax.apply_updates(state.theta, updates),
-    theta_opt=theta_opt,
-    baseline=baseline,
-    theta_step=state.theta_step + 1,
-  )
-  return state, metrics
+  return jax.jit(step, donate_argnames="state")

@@ -1,6 +1,5 @@
 """Training one architecture from its own weights (Sections 3.1 and 3.2)."""
 
-import json
 import math
 import pathlib
 from collections.abc import Callable
@@ -10,24 +9,24 @@ import jax
 
 from enas_jax import config as config_lib
 from enas_jax import types
-from enas_jax.search import evaluate, loop, metrics
-from enas_jax.search import state as states
-from enas_jax.search import steps as phases
+from enas_jax.search import evaluate, folder, loop, metrics, steps
+from enas_jax.search import state as state_lib
+from enas_jax.tasks import base as tasks
 
 
 class Training(loop.Loop):
   """The training of one architecture in one folder.
 
   Attributes:
-    config: of the training.
-    state: of `states.TrainState`.
+    config: the training's configuration.
+    state: the whole truth of it, a `state.TrainState`.
   """
 
   def __init__(
     self,
     config: config_lib.TrainConfig,
-    task: Any,
-    data: loop.Splits,
+    task: tasks.Task,
+    data: tasks.Splits,
     workdir: pathlib.Path,
     progress: loop.Progress | None = None,
     stop: Callable[[], int] = lambda: 0,
@@ -36,9 +35,9 @@ class Training(loop.Loop):
     """Sets the training up, from the newest checkpoint if there is one.
 
     Args:
-      config: of the training.
-      task: of one architecture: `language_model.OneCell`, or an
-        `image_classifier.ImageClassifier` with a network of `supergraph.fixed`.
+      config: the training's configuration.
+      task: a task of one architecture: `language_model.OneCell`, or an
+        `image_classifier.ImageClassifier` with a network of `spaces.fixed`.
       data: the three splits; `valid` may be None where all is trained on.
       workdir: the run's folder, which exists.
       progress: is told how far the run is.
@@ -52,11 +51,11 @@ class Training(loop.Loop):
     super().__init__(config.run, task, data, workdir, progress, stop)
     self.config = config
     self._steps = task.steps_per_epoch(data.train)
-    self.step = phases.make_train_step(config, task, self._steps)
+    self.step = steps.make_train_step(config, task, self._steps)
     self._evaluate = evaluate.make_evaluate(task)
     if omega is not None:
       _check_layout(omega, jax.eval_shape(task.init_omega, jax.random.key(0)))
-    fresh = states.init_training(config, task, self._steps, omega)
+    fresh = state_lib.init_training(config, task, self._steps, omega)
     # Metric of the validation split after each epoch.
     self._history: list[float] = self._begin(fresh).get("history", [])
 
@@ -64,11 +63,15 @@ class Training(loop.Loop):
   def finished(self) -> bool:
     """Whether every epoch is done and evaluated."""
     done = int(self.state.epoch) >= self.config.run.num_epochs
-    return done and (self._workdir / "result.json").exists()
+    return done and (self._workdir / folder.RESULT).exists()
 
   def load_result(self) -> dict[str, Any]:
-    """What a finished run wrote to `result.json`."""
-    return json.loads((self._workdir / "result.json").read_text())
+    """What a finished run wrote to `result.json`.
+
+    Raises:
+      InputError: if it is damaged.
+    """
+    return self._read_result()
 
   def run(self, facts: dict[str, Any]) -> dict[str, Any]:
     """Trains what is left to train, and evaluates.
@@ -85,7 +88,7 @@ class Training(loop.Loop):
     """
     writer = metrics.MetricWriter(self._workdir, self._position())
     try:
-      self._start_clock()
+      self._clock.start()
       while int(self.state.epoch) < self.config.run.num_epochs:
         self._run_phase(writer, "omega", self.step, self._steps)
         self._end_epoch(writer)
@@ -96,7 +99,7 @@ class Training(loop.Loop):
   def _pending(self) -> dict[str, Any]:
     return {**super()._pending(), "history": self._history}
 
-  def _shown(self) -> states.TrainState:
+  def _shown(self) -> state_lib.TrainState:
     if int(self.state.num_averaged):
       return self.state.replace(omega=self.state.average)
     return self.state
@@ -110,32 +113,32 @@ class Training(loop.Loop):
     }
     if self._data.valid is not None:
       task = self._task
-      found = self._evaluate(self._shown(), (), self._data.valid)
-      row[f"valid/{task.metric}"] = found
+      score = self._evaluate(self._shown(), (), self._data.valid)
+      row[f"valid/{task.metric}"] = score
       averaging = bool(int(self.state.num_averaged))
       self._progress.line(
         f"epoch {row['epoch']}: validation {task.metric}"
-        f" {task.format_metric(found)}" + " (averaged weights)" * averaging
+        f" {task.format_metric(score)}" + " (averaged weights)" * averaging
       )
-      if self._average_is_due(found):
-        self.state = phases.begin_average(self.state)
+      if self._average_is_due(score):
+        self.state = steps.begin_average(self.state)
         self._progress.line("from here on weights are averaged")
-      self._history.append(found)
+      self._history.append(score)
     writer.write(row)
-    self.state = states.next_epoch(self.state, self._task)
+    self.state = state_lib.next_epoch(self.state, self._task)
     self._save()
 
-  def _average_is_due(self, found: float) -> bool:
+  def _average_is_due(self, score: float) -> bool:
     """The non-monotonic trigger of Merity et al. (2018), as in `enas_lm`."""
     last = self.config.run.average_after
     before = self._history[:-last] if last else []
     if not before or int(self.state.num_averaged):
       return False
-    return self._worse(found, before)
+    return self._worse(score, before)
 
-  def _worse(self, found: float, others: list[float]) -> bool:
+  def _worse(self, score: float, others: list[float]) -> bool:
     sign = self._task.metric_sign
-    return sign * found < max(sign * other for other in others)
+    return sign * score < max(sign * other for other in others)
 
   def _finish(self, facts: dict[str, Any]) -> dict[str, Any]:
     metric, shown = self._task.metric, self._shown()
@@ -149,11 +152,10 @@ class Training(loop.Loop):
       "epochs": int(self.state.epoch),
       "steps": int(self.state.total_steps),
       "averaged_steps": int(self.state.num_averaged),
-      "train_seconds": self._seconds,
+      "train_seconds": self._clock.seconds,
       "seed": self.config.run.seed,
     }
-    text = json.dumps(record, indent=2) + "\n"
-    metrics.write_whole(self._workdir / "result.json", text)
+    folder.write_json(self._workdir / folder.RESULT, record)
     return record
 
 

@@ -2,9 +2,7 @@
 
 A population of architectures lives in a ring. Each step draws a tournament,
 mutates its best member, and puts the child, with the reward that it earned, in
-the place of the oldest member, however good that one was. The population takes
-the place of theta in the state of a search, so that it is saved, restored and
-reported like the controller.
+the place of the oldest member, however good that one was.
 
 What differs from the original: a reward is that of shared weights on one
 minibatch, noisy, and of the time when the child was born. Old rewards are
@@ -13,21 +11,41 @@ disadvantage of age. The result is drawn from the last population, not from all
 that ever lived.
 """
 
-from collections.abc import Callable, Sequence
-from typing import Any, NamedTuple
+import dataclasses
+from collections.abc import Sequence
+from typing import Any, ClassVar, NamedTuple
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 from jax import lax
 
-from enas_jax import config as config_lib
 from enas_jax import types
+from enas_jax.config import fields
 from enas_jax.spaces import decisions as decisions_lib
+from enas_jax.strategies import base
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class EvolutionConfig:
+  """Sizes, those of Real et al. (2019), Section 3."""
+
+  learns: ClassVar[bool] = True
+
+  population_size: int = fields.field(
+    "evolution: architectures alive at once, P of Real et al. (2019)",
+    default=100,
+  )
+  tournament_size: int = fields.field(
+    "evolution: members drawn, of which the best becomes a parent", default=25
+  )
+
+  def __post_init__(self) -> None:
+    fields.check_positive(self, "theta_", "population_size", "tournament_size")
 
 
 class Population(NamedTuple):
-  """Architectures with their rewards; the theta of this policy.
+  """Architectures with their rewards; the state of this strategy.
 
   Attributes:
     choices: [P, C] int32, one architecture a row; row i % P is the i-th born.
@@ -41,103 +59,114 @@ class Population(NamedTuple):
   num_scored: types.Array
 
 
-def init(
-  space: Any, key: types.PRNGKey, config: config_lib.ThetaConfig
-) -> Population:
-  """Uniform architectures that have not earned a reward yet."""
-  size = config.population_size
-  return Population(
-    choices=space.to_choices(space.sample_uniform(key, size)),
-    rewards=jnp.full((size,), -jnp.inf, jnp.float32),
-    num_scored=jnp.int32(0),
-  )
+@dataclasses.dataclass(frozen=True)
+class Evolution(base.Strategy):
+  """Members of a population that regularised evolution renews.
 
-
-def propose(
-  space: Any, population: Population, key: types.PRNGKey, num_arcs: int
-) -> types.Arc:
-  """Draws members uniformly, as they are: leaves [S, ...].
-
-  Before anything has been scored the members are nothing better than chance;
-  then any architecture may come, so that omega sees more than P of them.
+  Attributes:
+    space: the search space.
+    options: the sizes.
+    num_arcs: S, children a theta step.
   """
-  key_member, key_uniform = jax.random.split(key)
-  size = population.choices.shape[0]
-  members = jax.random.randint(key_member, (num_arcs,), 0, size)
-  uniform = space.to_choices(space.sample_uniform(key_uniform, num_arcs))
-  choices = jnp.where(
-    population.num_scored > 0, population.choices[members], uniform
-  )
-  return space.from_choices(choices)
 
+  space: Any
+  options: EvolutionConfig
+  num_arcs: int
 
-def evolve(
-  space: Any,
-  population: Population,
-  key: types.PRNGKey,
-  earn: Callable[[types.Arc, types.PRNGKey], types.Array],
-  config: config_lib.ThetaConfig,
-) -> tuple[Population, dict[str, types.Array]]:
-  """Brings up `config.num_arcs` children, one after another.
+  @property
+  def learns(self) -> bool:
+    """Yes."""
+    return self.options.learns
 
-  The first P steps score the random members of the start instead.
-
-  Args:
-    space: of the architectures.
-    population: before the step.
-    key: of everything random.
-    earn: (arc, key) -> the reward, [] float32, larger is better.
-    config: the tournament's size and the number of children.
-
-  Returns:
-    The new population, and metrics, [] float32: "reward", the mean of what was
-    earned in this step; "population_reward" and "best_reward", the mean and the
-    largest of the rewards of living members.
-  """
-  sizes = num_alternatives(space.decisions())
-
-  def step(
-    population: Population, key: types.PRNGKey
-  ) -> tuple[Population, types.Array]:
-    key_parent, key_mutate, key_earn = jax.random.split(key, 3)
-    oldest = population.num_scored % population.choices.shape[0]
-    parent = _hold_tournament(population, key_parent, config.tournament_size)
-    child = jnp.where(
-      population.num_scored < population.choices.shape[0],
-      population.choices[oldest],
-      mutate(parent, key_mutate, sizes),
+  def init(self, key: types.PRNGKey) -> Population:
+    """Uniform architectures that have not earned a reward yet."""
+    size = self.options.population_size
+    return Population(
+      choices=self.space.to_choices(self.space.sample_uniform(key, size)),
+      rewards=jnp.full((size,), -jnp.inf, jnp.float32),
+      num_scored=jnp.int32(0),
     )
-    reward = earn(space.from_choices(child), key_earn)
-    # A child whose network overflows must not win every tournament.
-    known = jnp.where(jnp.isfinite(reward), reward, -jnp.inf)
-    population = Population(
-      population.choices.at[oldest].set(child),
-      population.rewards.at[oldest].set(known),
-      population.num_scored + 1,
-    )
-    return population, reward
 
-  keys = jax.random.split(key, config.num_arcs)
-  population, earned = lax.scan(step, population, keys)
-  alive = jnp.isfinite(population.rewards)
-  total = jnp.sum(jnp.where(alive, population.rewards, 0.0))
-  metrics = {
-    "reward": jnp.mean(earned),
-    "population_reward": total / jnp.maximum(jnp.sum(alive), 1),
-    "best_reward": jnp.max(population.rewards),
-  }
-  return population, metrics
+  def propose(
+    self, state: Population, key: types.PRNGKey, num_arcs: int
+  ) -> types.Arc:
+    """Draws members uniformly, as they are: leaves [S, ...] int32.
+
+    Before anything has been scored the members are nothing better than chance;
+    then any architecture may come, so that omega sees more than P of them.
+    """
+    space = self.space
+    key_member, key_uniform = jax.random.split(key)
+    size = state.choices.shape[0]
+    members = jax.random.randint(key_member, (num_arcs,), 0, size)
+    uniform = space.to_choices(space.sample_uniform(key_uniform, num_arcs))
+    choices = jnp.where(state.num_scored > 0, state.choices[members], uniform)
+    return space.from_choices(choices)
+
+  def update(
+    self, state: Population, key: types.PRNGKey, judge: base.Judge
+  ) -> tuple[Population, base.Metrics]:
+    """Brings up S children, one after another.
+
+    The first P steps score the random members of the start instead.
+
+    Args:
+      state: the population before the step.
+      key: for everything random.
+      judge: says what a child earns.
+
+    Returns:
+      The new population, and metrics, [] float32: "reward", the mean of what
+      was earned in this step; "population_reward" and "best_reward", the mean
+      and the largest of the rewards of living members.
+    """
+    sizes = num_alternatives(self.space.decisions())
+
+    def step(
+      population: Population, key: types.PRNGKey
+    ) -> tuple[Population, types.Array]:
+      key_parent, key_mutate, key_earn = jax.random.split(key, 3)
+      size = population.choices.shape[0]
+      oldest = population.num_scored % size
+      parent = _hold_tournament(
+        population, key_parent, self.options.tournament_size
+      )
+      child = jnp.where(
+        population.num_scored < size,
+        population.choices[oldest],
+        mutate(parent, key_mutate, sizes),
+      )
+      reward = judge.reward(self.space.from_choices(child), key_earn)
+      # A child whose network overflows must not win every tournament.
+      known = jnp.where(jnp.isfinite(reward), reward, -jnp.inf)
+      population = Population(
+        population.choices.at[oldest].set(child),
+        population.rewards.at[oldest].set(known),
+        population.num_scored + 1,
+      )
+      return population, reward
+
+    keys = jax.random.split(key, self.num_arcs)
+    state, earned = lax.scan(step, state, keys)
+    alive = jnp.isfinite(state.rewards)
+    total = jnp.sum(jnp.where(alive, state.rewards, 0.0))
+    metrics = {
+      "reward": jnp.mean(earned),
+      "population_reward": total / jnp.maximum(jnp.sum(alive), 1),
+      "best_reward": jnp.max(state.rewards),
+    }
+    return state, metrics
 
 
 def num_alternatives(
   decisions: Sequence[decisions_lib.Decision],
 ) -> np.ndarray:
   """[C] int32: how many values each entry of the choices may take."""
-  found: list[int] = []
+  sizes: list[int] = []
   for decision in decisions:
     skips = decision.kind == "skips"
-    found += [2 if skips else decision.num_choices] * decision.width
-  return np.asarray(found, np.int32)
+    sizes += [2 if skips else decision.num_choices] * decision.width
+  return np.asarray(sizes, np.int32)
 
 
 def mutate(

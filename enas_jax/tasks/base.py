@@ -150,7 +150,7 @@ class Task(Protocol):
     ...
 
   def start_split(self, carry: types.Carry) -> types.Carry:
-    """The carry of the first chunk of a split that is evaluated."""
+    """The carry of the first chunk of a split, or of a batch out of order."""
     ...
 
   def evaluation_chunks(self, split: Split) -> int:

@@ -63,7 +63,7 @@ def _config(
   """The released options with the case's numbers."""
   _require(vectors, "lstm_num_layers", 1)
   return dataclasses.replace(
-    registry.preset("released", space).controller,
+    registry.preset("released", space).strategy.controller,
     hidden_size=vectors.integer("lstm_size"),
     tanh_constant=vectors.number("tanh_constant"),
     # The release's null is no temperature at all.

@@ -32,7 +32,7 @@ def check_controller(checks: vectors_lib.Checks) -> None:
       f" {len(space_lib.OPS)}, got {num_ops}."
     )
   config = dataclasses.replace(
-    registry.preset("released").controller,
+    registry.preset("released").strategy.controller,
     hidden_size=vectors.integer("controller_hidden_size"),
     # The release's null is no temperature at all.
     temperature=vectors.number("controller_temperature", 1.0),

@@ -97,15 +97,16 @@ def _released() -> Search:
   config: Search = parts.SearchConfig(child=child, **images.released_parts())
   config = parts.override(
     config,
-    "controller",
-    tanh_constant=1.5,
-    entropy="sampled",
-    skip_kl="released",
+    "strategy",
+    controller={
+      "tanh_constant": 1.5,
+      "entropy": "sampled",
+      "skip_kl": "released",
+    },
+    learning_rate=0.001,
   )
   config = parts.override(config, "omega", l2_weight=0.00025)
-  return parts.override(
-    config, "theta", steps=50, num_arcs=20, learning_rate=0.001
-  )
+  return parts.override(config, "theta", steps=50, num_arcs=20)
 
 
 def _small() -> Search:
@@ -114,8 +115,12 @@ def _small() -> Search:
   config: Search = parts.SearchConfig(
     child=child, **images.small_parts(num_epochs=10)
   )
-  config = parts.override(config, "controller", hidden_size=64, temperature=1.0)
-  return parts.override(config, "theta", learning_rate=0.006)
+  return parts.override(
+    config,
+    "strategy",
+    controller={"hidden_size": 64, "temperature": 1.0},
+    learning_rate=0.006,
+  )
 
 
 def _smoke() -> Search:

@@ -132,15 +132,16 @@ def _released() -> Search:
   config = parts.override(config, "data", batch_size=160, reward_batch_size=160)
   config = parts.override(
     config,
-    "controller",
-    tanh_constant=1.1,
-    op_tanh_reduce=2.5,
-    op_bias=10.0,
-    op_prior=0.25,
+    "strategy",
+    controller={
+      "tanh_constant": 1.1,
+      "op_tanh_reduce": 2.5,
+      "op_bias": 10.0,
+      "op_prior": 0.25,
+    },
+    learning_rate=0.0035,
   )
-  config = parts.override(
-    config, "theta", steps=30, num_arcs=10, learning_rate=0.0035
-  )
+  config = parts.override(config, "theta", steps=30, num_arcs=10)
   return parts.override(config, "run", num_epochs=150)
 
 

@@ -42,8 +42,12 @@ Search = parts.SearchConfig[NasBench201Config, images.ImagesConfig]
 
 def _with_cell_controller(found: dict[str, Any]) -> dict[str, Any]:
   """Every decision is an operation: no step of the LSTM is for attention."""
-  controller = dataclasses.replace(found["controller"], anchor="first_decision")
-  return {**found, "controller": controller}
+  strategy = found["strategy"]
+  controller = dataclasses.replace(strategy.controller, anchor="first_decision")
+  return {
+    **found,
+    "strategy": dataclasses.replace(strategy, controller=controller),
+  }
 
 
 def _paper() -> Search:
@@ -75,10 +79,9 @@ def _released() -> Search:
   config = parts.override(config, "data", num_valid=25000)
   config = parts.override(
     config,
-    "controller",
-    hidden_size=32,
-    temperature=5.0,
-    tied_ops=False,
+    "strategy",
+    controller={"hidden_size": 32, "temperature": 5.0, "tied_ops": False},
+    learning_rate=0.001,
   )
   config = parts.override(
     config,
@@ -89,9 +92,7 @@ def _released() -> Search:
     l2_weight=0.000125,
     restart_factor=1,
   )
-  config = parts.override(
-    config, "theta", steps=50, num_arcs=20, learning_rate=0.001
-  )
+  config = parts.override(config, "theta", steps=50, num_arcs=20)
   return parts.override(config, "run", derive_arcs=100)
 
 
@@ -109,7 +110,7 @@ def _small() -> Search:
   config = parts.override(
     config,
     "theta",
-    warmup_epochs=num_epochs // 2,
+    warmup_epochs=0.5,  # of all epochs
     steps=40,
     reward="likelihood",
   )
@@ -119,7 +120,7 @@ def _small() -> Search:
     learning_rate=0.2,
     # The two convolutions have weights to learn, the others none. Drawn alike,
     # each learns in a fifth of the steps and is made too little of.
-    op_weights="1,1,3,3,1",
+    op_weights=(1, 1, 3, 3, 1),
   )
   return parts.override(
     config,
@@ -131,7 +132,7 @@ def _small() -> Search:
     # quarter of an epoch of such networks tells.
     tune_arcs=80,
     tune_from="scratch",
-    tune_changes="num_cells=5,image_size=8,pad=1",
+    tune_changes={"num_cells": 5, "image_size": 8, "pad": 1},
     tune_steps=176,
   )
 
@@ -140,12 +141,12 @@ def _smoke() -> Search:
   """Exercises every part in about a minute on two CPU cores."""
   config = images.shorten(parts.override(_small(), "child", num_filters=4))
   config = parts.override(config, "omega", restart_epochs=3)
-  config = parts.override(config, "theta", warmup_epochs=2)
+  config = parts.override(config, "theta", warmup_epochs=2 / 3)
   return parts.override(
     config,
     "run",
     tune_arcs=2,
-    tune_changes="image_size=8,pad=1",
+    tune_changes={"image_size": 8, "pad": 1},
     tune_steps=50,
   )
 

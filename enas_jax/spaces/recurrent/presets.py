@@ -121,14 +121,20 @@ def _released() -> Search:
   config = parts.override(config, "data", batch_size=128, length_std=5.0)
   config = parts.override(
     config,
-    "controller",
-    hidden_size=64,
-    tanh_constant=2.25,
-    init_range=0.01,
-    distance_prior=1.0 / 6.0,
-    tied_ops=True,
-    scale_index_input=True,
-    entropy="sampled",
+    "strategy",
+    controller={
+      "hidden_size": 64,
+      "tanh_constant": 2.25,
+      "init_range": 0.01,
+      "distance_prior": 1.0 / 6.0,
+      "tied_ops": True,
+      "scale_index_input": True,
+      "entropy": "sampled",
+    },
+    learning_rate=5e-5,
+    entropy_weight=1e-5,
+    baseline_debias=False,
+    baseline_first=True,
   )
   config = parts.override(
     config,
@@ -139,16 +145,7 @@ def _released() -> Search:
     l2_form="released",
     slowness_weight=1.0,
   )
-  config = parts.override(
-    config,
-    "theta",
-    steps=25,
-    num_arcs=10,
-    learning_rate=5e-5,
-    entropy_weight=1e-5,
-    baseline_debias=False,
-    baseline_first=True,
-  )
+  config = parts.override(config, "theta", steps=25, num_arcs=10)
   return parts.override(config, "run", num_epochs=600, derive_arcs=10)
 
 
@@ -176,12 +173,9 @@ def _small() -> Search:
     decay_rate=0.8,
     decay_start_epoch=2,
   )
+  config = parts.override(config, "theta", steps=400)
   config = parts.override(
-    config,
-    "theta",
-    steps=400,
-    learning_rate=0.0035,
-    baseline_decay=0.95,
+    config, "strategy", learning_rate=0.0035, baseline_decay=0.95
   )
   return parts.override(config, "run", num_epochs=5, eval_arcs=4)
 

@@ -1,0 +1,88 @@
+"""A run's folder: the name of every file in it, written whole, read with care.
+
+A file is there whole or not at all, so that a run that is killed leaves none
+that is cut off. One that is damaged nevertheless is named in one line.
+"""
+
+import json
+import os
+import pathlib
+from collections.abc import Iterable
+from typing import Any
+
+from enas_jax import types
+
+CONFIG = "config.json"  # what was run, on what
+METRICS = "metrics.jsonl"
+EVENTS = "tensorboard"
+CHECKPOINTS = "checkpoints"
+CANDIDATES = "arcs.jsonl"  # of the derive step, with their rewards
+ARC = "arc.json"  # the best of them, or the one that was trained
+DRAWING = "arc.svg"
+RESULT = "result.json"
+REPORT = "report.html"
+TUNED = "tuned.json"  # candidates trained alone, until the run is finished
+PREPROCESSING = "preprocessing.json"  # what an exported model must know
+RANKING = "ranking.json"
+RANKING_ARCS = "ranking_arcs.jsonl"
+TRAINED_ALONE = "trained_alone.jsonl"  # the truth of a ranking
+
+
+def write(path: pathlib.Path, content: str | bytes) -> None:
+  """Writes a file whole or not at all: a temporary name, then a rename."""
+  temporary = path.with_name(path.name + ".tmp")
+  if isinstance(content, str):
+    temporary.write_text(content)
+  else:
+    temporary.write_bytes(content)
+  os.replace(temporary, path)
+
+
+def write_json(path: pathlib.Path, record: Any) -> None:
+  """Writes one JSON value for people and machines."""
+  write(path, json.dumps(record, indent=2) + "\n")
+
+
+def write_rows(path: pathlib.Path, rows: Iterable[Any]) -> None:
+  """Writes JSON lines."""
+  write(path, "".join(json.dumps(row) + "\n" for row in rows))
+
+
+def read_json(path: pathlib.Path, advice: str) -> dict[str, Any]:
+  """The object that a file holds.
+
+  Args:
+    path: the file.
+    advice: what to do if it cannot be read, the end of the message.
+
+  Raises:
+    InputError: if there is no such file, or it holds something else.
+  """
+  try:
+    record = json.loads(path.read_text())
+  except (OSError, ValueError) as error:
+    raise _unreadable(path, error, advice) from None
+  if not isinstance(record, dict):
+    raise types.InputError(f"{path} must hold one JSON object; {advice}.")
+  return record
+
+
+def read_rows(path: pathlib.Path, advice: str) -> list[dict[str, Any]]:
+  """The objects of a file of JSON lines; arguments and errors: `read_json`."""
+  try:
+    rows = [json.loads(line) for line in path.read_text().splitlines()]
+  except (OSError, ValueError) as error:
+    raise _unreadable(path, error, advice) from None
+  if not all(isinstance(row, dict) for row in rows):
+    raise types.InputError(f"{path} must hold JSON objects; {advice}.")
+  return rows
+
+
+def _unreadable(
+  path: pathlib.Path, error: Exception, advice: str
+) -> types.InputError:
+  if isinstance(error, OSError):
+    return types.InputError(
+      f"{path} cannot be read: {error.strerror}; {advice}."
+    )
+  return types.InputError(f"{path} is damaged: {advice}.")

@@ -1,0 +1,105 @@
+"""The contract of a strategy: who proposes architectures, and how it learns.
+
+A strategy knows a space and no network. It is a frozen dataclass of three
+fields, `(space, options, num_arcs)`, whose methods are pure and are traced:
+they hold no arrays, and what they learn is in the state that they hand back.
+When omega learns from a strategy's proposals and when theta moves is not the
+strategy's concern: that schedule is one for all (`search.steps`).
+"""
+
+from typing import Any, Protocol
+
+from enas_jax import types
+
+State = Any  # any pytree of arrays; part of `search.state.SearchState`
+Metrics = dict[str, types.Array]
+
+
+class Judge(Protocol):
+  """What a theta step may ask about an architecture under the shared weights.
+
+  An arc is of arrays, without a leading axis. Ask about several with `lax.map`
+  or `lax.scan`: `vmap` would run every branch of every switch. The shared
+  weights are constants: no gradient reaches them.
+  """
+
+  def reward(self, arc: types.Arc, key: types.PRNGKey) -> types.Array:
+    """The reward on a validation minibatch that `key` draws (Section 2.2).
+
+    Returns:
+      [] float32, larger is better; what `theta.reward` names. No gradient is
+      meant to be taken.
+    """
+    ...
+
+  def loss(self, arc: types.Arc, key: types.PRNGKey) -> types.Array:
+    """The cross-entropy on a validation minibatch, as omega's steps have it.
+
+    Args:
+      arc: the architecture; its entries may be relaxed, weights [K] float32
+        over K alternatives instead of an index (`nn.ops.switch`), in which the
+        loss can be differentiated.
+      key: draws the minibatch and the dropout.
+
+    Returns:
+      [] float32, nats, without penalties on the shared weights.
+    """
+    ...
+
+  def train_loss(self, arc: types.Arc, key: types.PRNGKey) -> types.Array:
+    """`loss` on a minibatch of training data that `key` draws."""
+    ...
+
+
+class Strategy(Protocol):
+  """Who proposes architectures, and how it learns from what they earn."""
+
+  @property
+  def learns(self) -> bool:
+    """Whether `update` changes what is proposed; if not, it is not called."""
+    ...
+
+  def init(self, key: types.PRNGKey) -> State:
+    """The state before the first step."""
+    ...
+
+  def propose(
+    self, state: State, key: types.PRNGKey, num_arcs: int
+  ) -> types.Arc:
+    """Architectures for omega's steps and for the derive step.
+
+    Args:
+      state: the strategy's state, only read.
+      key: draws them.
+      num_arcs: S, known while tracing.
+
+    Returns:
+      Arcs with leaves [S, ...] int32, each valid in the space.
+    """
+    ...
+
+  def update(
+    self, state: State, key: types.PRNGKey, judge: Judge
+  ) -> tuple[State, Metrics]:
+    """One theta step.
+
+    Args:
+      state: the state before it.
+      key: for everything random.
+      judge: says what architectures are worth.
+
+    Returns:
+      The state after it, laid out like the one before; and metrics, [] float32,
+      always of the same names. "reward" is the mean of what was earned.
+    """
+    ...
+
+  def finish(self, state: State) -> types.Arc | None:
+    """Architectures to score in the derive step beside those proposed there.
+
+    For instance the most likely one, or the best that was ever seen.
+
+    Returns:
+      Arcs with leaves [F, ...] int32, or None if there are none to add.
+    """
+    return None

@@ -1,0 +1,129 @@
+"""The strategies, by the name that `run.policy` gives."""
+
+import dataclasses
+from collections.abc import Callable, Mapping
+from typing import Any, NamedTuple
+
+from enas_jax import config as config_lib
+from enas_jax import types
+from enas_jax.config import fields
+from enas_jax.strategies import base, evolution, reinforce, uniform
+
+
+class Definition(NamedTuple):
+  """All that the package asks of a strategy.
+
+  Attributes:
+    name: the strategy's name.
+    create: (space, options, num_arcs) -> the strategy.
+    options: the class of its options, a frozen dataclass.
+  """
+
+  name: str
+  create: Callable[[Any, Any, int], base.Strategy]
+  options: type[Any]
+
+
+_DEFINITIONS = {
+  definition.name: definition
+  for definition in (
+    Definition("controller", reinforce.Reinforce, config_lib.ReinforceConfig),
+    Definition("random", uniform.Uniform, uniform.UniformConfig),
+    Definition("evolution", evolution.Evolution, evolution.EvolutionConfig),
+  )
+}
+
+
+def register(definition: Definition) -> None:
+  """Enters a strategy that comes from outside the package.
+
+  Raises:
+    ValueError: if another strategy has that name.
+  """
+  known = _DEFINITIONS.setdefault(definition.name, definition)
+  if known != definition:
+    raise ValueError(f"there is a strategy {definition.name!r} already.")
+
+
+def names() -> tuple[str, ...]:
+  """The strategies that there are, the package's first."""
+  return tuple(_DEFINITIONS)
+
+
+def get(name: str) -> Definition:
+  """The strategy of that name.
+
+  Raises:
+    InputError: if there is none; the message lists the known ones.
+  """
+  fields.check_one_of("policy", name, names())
+  return _DEFINITIONS[name]
+
+
+def create(config: config_lib.SearchConfig, space: Any) -> base.Strategy:
+  """The strategy that a search asks for.
+
+  Args:
+    config: the search's configuration.
+    space: the search space.
+
+  Raises:
+    InputError: if the options are not those of the strategy that is named.
+  """
+  definition = get(config.run.policy)
+  if type(config.strategy) is not definition.options:
+    raise types.InputError(
+      f"policy is {config.run.policy}, but the options are a"
+      f" {type(config.strategy).__name__}; change both by with_policy."
+    )
+  return definition.create(space, config.strategy, config.theta.num_arcs)
+
+
+def with_policy(
+  config: config_lib.SearchConfig, policy: str
+) -> config_lib.SearchConfig:
+  """The same search by another strategy, with that one's default options.
+
+  Args:
+    config: the search; if its options are that strategy's, they stay.
+    policy: the strategy's name.
+
+  Raises:
+    InputError: if there is no such strategy, or it has options without
+      defaults: those are stated by presets alone.
+  """
+  options = get(policy).options
+  strategy = config.strategy
+  if type(strategy) is not options:
+    without = [
+      field.name
+      for field in dataclasses.fields(options)
+      if field.default is dataclasses.MISSING
+    ]
+    if without:
+      raise types.InputError(
+        f"policy cannot become {policy!r}: its options, such as {without[0]},"
+        " have no defaults; begin with a preset, which states them."
+      )
+    strategy = options()
+  run = dataclasses.replace(config.run, policy=policy)
+  return dataclasses.replace(config, strategy=strategy, run=run)
+
+
+def restore_config(
+  config: config_lib.SearchConfig, saved: Mapping[str, Any]
+) -> config_lib.SearchConfig:
+  """A configuration as `SearchConfig.to_dict` wrote it, of any strategy.
+
+  Args:
+    config: a preset's, of the same space.
+    saved: what was written.
+
+  Raises:
+    KeyError, TypeError, AttributeError: if its fields are others.
+    InputError: if a value is not allowed.
+  """
+  config = with_policy(config, saved["run"]["policy"])
+  return config_lib.override_parts(
+    config, {part: saved[part] for part in vars(config)}
+  )

@@ -1,0 +1,209 @@
+"""REINFORCE with an LSTM controller, the paper's strategy (Section 2.2).
+
+The controller samples architectures; each earns a reward on a validation
+minibatch, with a bonus for the entropy of the policy; the advantage over a
+moving average of rewards weighs the gradient of its log-probability
+(Williams, 1992). The step is Adam's.
+"""
+
+import dataclasses
+from typing import Any, NamedTuple
+
+import chex
+import jax
+import jax.numpy as jnp
+import optax
+from jax import lax
+
+from enas_jax import config as config_lib
+from enas_jax import types
+from enas_jax.strategies import base
+from enas_jax.strategies import controller as controller_lib
+
+
+class Baseline(NamedTuple):
+  """The moving average of past rewards.
+
+  Attributes:
+    value: [] float32, starts at 0.
+    num_rewards: [] int32, rewards seen.
+  """
+
+  value: types.Array
+  num_rewards: types.Array
+
+
+class State(NamedTuple):
+  """What the strategy has learnt.
+
+  Attributes:
+    theta: the controller's weights.
+    opt: Adam's state.
+    baseline: the moving average of rewards.
+  """
+
+  theta: types.Theta
+  opt: optax.OptState
+  baseline: Baseline
+
+
+@dataclasses.dataclass(frozen=True)
+class Reinforce(base.Strategy):
+  """pi(m; theta), trained with REINFORCE.
+
+  Attributes:
+    space: the search space.
+    options: the controller's and the update's.
+    num_arcs: S, architectures a theta step, their gradients averaged.
+  """
+
+  space: Any
+  options: config_lib.ReinforceConfig
+  num_arcs: int
+
+  @property
+  def learns(self) -> bool:
+    """Yes."""
+    return self.options.learns
+
+  @property
+  def controller(self) -> controller_lib.Controller:
+    """The policy."""
+    return controller_lib.Controller(self.space, self.options.controller)
+
+  def init(self, key: types.PRNGKey) -> State:
+    """A controller that has seen no reward."""
+    theta = self.controller.init(key)
+    opt = make_optimizer(self.options).init(theta)
+    return State(theta, opt, init_baseline())
+
+  def propose(
+    self, state: State, key: types.PRNGKey, num_arcs: int
+  ) -> types.Arc:
+    """Samples of the policy, leaves [S, ...] int32."""
+    return self.controller.sample(state.theta, key, num_arcs).arc
+
+  def update(
+    self, state: State, key: types.PRNGKey, judge: base.Judge
+  ) -> tuple[State, base.Metrics]:
+    """Samples S architectures and learns from what they earn; see `learn`."""
+    key_arc, key_batch = jax.random.split(key)
+    sample = self.controller.sample(state.theta, key_arc, self.num_arcs)
+    keys = jax.random.split(key_batch, self.num_arcs)
+    # Not `vmap`: it would run every branch of every switch.
+    earned = lax.map(lambda pair: judge.reward(*pair), (sample.arc, keys))
+    return self.learn(state, sample, earned)
+
+  def learn(
+    self, state: State, sample: controller_lib.Sample, earned: types.Array
+  ) -> tuple[State, base.Metrics]:
+    """Trains theta on what sampled architectures earned.
+
+    Args:
+      state: the state before the step.
+      sample: S architectures, with what the policy says of them.
+      earned: [S] float32, their rewards.
+
+    Returns:
+      The state after the step; and metrics, [] float32, means over the samples:
+      "reward" without the entropy bonus, "entropy_nats", "log_prob", and
+      "baseline" after the step.
+    """
+    chex.assert_shape(earned, sample.log_prob.shape)
+    options = self.options
+    # The entropy is part of the reward (Section 3.1): no gradient through it.
+    rewards = earned + options.entropy_weight * sample.entropy
+    baseline, subtract = update_baseline(state.baseline, rewards, options)
+
+    def loss_of(theta: types.Theta) -> types.Array:
+      scored = self.controller.score(theta, sample.arc)
+      loss = reinforce_loss(scored.log_prob, rewards, subtract)
+      # Added to the loss as in the release: a term of the reward, as Section
+      # 3.2 puts it, would only reach theta through the sampled arcs.
+      return loss + options.skip_weight * jnp.mean(scored.skip_kl)
+
+    grads = jax.grad(loss_of)(state.theta)
+    optimizer = make_optimizer(options)
+    updates, opt = optimizer.update(grads, state.opt, state.theta)
+    metrics = {
+      "reward": jnp.mean(earned),
+      "entropy_nats": jnp.mean(sample.entropy),
+      "log_prob": jnp.mean(sample.log_prob),
+      "baseline": read_baseline(baseline, options),
+    }
+    theta = optax.apply_updates(state.theta, updates)
+    return State(theta, opt, baseline), metrics
+
+
+def make_optimizer(
+  options: config_lib.ReinforceConfig,
+) -> optax.GradientTransformation:
+  """Adam (Section 2.2)."""
+  return optax.adam(
+    options.learning_rate, b1=options.adam_beta1, eps=options.adam_epsilon
+  )
+
+
+def reinforce_loss(
+  log_prob: types.Array, reward: types.Array, baseline: types.Array
+) -> types.Array:
+  """REINFORCE loss for theta with a baseline (Section 2.2).
+
+  Gradient flows through `log_prob` alone.
+
+  Args:
+    log_prob: [S] float32, log pi(m; theta), nats, summed over decisions.
+    reward: [S] float32, with the entropy bonus in it (Section 3.1).
+    baseline: [S] float32, subtracted from the reward.
+
+  Returns:
+    [] float32, mean over S; minimise.
+  """
+  chex.assert_equal_shape([log_prob, reward, baseline])
+  advantage = lax.stop_gradient(reward - baseline)
+  return -jnp.mean(log_prob * advantage)
+
+
+def init_baseline() -> Baseline:
+  """A baseline that has seen no reward."""
+  return Baseline(jnp.float32(0.0), jnp.int32(0))
+
+
+def update_baseline(
+  baseline: Baseline,
+  rewards: types.Array,
+  options: config_lib.ReinforceConfig,
+) -> tuple[Baseline, types.Array]:
+  """Takes in rewards one after the other.
+
+  Args:
+    baseline: the average so far.
+    rewards: [S] float32.
+    options: decay, order and bias correction.
+
+  Returns:
+    The new average, and the baseline to subtract from each reward, [S] float32.
+    The first reward of all meets its own value where `baseline_debias` is on,
+    so that a start at 0 does not push every early sample up.
+  """
+  chex.assert_rank(rewards, 1)
+
+  def step(old: Baseline, reward: types.Array) -> tuple[Baseline, types.Array]:
+    value = old.value - (1.0 - options.baseline_decay) * (old.value - reward)
+    new = Baseline(value, old.num_rewards + 1)
+    used = read_baseline(new if options.baseline_first else old, options)
+    if options.baseline_debias:
+      used = jnp.where(old.num_rewards == 0, reward, used)
+    return new, used
+
+  return lax.scan(step, baseline, rewards)
+
+
+def read_baseline(
+  baseline: Baseline, options: config_lib.ReinforceConfig
+) -> types.Array:
+  """The baseline's present value, [] float32."""
+  if not options.baseline_debias:
+    return baseline.value
+  count = jnp.maximum(baseline.num_rewards, 1).astype(jnp.float32)
+  return baseline.value / (1.0 - options.baseline_decay**count)
