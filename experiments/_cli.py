@@ -33,13 +33,6 @@ _PREFIXES = {
   "strategy": "theta_",
   "run": "",
 }
-# Options of the controller that do nothing without decisions of a kind.
-_BY_DECISION = {
-  "skips": (
-    *("controller_skip_target", "controller_skip_kl", "theta_skip_weight"),
-  ),
-  "index": ("controller_distance_prior", "controller_scale_index_input"),
-}
 # Options of the policy's samples, of which the training of one has none.
 _SAMPLING = ("omega_num_arcs", "omega_fair_ops", "omega_op_weights")
 # Fields that a resumed run may change: they alter no step that was taken.
@@ -104,14 +97,15 @@ def _of_every_strategy(config: Any) -> Iterator[Config]:
 
 
 def _config_fields(config: Config, space: str) -> dict[str, _Option]:
-  """The fields of a configuration by flag."""
+  """The fields of a configuration by flag, without those that do nothing."""
   without = _ignored(config, space)
+  kinds = {d.kind for d in config.child.space().decisions()} | {""}
   return {
     name: option
     for part, prefix in _PREFIXES.items()
     if hasattr(config, part)
     for name, option in _options(getattr(config, part), (part,), prefix)
-    if name not in without
+    if name not in without and option.field.metadata["only_for"] in kinds
   }
 
 
@@ -128,19 +122,12 @@ def _options(
 
 
 def _ignored(config: Config, space: str) -> tuple[str, ...]:
-  """Flags that would do nothing in this space."""
+  """Flags that would do nothing in this space, or in its task."""
   definition = spaces.get(space)
   task = tasks.get(definition.task)
   if isinstance(config, config_lib.TrainConfig):
     return (*task.ignored, *task.ignored_in_training, *_SAMPLING)
-  kinds = {decision.kind for decision in config.child.space().decisions()}
-  absent = [
-    name
-    for kind, names in _BY_DECISION.items()
-    if kind not in kinds
-    for name in names
-  ]
-  return (*task.ignored, *definition.ignored_in_search, *absent)
+  return (*task.ignored, *definition.ignored_in_search)
 
 
 def define_run_flags(*names: str) -> None:

@@ -30,7 +30,7 @@ numbers. `README.md` has results.
 
 import json
 import pathlib
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import jax
@@ -51,7 +51,14 @@ from enas_jax.tasks import registry as tasks
 from experiments import _cli, _search, _table, _terminal
 
 SEARCHES = strategies.names()
-POLICIES = (*SEARCHES, "table_reinforce", "table_random")
+# Methods that see true accuracies, and no shared weights.
+_ON_TABLE: Mapping[str, Callable[..., table_reinforce.Found]] = {
+  "table_reinforce": table_reinforce.search,
+  "table_random": lambda config, table, queries: table_reinforce.random_search(
+    table, jax.random.key(config.run.seed), queries
+  ),
+}
+POLICIES = (*SEARCHES, *_ON_TABLE)
 _SPACE = registry.get(benchmark_table.SPACE)
 _TASK = tasks.get(_SPACE.task)
 _TITLE = "Cell found in a comparison"
@@ -175,14 +182,10 @@ class _Runner:
       self._table.accuracies / 100.0,
     )
     queries = flags.FLAGS.num_queries
-    if policy == "table_reinforce":
-      found = table_reinforce.search(config, table, queries)
-    else:
-      key = jax.random.key(config.run.seed)
-      found = table_reinforce.random_search(table, key, queries)
+    best = _ON_TABLE[policy](config, table, queries)
     if stop():
       raise loop.Interrupted(stop())
-    return self._row(config, found.arc)
+    return self._row(config, best.arc)
 
   def _search(self, config: config_lib.SearchConfig) -> dict[str, Any]:
     """One search in a folder of its own, unless it is finished."""

@@ -121,13 +121,16 @@ class CommandLineTest(parameterized.TestCase):
 
   @parameterized.parameters(
     ("{", "cannot be read"),
-    ("[1]", "was not written by ptb_search"),
+    ("[1]", "must hold one JSON object"),
+    ('{"experiment": "ptb_search"}', "was not written by ptb_search"),
     (
-      '{"experiment": "cifar_micro", "preset": "", "dataset": "", "config": 1}',
+      '{"experiment": "cifar_micro", "space": "micro", "preset": "",'
+      ' "dataset": "", "config": 1}',
       "holds a run of cifar_micro, not of ptb_search",
     ),
     (
-      '{"experiment": "ptb_search", "preset": "", "dataset": "", "config": {}}',
+      '{"experiment": "ptb_search", "space": "recurrent", "preset": "",'
+      ' "dataset": "", "config": {}}',
       "not one of this version of enas_jax",
     ),
   )

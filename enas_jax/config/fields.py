@@ -16,6 +16,7 @@ def field(
   *,
   default: Any = dataclasses.MISSING,
   parse: Callable[[str, str], Any] | None = None,
+  only_for: str = "",
 ) -> Any:
   """A field of options, with what its flag needs to know.
 
@@ -24,10 +25,11 @@ def field(
     default: the value where no preset states one; left out: there is none.
     parse: from the flag's text and its name, the value; None where the field's
       type says how.
+    only_for: the kind of `Decision` without which the field does nothing;
+      empty: it always does something.
   """
-  return dataclasses.field(
-    default=default, metadata={"help": help_text, "parse": parse}
-  )
+  metadata = {"help": help_text, "parse": parse, "only_for": only_for}
+  return dataclasses.field(default=default, metadata=metadata)
 
 
 def check(ok: bool, name: str, rule: str, value: Any) -> None:

@@ -40,25 +40,28 @@ class ControllerConfig:
     " else only comes before a new start (released CIFAR-10 code)"
   )
   distance_prior: float = fields.field(
-    "subtracted from an index logit, times (l - j)^2; released: 1/6"
+    "subtracted from an index logit, times (l - j)^2; released: 1/6",
+    only_for="index",
   )
   tied_ops: bool = fields.field(
     "score operations with their input embeddings (released) instead of with"
     " weights of their own"
   )
   scale_index_input: bool = fields.field(
-    "divide the next input by 0.1 + l - j after an index decision (released)"
+    "divide the next input by 0.1 + l - j after an index decision (released)",
+    only_for="index",
   )
   entropy: str = fields.field(
     "'full': entropy of each decision's softmax; 'sampled': -p log p of the"
     " sampled outcomes alone (released)"
   )
   skip_target: float = fields.field(
-    "rho, to which skip probabilities are drawn"
+    "rho, to which skip probabilities are drawn", only_for="skips"
   )
   skip_kl: str = fields.field(
     "the probability compared with skip_target: 'sampled' with, or 'released':"
-    " that of half the log odds"
+    " that of half the log odds",
+    only_for="skips",
   )
 
   def __post_init__(self) -> None:
@@ -104,7 +107,8 @@ class ReinforceConfig:
     "weight of the entropy added to the reward"
   )
   skip_weight: float = fields.field(
-    "weight in the loss of the skips' divergence from controller_skip_target"
+    "weight in the loss of the skips' divergence from controller_skip_target",
+    only_for="skips",
   )
   baseline_decay: float = fields.field("decay of the moving-average baseline")
   baseline_debias: bool = fields.field(
