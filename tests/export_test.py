@@ -401,6 +401,20 @@ $ python -m train
     bare = dataclasses.replace(model, card={})
     self.assertIn("None were given.", card_lib.text(bare, module_of(bare)))
 
+  def test_what_becomes_of_unknown_words_is_told(self):
+    model = make_model("recurrent")
+    for unknown, told in (
+      (
+        "<unk>",
+        "5 words; others become `<unk>`; the end of a line is `<eos>`.",
+      ),
+      (None, "5 words, and there is none for unknown ones; the end"),
+    ):
+      preprocessing = dataclasses.replace(model.preprocessing, unknown=unknown)
+      changed = dataclasses.replace(model, preprocessing=preprocessing)
+      card = card_lib.text(changed, module_of(changed))
+      self.assertIn(told, " ".join(card.split()))
+
   def test_size(self):
     # 5 words, 8 units: embedding, w_x and w_h, two edges.
     card = card_lib.text(model := make_model("recurrent"), module_of(model))

@@ -69,8 +69,8 @@ class ImportsTest(absltest.TestCase):
       if "jax.jit(" in path.read_text() or "@jax.jit" in path.read_text()
     }
     known = {"state.py", "steps.py", "evaluate.py", "derive.py", "serving.py"}
-    # The model card shows it; a cell's edges are traced as one.
-    self.assertEqual(users, known | {"card.py", "network.py"})
+    # A cell's edges are traced as one.
+    self.assertEqual(users, known | {"network.py"})
 
   def test_the_package_imports_its_names_when_they_are_used(self):
     tree = ast.parse((ROOT / "__init__.py").read_text())

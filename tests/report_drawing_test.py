@@ -184,6 +184,13 @@ def test_parts_that_nothing_joins_are_laid_out_together():
   assert placed.boxes["c"].y == heights[2]
 
 
+def test_what_nothing_joins_stands_beside_the_others():
+  fan = [("b", name) for name in "cdefghij"]
+  boxes = _layout(_graph([0, 0, *[1] * 8], fan)).boxes
+  apart = abs(boxes["a"].x - boxes["b"].x)
+  assert apart == pytest.approx(boxes["a"].width + 10, abs=1)
+
+
 def test_skips_take_turns_on_both_sides():
   graph = _graph(
     range(5), [("a", "c"), ("b", "d"), ("c", "e")], "skip", direction="TB"

@@ -128,21 +128,19 @@ def _check(graph):
   assert [n.kind for n in graph.nodes].count("output") == 1
 
 
-def test_every_named_architecture_has_sound_graphs():
-  for name in arcs.NAMED:
-    loaded = arcs.load_arc(name)
-    drawing = {
-      "recurrent": recurrent_drawing,
-      "macro": macro_drawing,
-      "micro": micro_drawing,
-    }[loaded.name]
-    known = ("num_nodes", "num_layers", "first_node")
-    sizes = {
-      n: getattr(loaded.space, n) for n in known if hasattr(loaded.space, n)
-    }
-    options = _options(loaded.name, **sizes)
-    for graph in drawing.graphs(options, loaded.arc):
-      _check(graph)
+@pytest.mark.parametrize("name", registry.named())
+def test_every_named_architecture_has_sound_graphs(name):
+  definition, _ = registry.named()[name]
+  loaded = arcs.load_arc(name)
+  known = ("num_nodes", "num_layers", "first_node")
+  sizes = {
+    field: getattr(loaded.space, field)
+    for field in known
+    if hasattr(loaded.space, field)
+  }
+  options = _options(definition.name, **sizes)
+  for graph in definition.draw(options, loaded.arc):
+    _check(graph)
 
 
 def test_figure_1_as_text():

@@ -34,6 +34,7 @@ _STRAIGHT = 8.0  # the upright end of a curve, for its arrow head
 # What a slant costs: where an edge is all that leaves one slot and all that
 # reaches the other, where it reaches a join, which is wide, and elsewhere.
 _UPRIGHT, _JOINING, _PLAIN = 60.0, 0.03, 1.0
+_HELD = 1e-3  # what distances cost, which is next to nothing
 _LEAST_BEND = 0.5  # less is not seen
 
 
@@ -191,7 +192,11 @@ def _placed(
       sums[at, first : at + 1] = 1.0
       if at > first:
         least[at] = (wide[at - 1] + wide[at]) / 2 + _COLUMN_GAP
-  slants = [1e-3 * sums[0]]  # keeps the drawing where it is
+  # Without these two nothing would hold the drawing, and what no edge reaches.
+  slants = [_HELD * sums[0]]
+  slants += [
+    _HELD * (sums[at] - sums[at - 1]) for at in np.flatnonzero(least > 0)
+  ]
   for one, other, weight in _segments(graph):
     slants.append(weight * (sums[index[one]] - sums[index[other]]))
   target = np.zeros(len(slants))
