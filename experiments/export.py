@@ -61,17 +61,16 @@ def main() -> None:
 def _card(
   saved: dict[str, Any], result: dict[str, Any], epochs: int
 ) -> dict[str, Any]:
-  names = [
-    f"{split}_{metric}"
-    for split in ("valid", "test")
-    for metric in ("accuracy", "perplexity")
-  ]
   return {
     "dataset": saved["dataset"],
     "command": f"python -m experiments.{saved['experiment']}"
     f" --preset={saved['preset']} --dataset={saved['dataset']}"
     f" --arc={saved['arc']} --seed={saved['seed']}",
-    "metrics": {n: result[n] for n in names if result.get(n) is not None},
+    "metrics": {
+      name: value
+      for name, value in result.items()
+      if name.startswith(("valid_", "test_")) and value is not None
+    },
     "epochs": epochs,
     "seed": saved["seed"],
     "commit": saved["commit"],

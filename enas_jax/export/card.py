@@ -12,17 +12,8 @@ import jax
 import jinja2
 
 from enas_jax.export import modules
-from enas_jax.export.description import (
-  Model,
-  TextPreprocessing,
-)
-
-_KINDS = {
-  "recurrent": "a recurrent cell between a word embedding and a softmax that"
-  " share their weights",
-  "macro": "a convolutional network with skip connections",
-  "micro": "a convolutional network of two repeated cells",
-}
+from enas_jax.export.description import Model, TextPreprocessing
+from enas_jax.spaces import registry
 
 
 def text(model: Model, module: modules.Network) -> str:
@@ -42,7 +33,7 @@ def text(model: Model, module: modules.Network) -> str:
   count = sum(leaf.size for leaf in jax.tree.leaves(module.shapes()["params"]))
   values = {
     "name": model.card.get("name", f"ENAS {model.space} network"),
-    "kind": _KINDS[model.space],
+    "kind": registry.get(model.space).about,
     "dataset": model.card.get("dataset"),
     "count": f"{count:,}",
     "tokens": model.config.space().to_tokens(model.arc),
