@@ -73,7 +73,7 @@ def run_search(experiment: str, space: str) -> Finished:
     f"{task.space.size():.3g} architectures (the paper's formula gives"
     f" {task.space.printed_size():.3g}); run in {workdir}"
   )
-  title = f"{definition.title} found by ENAS"
+  title = f"{definition.title.removeprefix('a ')} found by ENAS"
   title = title[0].upper() + title[1:]
   return run(space, title, config, task, splits, workdir, progress)
 

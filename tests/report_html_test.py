@@ -23,6 +23,7 @@ def _jsonl(path, rows):
 def _write_run(workdir):
   config = {
     "experiment": "ptb_search",
+    "space": "recurrent",
     "run": {"dataset": "ptb<1>", "seed": 7},
     "preset": "paper",
   }
@@ -179,7 +180,7 @@ def test_report_ranks_the_ten_best_architectures(tmp_path):
 
 
 def test_report_of_an_image_search(tmp_path):
-  (tmp_path / "config.json").write_text('{"experiment": "cifar_micro"}')
+  (tmp_path / "config.json").write_text('{"space": "micro"}')
   rows = [
     {"step": 10, "omega/loss_nats": 2.25, "omega/accuracy": 0.125},
     *({"epoch": e, "valid/accuracy": 0.5 + e / 16} for e in (1, 2)),
@@ -217,7 +218,7 @@ def test_report_of_an_image_search(tmp_path):
 
 
 def test_report_titles_an_unknown_experiment_by_its_folder(tmp_path):
-  for config in ('{"experiment": "other"}', '{"experiment": [1]}', "[1]"):
+  for config in ('{"space": "other"}', '{"space": [1]}', "[1]"):
     (tmp_path / "config.json").write_text(config)
     assert f"<h1>{tmp_path.name}</h1>" in _report(tmp_path)
 

@@ -19,22 +19,14 @@ from xml.etree import ElementTree
 
 import jinja2
 
+from enas_jax.spaces import registry
+
 Row = dict[str, Any]
 Points = Sequence[tuple[float, float]]
 
 _SVG = "{http://www.w3.org/2000/svg}"
 _TOP_ARCS = 10
 _FACTS = ("dataset", "preset", "seed", "device")
-_TITLES = {
-  "ptb_search": "Search of a recurrent cell",
-  "cifar_macro": "Search of a convolutional network",
-  "cifar_micro": "Search of convolutional cells",
-  "nasbench201": "Search of a cell of NAS-Bench-201",
-  "derive": "Architectures derived again",
-  "ptb_train": "Training of a recurrent cell",
-  "cifar_train": "Training of a convolutional network",
-}
-_TRAININGS = ("ptb_train", "cifar_train")
 
 
 @dataclasses.dataclass(frozen=True)
@@ -49,7 +41,14 @@ class _Chart:
   log_y: bool = False
 
 
-_CHARTS = (
+_REWARDS = _Chart(
+  "Sampled against uniform architectures",
+  ("valid/reward_policy", "valid/reward_uniform"),
+  "epoch",
+  "epoch",
+  "mean reward",
+)
+_OF_OMEGA = (
   _Chart(
     "Training loss",
     ("omega/loss_nats",),
@@ -71,21 +70,8 @@ _CHARTS = (
     "step of omega",
     "learning rate",
   ),
-  _Chart(
-    "Validation perplexity",
-    ("valid/perplexity",),
-    "epoch",
-    "epoch",
-    "perplexity",
-    log_y=True,
-  ),
-  _Chart(
-    "Validation accuracy",
-    ("valid/accuracy",),
-    "epoch",
-    "epoch",
-    "accuracy, %",
-  ),
+)
+_OF_THETA = (
   _Chart(
     "Reward of the controller",
     ("theta/reward", "theta/baseline"),
@@ -100,14 +86,29 @@ _CHARTS = (
     "step of theta",
     "nats",
   ),
-  _Chart(
-    "Sampled against uniform architectures",
-    ("valid/reward_policy", "valid/reward_uniform"),
-    "epoch",
-    "epoch",
-    "mean reward",
-  ),
 )
+
+
+def _charts(rows: Iterable[Row]) -> tuple[_Chart, ...]:
+  """What is shown: the task's metric on validation data among it."""
+  keys = dict.fromkeys(key for row in rows for key in row)
+  metrics = [
+    key.removeprefix("valid/")
+    for key in keys
+    if key.startswith("valid/") and key not in _REWARDS.keys
+  ]
+  validation = tuple(
+    _Chart(
+      f"Validation {metric.replace('_', ' ')}",
+      (f"valid/{metric}",),
+      "epoch",
+      "epoch",
+      f"{metric}, %" if _is_accuracy(metric) else metric,
+      log_y=not _is_accuracy(metric),
+    )
+    for metric in metrics
+  )
+  return (*_OF_OMEGA, *validation, *_OF_THETA, _REWARDS)
 
 
 class _Value(NamedTuple):
@@ -147,7 +148,7 @@ def write_report(workdir: pathlib.Path) -> pathlib.Path:
 
 def _values(workdir: pathlib.Path) -> dict[str, Any]:
   """What the template shows; `problem` is "" where all is well."""
-  trained = _experiment(workdir) in _TRAININGS
+  trained = _is_training(_saved(workdir))
   return {
     "title": _title(workdir),
     "config": _config_part(workdir / "config.json"),
@@ -160,18 +161,26 @@ def _values(workdir: pathlib.Path) -> dict[str, Any]:
   }
 
 
-def _experiment(workdir: pathlib.Path) -> str | None:
-  """The script that was run, if `config.json` says so."""
+def _saved(workdir: pathlib.Path) -> dict[str, Any]:
+  """What `config.json` says; {} if it cannot be read."""
   config, _ = _read_json(workdir / "config.json")
-  experiment = config.get("experiment") if isinstance(config, dict) else None
-  return experiment if isinstance(experiment, str) else None
+  return config if isinstance(config, dict) else {}
+
+
+def _is_training(saved: dict[str, Any]) -> bool:
+  """Whether one architecture was trained, and none was searched."""
+  config = saved.get("config")
+  return isinstance(config, dict) and "theta" not in config
 
 
 def _title(workdir: pathlib.Path) -> str:
   """What was run, if `config.json` says so, and the folder's name."""
-  known = _TITLES.get(_experiment(workdir) or "")
-  name = workdir.resolve().name
-  return f"{known}: {name}" if known else name
+  saved, name = _saved(workdir), workdir.resolve().name
+  space = saved.get("space")
+  if not isinstance(space, str) or space not in registry.names():
+    return name
+  work = "Training" if _is_training(saved) else "Search"
+  return f"{work} of {registry.get(space).title}: {name}"
 
 
 def _read(path: pathlib.Path) -> str | None:
@@ -272,7 +281,9 @@ def _fact(leaves: Iterable[tuple[str, str]], wanted: str) -> str | None:
 
 def _metrics_part(path: pathlib.Path) -> dict[str, Any]:
   rows, problem = _read_rows(path)
-  figures = [figure for chart in _CHARTS if (figure := _figure(chart, rows))]
+  figures = [
+    figure for chart in _charts(rows) if (figure := _figure(chart, rows))
+  ]
   if not figures and not problem:
     problem = _missing(path, "has nothing to draw")
   return {"problem": problem, "figures": figures}

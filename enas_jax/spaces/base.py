@@ -263,7 +263,7 @@ class Definition:
 
   Attributes:
     name: the space's name, as in its `to_dict`.
-    title: its architectures in a word or two: "recurrent cell".
+    title: one of its architectures, with the article: "a recurrent cell".
     about: what one is, in words, for a model card.
     task: the name of the task that trains it, of `tasks.registry`.
     options: the class of its options, a frozen dataclass with `space()`.

@@ -206,7 +206,7 @@ def draw(options, arc):
 
 DEFINITION = base.Definition(
   name="widths",
-  title="network of two layers",
+  title="a network of two layers",
   options=WidthConfig,
   about="a network of two layers of chosen width",
   task="top2",

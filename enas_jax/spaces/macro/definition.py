@@ -63,7 +63,7 @@ def space_of_count(count: int) -> arc_lib.MacroSpace:
 
 DEFINITION = base.Definition(
   name="macro",
-  title="network",
+  title="a convolutional network",
   about="a convolutional network with skip connections",
   task="image_classifier",
   options=presets.MacroConfig,

@@ -37,7 +37,7 @@ def space_of_count(count: int) -> arc_lib.MicroSpace:
 
 DEFINITION = base.Definition(
   name="micro",
-  title="cells",
+  title="convolutional cells",
   about="a convolutional network of two repeated cells",
   task="image_classifier",
   options=presets.MicroConfig,

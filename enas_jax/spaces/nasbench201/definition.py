@@ -57,7 +57,7 @@ def read(
 
 DEFINITION = base.Definition(
   name="nasbench201",
-  title="cell",
+  title="a cell of NAS-Bench-201",
   about="a convolutional network of one repeated cell of NAS-Bench-201",
   task="image_classifier",
   options=presets.NasBench201Config,

@@ -26,7 +26,7 @@ def space_of_count(count: int) -> arc_lib.RecurrentSpace:
 
 DEFINITION = base.Definition(
   name="recurrent",
-  title="recurrent cell",
+  title="a recurrent cell",
   about="a recurrent cell between a word embedding and a softmax that share"
   " their weights",
   task="language_model",
