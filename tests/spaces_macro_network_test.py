@@ -395,7 +395,7 @@ class StatisticsTest(absltest.TestCase):
 
   def _compare_static(self, traced):
     """A fixed child moves its own, by as much."""
-    alone = fixed.fix(supergraph.NETWORK, self.arc)
+    alone = fixed.fix_image_network(supergraph.NETWORK, self.arc)
     start = alone.init_statistics(self.config)
     run = jax.jit(lambda old: self.train(old, self.arc, self.images))
     static = paths(run(start))
