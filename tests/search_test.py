@@ -5,6 +5,7 @@ import pathlib
 import tempfile
 
 import jax
+import jax.numpy as jnp
 import numpy as np
 from absl.testing import absltest, parameterized
 
@@ -13,6 +14,7 @@ from enas_jax.search import evaluate, loop, metrics, search
 from enas_jax.search import state as state_lib
 from enas_jax.spaces.recurrent import arc as recurrent
 from enas_jax.strategies import registry
+from enas_jax.tasks import language_model
 from tests import tiny
 
 
@@ -37,6 +39,22 @@ def stop_after(calls):
     return 15 if left[0] == 0 else 0
 
   return stop
+
+
+class Overflowing(language_model.LanguageModel):
+  """Cells that begin with tanh overflow, and with ReLU earn nothing at all."""
+
+  def reward(self, omega, arc, batch, carry):
+    earned = super().reward(omega, arc, batch, carry)
+    earned = jnp.where(arc.ops[0] == 1, 0.0, earned)
+    return jnp.where(arc.ops[0] == 0, jnp.nan, earned)
+
+
+def strict_loads(text):
+  def refuse(name):
+    raise ValueError(f"{name} is not JSON")
+
+  return json.loads(text, parse_constant=refuse)
 
 
 class SearchTest(parameterized.TestCase):
@@ -301,6 +319,41 @@ class SearchTest(parameterized.TestCase):
       run.run()
     row = json.loads((workdir / "metrics.jsonl").read_text().splitlines()[0])
     self.assertIsNone(row["omega/grad_norm"])  # JSON has no NaN
+
+  @parameterized.parameters("controller", "evolution")
+  def test_architectures_that_overflow_end_no_search(self, policy):
+    config = tiny.make_config(policy, run={"derive_arcs": 20})
+    task, splits = tiny.make_task(config, self.dataset)
+    task = Overflowing(**vars(task))
+    workdir = self.folder / policy
+    workdir.mkdir()
+    result = search.Search(config, task, splits, workdir).run()
+    self.assertNotIn(result.arc.ops[0], (0, 1))
+    rows = (workdir / "metrics.jsonl").read_text().splitlines()
+    counts = [
+      row["theta/rewards_not_finite"]
+      for row in map(strict_loads, rows)
+      if row["phase"] == "theta"
+    ]
+    self.assertGreater(max(counts), 0)
+    candidates = [
+      strict_loads(line)
+      for line in (workdir / "arcs.jsonl").read_text().splitlines()
+    ]
+    first = [row["arc"]["ops"][0] for row in candidates]
+    rewards = [row["reward"] for row in candidates]
+    # Those without a reward come last, whatever the others earned.
+    known = len(rewards) - rewards.count(None)
+    self.assertBetween(known, 1, 19)
+    self.assertEqual(set(first[known:]), {"tanh"})
+    self.assertEqual(rewards[known:], [None] * (20 - known))
+    self.assertEqual(rewards[:known], sorted(rewards[:known], reverse=True))
+    for row, op in zip(candidates, first, strict=True):
+      self.assertEqual(row["perplexity"] is None, op in ("tanh", "relu"))
+    record = strict_loads((workdir / "result.json").read_text())
+    self.assertAlmostEqual(
+      record["mean_reward_policy"], np.mean(rewards[:known])
+    )
 
   def test_warm_up_leaves_theta_alone_and_resumes(self):
     changes = {"theta": {"steps": 5, "warmup_epochs": 1}}

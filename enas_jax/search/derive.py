@@ -147,6 +147,8 @@ class Derivation:
     ranked = self.rank(state)
     tuned = self._tune(state, ranked, serve_signal)
     best = ranked.candidates[tuned[0].rank - 1 if tuned else 0]
+    if not tuned and not math.isfinite(best.reward):
+      raise loop.Diverged("no candidate has a reward that is a finite number.")
     mean, error = mean_and_error(ranked.policy_rewards)
     uniform_mean, uniform_error = mean_and_error(ranked.uniform_rewards)
     self._clock.stop()
@@ -398,7 +400,12 @@ def make_tune(
 
 
 def mean_and_error(values: list[float]) -> tuple[float, float]:
-  """Mean and standard error of the mean."""
-  array = np.asarray(values, np.float64)
+  """Mean and standard error of the mean, of those values that are finite.
+
+  Both are NaN if none is.
+  """
+  array = np.asarray([v for v in values if math.isfinite(v)], np.float64)
+  if not len(array):
+    return math.nan, math.nan
   error = array.std(ddof=1) / math.sqrt(len(array)) if len(array) > 1 else 0.0
   return float(array.mean()), float(error)

@@ -38,9 +38,8 @@ class MetricWriter:
       row: holds `step` and `theta_step`, the run's totals; JSON has no NaN, so
         numbers that are not finite are written as null.
     """
-    clean = {k: _finite(v) for k, v in row.items()}
     with self.path.open("a") as file:
-      file.write(json.dumps(clean) + "\n")
+      file.write(folder.dumps(row) + "\n")
     for name, value in row.items():
       if "/" in name and math.isfinite(value):
         self._events.add_scalar(name, value, row_position(row))
@@ -69,9 +68,3 @@ def _keep_rows(path: pathlib.Path, position: int) -> None:
       break
     kept.append(line + "\n")
   folder.write(path, "".join(kept))
-
-
-def _finite(value: Any) -> Any:
-  if isinstance(value, float) and not math.isfinite(value):
-    return None
-  return value
