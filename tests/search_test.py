@@ -109,8 +109,9 @@ class SearchTest(parameterized.TestCase):
     whole, folder = self._search("whole")
     whole.run()
     expected = final_files(folder)
-    # In the omega phase, in the theta phase, and in the second epoch.
-    for calls in (3, 9, 15):
+    # In the omega phase, after its last step, in the theta phase, after the
+    # last step of the first epoch, in the second, and after the last of all.
+    for calls in (3, 6, 9, 11, 15, 22):
       stopped, workdir = self._search(f"cut{calls}", stop_after(calls))
       with self.assertRaises(loop.Interrupted) as caught:
         stopped.run()
@@ -128,6 +129,32 @@ class SearchTest(parameterized.TestCase):
         strict=True,
       ):
         np.testing.assert_array_equal(a, b)
+      again, _ = self._search(f"cut{calls}")
+      self.assertTrue(again.finished)
+      self.assertEqual(int(again.state.epoch), 2)
+
+  def test_killed_between_an_epochs_row_and_its_checkpoint(self):
+    """After a signal at the epoch's last step, whose checkpoint is there."""
+    whole, folder = self._search("whole")
+    whole.run()
+    stopped, workdir = self._search("cut", stop_after(11))
+    with self.assertRaises(loop.Interrupted):
+      stopped.run()
+
+    class Killed(BaseException):
+      pass
+
+    def kill():
+      raise Killed
+
+    killed, _ = self._search("cut")
+    killed._save = kill
+    with self.assertRaises(Killed):
+      killed.run()
+    resumed, _ = self._search("cut")
+    self.assertEqual(int(resumed.state.epoch), 0)
+    resumed.run()
+    self.assertEqual(final_files(workdir), final_files(folder))
 
   def test_candidates_trained_alone(self):
     options = {
