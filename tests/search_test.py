@@ -256,6 +256,20 @@ class SearchTest(parameterized.TestCase):
     ):
       np.testing.assert_array_equal(a, b)
 
+  def test_what_was_trained_alone_belongs_to_its_search(self):
+    """Stopped in the middle of it, a search may go on for more epochs."""
+    options = {"tune_arcs": 2, "tune_from": "shared", "tune_steps": 6}
+    whole, folder = self._search("whole", run={**options, "num_epochs": 3})
+    whole.run()
+    calls = 22 + 6 + 3  # steps of the search, of the first, of the second
+    stopped, workdir = self._search("cut", stop_after(calls), run=options)
+    with self.assertRaises(loop.Interrupted):
+      stopped.run()
+    self.assertTrue((workdir / "tuned.json").exists())
+    longer, _ = self._search("cut", run={**options, "num_epochs": 3})
+    longer.run()
+    self.assertEqual(final_files(workdir), final_files(folder))
+
   def test_killed_without_a_word_and_resumed_is_uninterrupted(self):
     """Rows after the last checkpoint are written anew, not twice."""
     whole, folder = self._search("whole")

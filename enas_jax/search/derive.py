@@ -30,6 +30,9 @@ Tune = Callable[[state_lib.SearchState, types.Arc], state_lib.SearchState]
 # As `changed` returns them.
 Alone = tuple[config_lib.SearchConfig, tasks.Task, tasks.Split, tasks.Split]
 
+# Of architectures of Python ints, nats and metric after training alone.
+Scores = Mapping[types.Arc, tuple[float, float]]
+
 
 class Candidate(NamedTuple):
   """An architecture and its reward on the minibatch of the derive step.
@@ -211,15 +214,13 @@ class Derivation:
     """Trains the best candidates alone, if the run asks for it."""
     if not self._config.run.tune_arcs:
       return []
-    path = self._workdir / folder.TUNED
-    spent, done = _read_tuned(path)
+    spent, done = self._read_tuned(state)
     self._clock.seconds = max(self._clock.seconds, spent)
 
     def tell(one: Tuned) -> None:
-      done[one.rank] = (one.nats, one.valid)
+      done[one.arc] = (one.nats, one.valid)
       self._clock.stop()
-      kept = {"seconds": self._clock.seconds, "done": list(done.items())}
-      folder.write_json(path, kept)
+      self._write_tuned(state, done)
       self._progress.line(
         f"candidate {one.rank} trained alone: {one.nats:.4f} nats,"
         f" {self._task.metric} {self._task.format_metric(one.valid)}"
@@ -227,6 +228,51 @@ class Derivation:
 
     arcs = [candidate.arc for candidate in ranked.candidates]
     return tune_best(self._alone, state, arcs, serve_signal, tell, dict(done))
+
+  def _position(self, state: state_lib.SearchState) -> list[int]:
+    """Steps of both phases: another state of the search has other ones."""
+    theta = state_lib.theta_steps(self._config, state)
+    return [int(state.total_steps), theta]
+
+  def _write_tuned(self, state: state_lib.SearchState, done: Scores) -> None:
+    rows = [
+      {"arc": self._task.space.to_dict(arc), "nats": nats, "valid": valid}
+      for arc, (nats, valid) in done.items()
+    ]
+    kept = {
+      "position": self._position(state),
+      "seconds": self._clock.seconds,
+      "done": rows,
+    }
+    folder.write_json(self._workdir / folder.TUNED, kept)
+
+  def _read_tuned(
+    self, state: state_lib.SearchState
+  ) -> tuple[float, dict[types.Arc, tuple[float, float]]]:
+    """Candidates that were trained before the run was stopped.
+
+    Returns:
+      The run's seconds by then; and by architecture, nats and metric. None if
+      the search has gone on since.
+    """
+    path = self._workdir / folder.TUNED
+    if not path.exists():
+      return 0.0, {}
+    advice = "delete it, and the candidates are trained again"
+    kept = folder.read_json(path, advice)
+    number = lambda value: math.nan if value is None else float(value)
+    try:
+      if kept["position"] != self._position(state):
+        return 0.0, {}
+      return float(kept["seconds"]), {
+        self._task.space.from_dict(row["arc"]): (
+          number(row["nats"]),
+          number(row["valid"]),
+        )
+        for row in kept["done"]
+      }
+    except (ValueError, TypeError, KeyError):
+      raise types.InputError(f"{path} is damaged: {advice}.") from None
 
   def _write(
     self, ranked: Ranked, tuned: list[Tuned], record: dict[str, Any]
@@ -253,27 +299,6 @@ def _worth(reward: float) -> float:
   return -reward if math.isfinite(reward) else math.inf
 
 
-def _read_tuned(
-  path: pathlib.Path,
-) -> tuple[float, dict[int, tuple[float, float]]]:
-  """Candidates that were trained before the run was stopped.
-
-  Returns:
-    The run's seconds by then; and by rank, nats and metric.
-  """
-  if not path.exists():
-    return 0.0, {}
-  advice = "delete it, and the candidates are trained again"
-  kept = folder.read_json(path, advice)
-  try:
-    return float(kept["seconds"]), {
-      int(rank): (float(nats), float(valid))
-      for rank, (nats, valid) in kept["done"]
-    }
-  except (ValueError, TypeError, KeyError):
-    raise types.InputError(f"{path} is damaged: {advice}.") from None
-
-
 def changed(
   config: config_lib.SearchConfig,
   task: tasks.Task,
@@ -297,7 +322,7 @@ def tune_best(
   arcs: list[types.Arc],
   serve_signal: Callable[[], None],
   tell: Callable[[Tuned], None],
-  done: Mapping[int, tuple[float, float]],
+  done: Scores,
 ) -> list[Tuned]:
   """Trains the first `tune_arcs` different ones of arcs, each alone.
 
@@ -308,8 +333,7 @@ def tune_best(
     arcs: architectures of Python ints, best first; one may come twice.
     serve_signal: called between steps; may raise.
     tell: is told of each when it is done.
-    done: by rank, nats and metric of those that were trained before the run was
-      stopped.
+    done: nats and metric of those that were trained before the run was stopped.
 
   Returns:
     The same architectures, the best by validation first.
@@ -328,8 +352,8 @@ def tune_best(
     first_rank.setdefault(arc, rank)
   tuned = []
   for arc, rank in list(first_rank.items())[: config.run.tune_arcs]:
-    if rank in done:
-      tuned.append(Tuned(arc, rank, *done[rank]))
+    if arc in done:
+      tuned.append(Tuned(arc, rank, *done[arc]))
       continue
     after = tune(state, arc)
     scores = nats(after, arc, valid), measure(after, arc, valid)
