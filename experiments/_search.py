@@ -69,7 +69,9 @@ def run_search(experiment: str, space: str) -> Finished:
   # What is refused must leave no folder behind.
   derive.changed(config, task, splits.train, splits.valid)
   _cli.enable_compilation_cache()
-  _cli.write_config(workdir, experiment, space, config, dataset, saved)
+  workdir = _cli.write_config(
+    workdir, experiment, space, config, dataset, saved
+  )
   progress.line(
     f"{task.space.size():.3g} architectures (the paper's formula gives"
     f" {task.space.printed_size():.3g}); run in {workdir}"

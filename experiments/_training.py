@@ -219,9 +219,10 @@ def run(experiment: str, names: tuple[str, ...]) -> None:
     },
   }
   omegas = _initial(job)
-  _cli.write_config(
+  workdir = _cli.write_config(
     job.workdir, experiment, job.space, job.config, job.dataset, job.saved, more
   )
+  job = job._replace(workdir=workdir)
   network = registry.get(job.space).network
   preprocessing = export.preprocessing_of(network.kind, data)
   folder_lib.write_json(

@@ -363,7 +363,9 @@ class SearchTest(parameterized.TestCase):
 
   @parameterized.parameters("controller", "evolution")
   def test_architectures_that_overflow_end_no_search(self, policy):
-    config = tiny.make_config(policy, run={"derive_arcs": 20})
+    config = tiny.make_config(
+      policy, run={"derive_arcs": 20}, theta={"num_arcs": 4}
+    )
     task, splits = tiny.make_task(config, self.dataset)
     task = Overflowing(**vars(task))
     workdir = self.folder / policy

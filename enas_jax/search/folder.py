@@ -4,6 +4,7 @@ A file is there whole or not at all, so that a run that is killed leaves none
 that is cut off. One that is damaged nevertheless is named in one line.
 """
 
+import itertools
 import json
 import math
 import os
@@ -27,6 +28,23 @@ PREPROCESSING = "preprocessing.json"  # what an exported model must know
 RANKING = "ranking.json"
 RANKING_ARCS = "ranking_arcs.jsonl"
 TRAINED_ALONE = "trained_alone.jsonl"  # the truth of a ranking
+
+
+def make_new(path: pathlib.Path) -> pathlib.Path:
+  """Makes a folder that is no other run's, and says which.
+
+  Args:
+    path: the folder, if there is none yet; else the first that is free of those
+      with -2, -3 and so on after its name.
+  """
+  for number in itertools.count(1):
+    free = path if number == 1 else path.with_name(f"{path.name}-{number}")
+    try:
+      free.mkdir(parents=True)
+      return free
+    except FileExistsError:
+      continue
+  raise AssertionError("there are more numbers than folders")
 
 
 def write(path: pathlib.Path, content: str | bytes) -> None:
