@@ -10,7 +10,7 @@ import numpy as np
 from absl.testing import absltest, parameterized
 
 from enas_jax import types
-from enas_jax.search import evaluate, loop, metrics, search
+from enas_jax.search import derive, evaluate, loop, metrics, search
 from enas_jax.search import state as state_lib
 from enas_jax.spaces.recurrent import arc as recurrent
 from enas_jax.strategies import registry
@@ -178,6 +178,15 @@ class SearchTest(parameterized.TestCase):
     best = min(tuned, key=lambda row: row["tuned_nats"])
     self.assertEqual(result.record["arc"], best["arc"])
     self.assertEqual(result.record["rank_before_tuning"], best["rank"])
+    # What is trained to the end begins with the one that was kept.
+    ordered = derive.in_order(rows)
+    self.assertEqual(ordered[0]["arc"], result.record["arc"])
+    self.assertEqual(
+      [row["tuned_nats"] for row in ordered[:3]],
+      sorted(row["tuned_nats"] for row in tuned),
+    )
+    left = [row["rank"] for row in ordered[3:]]
+    self.assertEqual(left, sorted(left))
     self.assertEqual(result.record["reward"], best["reward"])
     self.assertAlmostEqual(
       result.record["tuned_valid_perplexity"], np.exp(best["tuned_nats"])

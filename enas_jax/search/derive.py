@@ -11,7 +11,7 @@ the weights that they shared.
 import dataclasses
 import math
 import pathlib
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any, NamedTuple
 
 import jax
@@ -421,6 +421,20 @@ def make_tune(
     return state
 
   return tune
+
+
+def in_order(rows: Sequence[Mapping[str, Any]]) -> list[Mapping[str, Any]]:
+  """Candidates of `arcs.jsonl`, in the order in which a search would keep them.
+
+  Those that were trained alone come first, by how good they became: the first
+  is the one that the search kept. The others follow by reward.
+  """
+
+  def place(row: Mapping[str, Any]) -> tuple[bool, float]:
+    nats = row.get("tuned_nats")
+    return nats is None, row.get("rank", 0) if nats is None else nats
+
+  return sorted(rows, key=place)
 
 
 def mean_and_error(values: list[float]) -> tuple[float, float]:
