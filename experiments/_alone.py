@@ -54,11 +54,8 @@ def train(
   metric = f"valid_{run.task.metric}"
   rows = _read(path, training, metric)
   arcs = _draw(space, num_arcs, seed)
-  known = {space.from_dict(row["arc"]): row for row in rows}
   done = {
-    rank: (known[arc]["nats"], known[arc][metric])
-    for rank, arc in enumerate(arcs, start=1)
-    if arc in known
+    space.from_dict(row["arc"]): (row["nats"], row[metric]) for row in rows
   }
 
   def tell(one: derive.Tuned) -> None:

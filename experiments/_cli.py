@@ -404,7 +404,7 @@ def write_config(
   dataset: str,
   saved: Mapping[str, Any] | None,
   more: Mapping[str, Any] | None = None,
-) -> None:
+) -> pathlib.Path:
   """Makes the folder and writes `config.json`: what was run, on what.
 
   Args:
@@ -415,6 +415,10 @@ def write_config(
     dataset: the name of the data set.
     saved: what `config.json` held, where the run is resumed.
     more: JSON-ready, what else the file shall hold.
+
+  Returns:
+    The folder. Without `--workdir` it is another one if a run that was started
+    in the same second has taken that name.
 
   Raises:
     InputError: if the folder cannot be written to.
@@ -436,10 +440,13 @@ def write_config(
     **(more or {}),
   }
   try:
+    if flags.FLAGS.workdir is None:
+      workdir = folder_lib.make_new(workdir)
     workdir.mkdir(parents=True, exist_ok=True)
     folder_lib.write_json(workdir / folder_lib.CONFIG, record)
   except OSError as error:
     raise _unusable(workdir, error) from None
+  return workdir
 
 
 def _preset() -> str | None:

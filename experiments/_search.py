@@ -1,5 +1,6 @@
 """Running a search and showing the architecture that it keeps."""
 
+import math
 import pathlib
 from typing import Any, NamedTuple
 
@@ -68,7 +69,9 @@ def run_search(experiment: str, space: str) -> Finished:
   # What is refused must leave no folder behind.
   derive.changed(config, task, splits.train, splits.valid)
   _cli.enable_compilation_cache()
-  _cli.write_config(workdir, experiment, space, config, dataset, saved)
+  workdir = _cli.write_config(
+    workdir, experiment, space, config, dataset, saved
+  )
   progress.line(
     f"{task.space.size():.3g} architectures (the paper's formula gives"
     f" {task.space.printed_size():.3g}); run in {workdir}"
@@ -140,8 +143,8 @@ def show(
 
 def _show(record: dict[str, Any], task: tasks_base.Task, progress: Any) -> None:
   chances = [
-    f"{record[f'mean_reward_{who}']:.4f}"
-    f" +- {record[f'standard_error_{who}']:.4f} ({who})"
+    f"{_number(record[f'mean_reward_{who}'])}"
+    f" +- {_number(record[f'standard_error_{who}'])} ({who})"
     for who in ("policy", "uniform")
   ]
   progress.line(
@@ -164,3 +167,8 @@ def _show(record: dict[str, Any], task: tasks_base.Task, progress: Any) -> None:
     f"{best} with shared weights: {task.metric} {valid} (validation), {test}"
     f" (test); {record['search_seconds']:.0f} s of search"
   )
+
+
+def _number(value: float | None) -> str:
+  """Four places; a file has null where no architecture earned a number."""
+  return "none" if value is None or math.isnan(value) else f"{value:.4f}"

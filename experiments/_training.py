@@ -11,8 +11,8 @@ from enas_jax import config as config_lib
 from enas_jax import export, types
 from enas_jax.report import drawing as drawing_lib
 from enas_jax.report import html
+from enas_jax.search import derive, runs, train
 from enas_jax.search import folder as folder_lib
-from enas_jax.search import runs, train
 from enas_jax.spaces import arcs, records, registry
 from enas_jax.tasks import base as tasks_base
 from enas_jax.tasks import registry as tasks
@@ -148,8 +148,9 @@ def _top(count: int) -> list[arcs.Architecture]:
       f"--retrain_top is {count}, but {text} has {len(lines)} candidates."
     )
   candidates: list[arcs.Architecture] = []
-  for line in lines:
-    record = records.loads(line).get("arc")
+  # Not by reward alone, which might leave out the one that the search kept.
+  for row in derive.in_order([records.loads(line) for line in lines]):
+    record = row.get("arc")
     if not isinstance(record, Mapping):
       raise types.InputError(f'{text}: each line must have an "arc".')
     one = arcs.of_record(record)
@@ -219,9 +220,10 @@ def run(experiment: str, names: tuple[str, ...]) -> None:
     },
   }
   omegas = _initial(job)
-  _cli.write_config(
+  workdir = _cli.write_config(
     job.workdir, experiment, job.space, job.config, job.dataset, job.saved, more
   )
+  job = job._replace(workdir=workdir)
   network = registry.get(job.space).network
   preprocessing = export.preprocessing_of(network.kind, data)
   folder_lib.write_json(

@@ -86,7 +86,7 @@ def main() -> None:
       runner.check(policy, seed)
   _cli.enable_compilation_cache()
   more = {"configs": {name: c.to_dict() for name, c in configs.items()}}
-  _cli.write_config(
+  workdir = runner.workdir = _cli.write_config(
     workdir, "baselines", _SPACE.name, config, dataset, saved, more
   )
   rows: Rows = {policy: [] for policy in policies}
@@ -127,7 +127,7 @@ class _Runner:
     progress: loop.Progress,
   ) -> None:
     self._configs, self._dataset, self._table = configs, dataset, table
-    self._workdir, self._saved = workdir, saved
+    self.workdir, self._saved = workdir, saved
     self._progress = progress
     # Policies on the table do without images.
     self._data: images.ImageData | None = None
@@ -167,7 +167,7 @@ class _Runner:
     return config_lib.override(config, "run", seed=seed)
 
   def _folder(self, policy: str, seed: int) -> pathlib.Path:
-    return self._workdir / f"{policy}-{seed}"
+    return self.workdir / f"{policy}-{seed}"
 
   def _query(
     self, config: config_lib.SearchConfig, policy: str

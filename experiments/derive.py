@@ -55,7 +55,7 @@ def main() -> None:
   if values.seed is not None:
     state = state.replace(key=jax.random.key(values.seed))
   source = str(pathlib.Path(values.run).expanduser())
-  _cli.write_config(
+  workdir = _cli.write_config(
     workdir, _EXPERIMENT, run.space, config, dataset, None, {"run": source}
   )
   progress = _terminal.TerminalProgress()

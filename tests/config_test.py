@@ -211,6 +211,19 @@ class RefusalTest(parameterized.TestCase):
     smoke = registry.preset("smoke", "nasbench201")
     self.assertEqual((smoke.run.num_epochs, smoke.warmup_epochs), (3, 2))
 
+  def test_a_warm_up_without_end_is_refused(self):
+    config = config_lib.override(registry.preset("smoke"), "run", num_epochs=3)
+    config_lib.override(config, "theta", warmup_epochs=2)
+    for epochs in (3, 4):
+      with self.assertRaisesRegex(
+        types.InputError,
+        f"theta_warmup_epochs must be below num_epochs, 3, .* got {epochs}",
+      ):
+        config_lib.override(config, "theta", warmup_epochs=epochs)
+    # Where nothing is learnt there is nothing to wait for.
+    uniform = strategies.with_policy(config, "random")
+    config_lib.override(uniform, "theta", warmup_epochs=3)
+
   def test_unknown_preset(self):
     with self.assertRaisesRegex(
       types.InputError, "preset must be one of paper, released, small, smoke"

@@ -5,14 +5,16 @@ import pathlib
 import tempfile
 
 import jax
+import jax.numpy as jnp
 import numpy as np
 from absl.testing import absltest, parameterized
 
 from enas_jax import types
-from enas_jax.search import evaluate, loop, metrics, search
+from enas_jax.search import derive, evaluate, loop, metrics, search
 from enas_jax.search import state as state_lib
 from enas_jax.spaces.recurrent import arc as recurrent
 from enas_jax.strategies import registry
+from enas_jax.tasks import language_model
 from tests import tiny
 
 
@@ -37,6 +39,22 @@ def stop_after(calls):
     return 15 if left[0] == 0 else 0
 
   return stop
+
+
+class Overflowing(language_model.LanguageModel):
+  """Cells that begin with tanh overflow, and with ReLU earn nothing at all."""
+
+  def reward(self, omega, arc, batch, carry):
+    earned = super().reward(omega, arc, batch, carry)
+    earned = jnp.where(arc.ops[0] == 1, 0.0, earned)
+    return jnp.where(arc.ops[0] == 0, jnp.nan, earned)
+
+
+def strict_loads(text):
+  def refuse(name):
+    raise ValueError(f"{name} is not JSON")
+
+  return json.loads(text, parse_constant=refuse)
 
 
 class SearchTest(parameterized.TestCase):
@@ -91,8 +109,9 @@ class SearchTest(parameterized.TestCase):
     whole, folder = self._search("whole")
     whole.run()
     expected = final_files(folder)
-    # In the omega phase, in the theta phase, and in the second epoch.
-    for calls in (3, 9, 15):
+    # In the omega phase, after its last step, in the theta phase, after the
+    # last step of the first epoch, in the second, and after the last of all.
+    for calls in (3, 6, 9, 11, 15, 22):
       stopped, workdir = self._search(f"cut{calls}", stop_after(calls))
       with self.assertRaises(loop.Interrupted) as caught:
         stopped.run()
@@ -110,6 +129,32 @@ class SearchTest(parameterized.TestCase):
         strict=True,
       ):
         np.testing.assert_array_equal(a, b)
+      again, _ = self._search(f"cut{calls}")
+      self.assertTrue(again.finished)
+      self.assertEqual(int(again.state.epoch), 2)
+
+  def test_killed_between_an_epochs_row_and_its_checkpoint(self):
+    """After a signal at the epoch's last step, whose checkpoint is there."""
+    whole, folder = self._search("whole")
+    whole.run()
+    stopped, workdir = self._search("cut", stop_after(11))
+    with self.assertRaises(loop.Interrupted):
+      stopped.run()
+
+    class Killed(BaseException):
+      pass
+
+    def kill():
+      raise Killed
+
+    killed, _ = self._search("cut")
+    killed._save = kill
+    with self.assertRaises(Killed):
+      killed.run()
+    resumed, _ = self._search("cut")
+    self.assertEqual(int(resumed.state.epoch), 0)
+    resumed.run()
+    self.assertEqual(final_files(workdir), final_files(folder))
 
   def test_candidates_trained_alone(self):
     options = {
@@ -133,6 +178,15 @@ class SearchTest(parameterized.TestCase):
     best = min(tuned, key=lambda row: row["tuned_nats"])
     self.assertEqual(result.record["arc"], best["arc"])
     self.assertEqual(result.record["rank_before_tuning"], best["rank"])
+    # What is trained to the end begins with the one that was kept.
+    ordered = derive.in_order(rows)
+    self.assertEqual(ordered[0]["arc"], result.record["arc"])
+    self.assertEqual(
+      [row["tuned_nats"] for row in ordered[:3]],
+      sorted(row["tuned_nats"] for row in tuned),
+    )
+    left = [row["rank"] for row in ordered[3:]]
+    self.assertEqual(left, sorted(left))
     self.assertEqual(result.record["reward"], best["reward"])
     self.assertAlmostEqual(
       result.record["tuned_valid_perplexity"], np.exp(best["tuned_nats"])
@@ -210,6 +264,20 @@ class SearchTest(parameterized.TestCase):
       jax.tree.leaves(omega), jax.tree.leaves(resumed.state.omega), strict=True
     ):
       np.testing.assert_array_equal(a, b)
+
+  def test_what_was_trained_alone_belongs_to_its_search(self):
+    """Stopped in the middle of it, a search may go on for more epochs."""
+    options = {"tune_arcs": 2, "tune_from": "shared", "tune_steps": 6}
+    whole, folder = self._search("whole", run={**options, "num_epochs": 3})
+    whole.run()
+    calls = 22 + 6 + 3  # steps of the search, of the first, of the second
+    stopped, workdir = self._search("cut", stop_after(calls), run=options)
+    with self.assertRaises(loop.Interrupted):
+      stopped.run()
+    self.assertTrue((workdir / "tuned.json").exists())
+    longer, _ = self._search("cut", run={**options, "num_epochs": 3})
+    longer.run()
+    self.assertEqual(final_files(workdir), final_files(folder))
 
   def test_killed_without_a_word_and_resumed_is_uninterrupted(self):
     """Rows after the last checkpoint are written anew, not twice."""
@@ -301,6 +369,43 @@ class SearchTest(parameterized.TestCase):
       run.run()
     row = json.loads((workdir / "metrics.jsonl").read_text().splitlines()[0])
     self.assertIsNone(row["omega/grad_norm"])  # JSON has no NaN
+
+  @parameterized.parameters("controller", "evolution")
+  def test_architectures_that_overflow_end_no_search(self, policy):
+    config = tiny.make_config(
+      policy, run={"derive_arcs": 20}, theta={"num_arcs": 4}
+    )
+    task, splits = tiny.make_task(config, self.dataset)
+    task = Overflowing(**vars(task))
+    workdir = self.folder / policy
+    workdir.mkdir()
+    result = search.Search(config, task, splits, workdir).run()
+    self.assertNotIn(result.arc.ops[0], (0, 1))
+    rows = (workdir / "metrics.jsonl").read_text().splitlines()
+    counts = [
+      row["theta/rewards_not_finite"]
+      for row in map(strict_loads, rows)
+      if row["phase"] == "theta"
+    ]
+    self.assertGreater(max(counts), 0)
+    candidates = [
+      strict_loads(line)
+      for line in (workdir / "arcs.jsonl").read_text().splitlines()
+    ]
+    first = [row["arc"]["ops"][0] for row in candidates]
+    rewards = [row["reward"] for row in candidates]
+    # Those without a reward come last, whatever the others earned.
+    known = len(rewards) - rewards.count(None)
+    self.assertBetween(known, 1, 19)
+    self.assertEqual(set(first[known:]), {"tanh"})
+    self.assertEqual(rewards[known:], [None] * (20 - known))
+    self.assertEqual(rewards[:known], sorted(rewards[:known], reverse=True))
+    for row, op in zip(candidates, first, strict=True):
+      self.assertEqual(row["perplexity"] is None, op in ("tanh", "relu"))
+    record = strict_loads((workdir / "result.json").read_text())
+    self.assertAlmostEqual(
+      record["mean_reward_policy"], np.mean(rewards[:known])
+    )
 
   def test_warm_up_leaves_theta_alone_and_resumes(self):
     changes = {"theta": {"steps": 5, "warmup_epochs": 1}}

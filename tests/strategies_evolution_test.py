@@ -130,13 +130,28 @@ class EvolveTest(parameterized.TestCase):
       value = ones(arc, key)
       return jnp.where(arc.ops[0] == 0, jnp.nan, value)
 
-    trail, _ = self._evolve(
+    trail, metrics = self._evolve(
       1, reward, num_arcs=60, population_size=20, tournament_size=60
     )
+    self.assertGreater(metrics["rewards_not_finite"], 0)
+    for value in metrics.values():
+      self.assertTrue(np.isfinite(value))
     rewards = np.asarray(trail[-1].rewards)
     first = np.asarray(trail[-1].choices[:, 0])
     np.testing.assert_array_equal(np.isneginf(rewards), first == 0)
     self.assertFalse(np.isnan(rewards).any())
+
+  def test_before_any_reward_is_a_number_all_metrics_are(self):
+    _, metrics = self._evolve(1, lambda arc, key: jnp.float32(jnp.nan))
+    self.assertEqual(
+      {name: float(value) for name, value in metrics.items()},
+      {
+        "reward": 0.0,
+        "rewards_not_finite": 1.0,
+        "population_reward": 0.0,
+        "best_reward": 0.0,
+      },
+    )
 
   def test_members_are_proposed_once_there_are_any(self):
     space = SPACES["macro"]

@@ -247,7 +247,14 @@ class SearchConfig(Generic[Child, Data]):
 
   def __post_init__(self) -> None:
     fields.check_one_of("theta_reward", self.theta.reward, self.data.rewards)
-    uniform = not self.strategy.learns or self.warmup_epochs > 0
+    warmup, epochs = self.warmup_epochs, self.run.num_epochs
+    fields.check(
+      not self.strategy.learns or warmup < epochs,
+      "theta_warmup_epochs",
+      f"below num_epochs, {epochs}, or the strategy never learns",
+      warmup,
+    )
+    uniform = not self.strategy.learns or warmup > 0
     rule = (
       " unless architectures are uniform (--policy=random or"
       " --theta_warmup_epochs)"

@@ -25,21 +25,22 @@ class Checkpoints:
     self._manager = ocp.CheckpointManager(self.folder, options=options)
 
   def save(
-    self, position: int, state: state_lib.State, pending: dict[str, Any]
+    self, number: int, state: state_lib.State, pending: dict[str, Any]
   ) -> None:
     """Writes one checkpoint, whole or not at all.
 
     Args:
-      position: steps of both phases so far; names the checkpoint.
+      number: names the checkpoint; larger than those of all before, unless
+        nothing has happened since.
       state: a search's or a training's.
       pending: JSON-ready, what the loop holds besides the state.
     """
-    if position in self._manager.all_steps():
+    if number in self._manager.all_steps():
       return
     # Orbax stores arrays; a typed key is stored as its words.
     raw = state.replace(key=jax.random.key_data(state.key))
     self._manager.save(
-      position,
+      number,
       args=ocp.args.Composite(
         state=ocp.args.StandardSave(raw),
         pending=ocp.args.JsonSave(pending),

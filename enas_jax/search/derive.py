@@ -11,7 +11,7 @@ the weights that they shared.
 import dataclasses
 import math
 import pathlib
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any, NamedTuple
 
 import jax
@@ -29,6 +29,9 @@ from enas_jax.tasks import base as tasks
 Tune = Callable[[state_lib.SearchState, types.Arc], state_lib.SearchState]
 # As `changed` returns them.
 Alone = tuple[config_lib.SearchConfig, tasks.Task, tasks.Split, tasks.Split]
+
+# Of architectures of Python ints, nats and metric after training alone.
+Scores = Mapping[types.Arc, tuple[float, float]]
 
 
 class Candidate(NamedTuple):
@@ -147,6 +150,8 @@ class Derivation:
     ranked = self.rank(state)
     tuned = self._tune(state, ranked, serve_signal)
     best = ranked.candidates[tuned[0].rank - 1 if tuned else 0]
+    if not tuned and not math.isfinite(best.reward):
+      raise loop.Diverged("no candidate has a reward that is a finite number.")
     mean, error = mean_and_error(ranked.policy_rewards)
     uniform_mean, uniform_error = mean_and_error(ranked.uniform_rewards)
     self._clock.stop()
@@ -209,15 +214,13 @@ class Derivation:
     """Trains the best candidates alone, if the run asks for it."""
     if not self._config.run.tune_arcs:
       return []
-    path = self._workdir / folder.TUNED
-    spent, done = _read_tuned(path)
+    spent, done = self._read_tuned(state)
     self._clock.seconds = max(self._clock.seconds, spent)
 
     def tell(one: Tuned) -> None:
-      done[one.rank] = (one.nats, one.valid)
+      done[one.arc] = (one.nats, one.valid)
       self._clock.stop()
-      kept = {"seconds": self._clock.seconds, "done": list(done.items())}
-      folder.write_json(path, kept)
+      self._write_tuned(state, done)
       self._progress.line(
         f"candidate {one.rank} trained alone: {one.nats:.4f} nats,"
         f" {self._task.metric} {self._task.format_metric(one.valid)}"
@@ -225,6 +228,51 @@ class Derivation:
 
     arcs = [candidate.arc for candidate in ranked.candidates]
     return tune_best(self._alone, state, arcs, serve_signal, tell, dict(done))
+
+  def _position(self, state: state_lib.SearchState) -> list[int]:
+    """Steps of both phases: another state of the search has other ones."""
+    theta = state_lib.theta_steps(self._config, state)
+    return [int(state.total_steps), theta]
+
+  def _write_tuned(self, state: state_lib.SearchState, done: Scores) -> None:
+    rows = [
+      {"arc": self._task.space.to_dict(arc), "nats": nats, "valid": valid}
+      for arc, (nats, valid) in done.items()
+    ]
+    kept = {
+      "position": self._position(state),
+      "seconds": self._clock.seconds,
+      "done": rows,
+    }
+    folder.write_json(self._workdir / folder.TUNED, kept)
+
+  def _read_tuned(
+    self, state: state_lib.SearchState
+  ) -> tuple[float, dict[types.Arc, tuple[float, float]]]:
+    """Candidates that were trained before the run was stopped.
+
+    Returns:
+      The run's seconds by then; and by architecture, nats and metric. None if
+      the search has gone on since.
+    """
+    path = self._workdir / folder.TUNED
+    if not path.exists():
+      return 0.0, {}
+    advice = "delete it, and the candidates are trained again"
+    kept = folder.read_json(path, advice)
+    number = lambda value: math.nan if value is None else float(value)
+    try:
+      if kept["position"] != self._position(state):
+        return 0.0, {}
+      return float(kept["seconds"]), {
+        self._task.space.from_dict(row["arc"]): (
+          number(row["nats"]),
+          number(row["valid"]),
+        )
+        for row in kept["done"]
+      }
+    except (ValueError, TypeError, KeyError):
+      raise types.InputError(f"{path} is damaged: {advice}.") from None
 
   def _write(
     self, ranked: Ranked, tuned: list[Tuned], record: dict[str, Any]
@@ -251,27 +299,6 @@ def _worth(reward: float) -> float:
   return -reward if math.isfinite(reward) else math.inf
 
 
-def _read_tuned(
-  path: pathlib.Path,
-) -> tuple[float, dict[int, tuple[float, float]]]:
-  """Candidates that were trained before the run was stopped.
-
-  Returns:
-    The run's seconds by then; and by rank, nats and metric.
-  """
-  if not path.exists():
-    return 0.0, {}
-  advice = "delete it, and the candidates are trained again"
-  kept = folder.read_json(path, advice)
-  try:
-    return float(kept["seconds"]), {
-      int(rank): (float(nats), float(valid))
-      for rank, (nats, valid) in kept["done"]
-    }
-  except (ValueError, TypeError, KeyError):
-    raise types.InputError(f"{path} is damaged: {advice}.") from None
-
-
 def changed(
   config: config_lib.SearchConfig,
   task: tasks.Task,
@@ -295,7 +322,7 @@ def tune_best(
   arcs: list[types.Arc],
   serve_signal: Callable[[], None],
   tell: Callable[[Tuned], None],
-  done: Mapping[int, tuple[float, float]],
+  done: Scores,
 ) -> list[Tuned]:
   """Trains the first `tune_arcs` different ones of arcs, each alone.
 
@@ -306,8 +333,7 @@ def tune_best(
     arcs: architectures of Python ints, best first; one may come twice.
     serve_signal: called between steps; may raise.
     tell: is told of each when it is done.
-    done: by rank, nats and metric of those that were trained before the run was
-      stopped.
+    done: nats and metric of those that were trained before the run was stopped.
 
   Returns:
     The same architectures, the best by validation first.
@@ -326,8 +352,8 @@ def tune_best(
     first_rank.setdefault(arc, rank)
   tuned = []
   for arc, rank in list(first_rank.items())[: config.run.tune_arcs]:
-    if rank in done:
-      tuned.append(Tuned(arc, rank, *done[rank]))
+    if arc in done:
+      tuned.append(Tuned(arc, rank, *done[arc]))
       continue
     after = tune(state, arc)
     scores = nats(after, arc, valid), measure(after, arc, valid)
@@ -397,8 +423,27 @@ def make_tune(
   return tune
 
 
+def in_order(rows: Sequence[Mapping[str, Any]]) -> list[Mapping[str, Any]]:
+  """Candidates of `arcs.jsonl`, in the order in which a search would keep them.
+
+  Those that were trained alone come first, by how good they became: the first
+  is the one that the search kept. The others follow by reward.
+  """
+
+  def place(row: Mapping[str, Any]) -> tuple[bool, float]:
+    nats = row.get("tuned_nats")
+    return nats is None, row.get("rank", 0) if nats is None else nats
+
+  return sorted(rows, key=place)
+
+
 def mean_and_error(values: list[float]) -> tuple[float, float]:
-  """Mean and standard error of the mean."""
-  array = np.asarray(values, np.float64)
+  """Mean and standard error of the mean, of those values that are finite.
+
+  Both are NaN if none is.
+  """
+  array = np.asarray([v for v in values if math.isfinite(v)], np.float64)
+  if not len(array):
+    return math.nan, math.nan
   error = array.std(ddof=1) / math.sqrt(len(array)) if len(array) > 1 else 0.0
   return float(array.mean()), float(error)

@@ -4,10 +4,12 @@ A file is there whole or not at all, so that a run that is killed leaves none
 that is cut off. One that is damaged nevertheless is named in one line.
 """
 
+import itertools
 import json
+import math
 import os
 import pathlib
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from typing import Any
 
 from enas_jax import types
@@ -28,6 +30,23 @@ RANKING_ARCS = "ranking_arcs.jsonl"
 TRAINED_ALONE = "trained_alone.jsonl"  # the truth of a ranking
 
 
+def make_new(path: pathlib.Path) -> pathlib.Path:
+  """Makes a folder that is no other run's, and says which.
+
+  Args:
+    path: the folder, if there is none yet; else the first that is free of those
+      with -2, -3 and so on after its name.
+  """
+  for number in itertools.count(1):
+    free = path if number == 1 else path.with_name(f"{path.name}-{number}")
+    try:
+      free.mkdir(parents=True)
+      return free
+    except FileExistsError:
+      continue
+  raise AssertionError("there are more numbers than folders")
+
+
 def write(path: pathlib.Path, content: str | bytes) -> None:
   """Writes a file whole or not at all: a temporary name, then a rename."""
   temporary = path.with_name(path.name + ".tmp")
@@ -38,14 +57,19 @@ def write(path: pathlib.Path, content: str | bytes) -> None:
   os.replace(temporary, path)
 
 
+def dumps(record: Any, indent: int | None = None) -> str:
+  """JSON of a value; numbers that are not finite, which it lacks, are null."""
+  return json.dumps(_finite(record), indent=indent, allow_nan=False)
+
+
 def write_json(path: pathlib.Path, record: Any) -> None:
-  """Writes one JSON value for people and machines."""
-  write(path, json.dumps(record, indent=2) + "\n")
+  """Writes one JSON value for people and machines; see `dumps`."""
+  write(path, dumps(record, indent=2) + "\n")
 
 
 def write_rows(path: pathlib.Path, rows: Iterable[Any]) -> None:
-  """Writes JSON lines."""
-  write(path, "".join(json.dumps(row) + "\n" for row in rows))
+  """Writes JSON lines; see `dumps`."""
+  write(path, "".join(dumps(row) + "\n" for row in rows))
 
 
 def read_json(path: pathlib.Path, advice: str) -> dict[str, Any]:
@@ -76,6 +100,16 @@ def read_rows(path: pathlib.Path, advice: str) -> list[dict[str, Any]]:
   if not all(isinstance(row, dict) for row in rows):
     raise types.InputError(f"{path} must hold JSON objects; {advice}.")
   return rows
+
+
+def _finite(value: Any) -> Any:
+  if isinstance(value, float):
+    return value if math.isfinite(value) else None
+  if isinstance(value, Mapping):
+    return {name: _finite(part) for name, part in value.items()}
+  if isinstance(value, list | tuple):
+    return [_finite(part) for part in value]
+  return value
 
 
 def _unreadable(

@@ -220,7 +220,9 @@ class Loop:
 
   def _save(self) -> None:
     self._clock.stop()
-    self._checkpoints.save(self._position(), self.state, self._pending())
+    # An epoch's end takes no step, but is another place than its last step.
+    number = self._position() + int(self.state.epoch)
+    self._checkpoints.save(number, self.state, self._pending())
 
 
 def _summary(phase: str, row: dict[str, Any]) -> str:

@@ -17,16 +17,20 @@ class MetricWriter:
     path: the JSON lines.
   """
 
-  def __init__(self, workdir: pathlib.Path, position: int = 0) -> None:
+  def __init__(
+    self, workdir: pathlib.Path, position: int = 0, epoch: int = 0
+  ) -> None:
     """Opens the files.
 
     Args:
       workdir: the run's folder.
       position: steps of both phases that the run has done; rows beyond it, of
         a run that was killed, are dropped, as they will be written again.
+      epoch: epochs that it has finished; rows that close a later one are
+        dropped, too.
     """
     self.path = workdir / folder.METRICS
-    _keep_rows(self.path, position)
+    _keep_rows(self.path, position, epoch)
     self._events = tensorboardX.SummaryWriter(
       str(workdir / folder.EVENTS), purge_step=position or None
     )
@@ -38,9 +42,8 @@ class MetricWriter:
       row: holds `step` and `theta_step`, the run's totals; JSON has no NaN, so
         numbers that are not finite are written as null.
     """
-    clean = {k: _finite(v) for k, v in row.items()}
     with self.path.open("a") as file:
-      file.write(json.dumps(clean) + "\n")
+      file.write(folder.dumps(row) + "\n")
     for name, value in row.items():
       if "/" in name and math.isfinite(value):
         self._events.add_scalar(name, value, row_position(row))
@@ -56,7 +59,7 @@ def row_position(row: dict[str, Any]) -> int:
   return row["step"] + row["theta_step"]
 
 
-def _keep_rows(path: pathlib.Path, position: int) -> None:
+def _keep_rows(path: pathlib.Path, position: int, epoch: int) -> None:
   if not path.exists():
     return
   kept = []
@@ -65,13 +68,8 @@ def _keep_rows(path: pathlib.Path, position: int) -> None:
       row = json.loads(line)
     except json.JSONDecodeError:
       break  # cut off when the run was killed
-    if row_position(row) > position:
+    closes_later = row["phase"] == "epoch" and row["epoch"] > epoch
+    if row_position(row) > position or closes_later:
       break
     kept.append(line + "\n")
   folder.write(path, "".join(kept))
-
-
-def _finite(value: Any) -> Any:
-  if isinstance(value, float) and not math.isfinite(value):
-    return None
-  return value

@@ -80,7 +80,9 @@ class Search(loop.Loop):
       Interrupted: after a signal, once the checkpoint is saved.
       Diverged: if a loss or a reward is not finite.
     """
-    writer = metrics.MetricWriter(self._workdir, self._position())
+    writer = metrics.MetricWriter(
+      self._workdir, self._position(), int(self.state.epoch)
+    )
     try:
       self._clock.start()
       while int(self.state.epoch) < self.config.run.num_epochs:

@@ -86,7 +86,9 @@ class Training(loop.Loop):
       Interrupted: after a signal, once the checkpoint is saved.
       Diverged: if a loss is not finite.
     """
-    writer = metrics.MetricWriter(self._workdir, self._position())
+    writer = metrics.MetricWriter(
+      self._workdir, self._position(), int(self.state.epoch)
+    )
     try:
       self._clock.start()
       while int(self.state.epoch) < self.config.run.num_epochs:

@@ -9,6 +9,9 @@ strategy's concern: that schedule is one for all (`search.steps`).
 
 from typing import Any, Protocol
 
+import chex
+import jax.numpy as jnp
+
 from enas_jax import types
 
 State = Any  # any pytree of arrays; part of `search.state.SearchState`
@@ -90,7 +93,7 @@ class Strategy(Protocol):
 
     Returns:
       The state after it, laid out like the one before; and metrics, [] float32,
-      always of the same names. "reward" is the mean of what was earned.
+      always of the same names, those of `reward_metrics` among them.
     """
     ...
 
@@ -103,3 +106,22 @@ class Strategy(Protocol):
       Arcs with leaves [F, ...] int32, or None if there are none to add.
     """
     return None
+
+
+def reward_metrics(earned: types.Array) -> Metrics:
+  """What every strategy reports of the rewards of a step.
+
+  Args:
+    earned: [S] float32, rewards; a network that overflowed has earned NaN.
+
+  Returns:
+    [] float32 each: "reward", the mean of those that are finite, 0 if none is;
+    "rewards_not_finite", how many of the S are not.
+  """
+  chex.assert_rank(earned, 1)
+  known = jnp.isfinite(earned)
+  count = jnp.sum(known.astype(jnp.float32))
+  # The factor is 1 where all are finite, and leaves their mean as it is.
+  mean = jnp.mean(jnp.where(known, earned, 0.0))
+  mean *= earned.size / jnp.maximum(count, 1.0)
+  return {"reward": mean, "rewards_not_finite": earned.size - count}

@@ -116,9 +116,9 @@ class Evolution(base.Strategy):
       judge: says what a child earns.
 
     Returns:
-      The new population, and metrics, [] float32: "reward", the mean of what
-      was earned in this step; "population_reward" and "best_reward", the mean
-      and the largest of the rewards of living members.
+      The new population, and metrics, [] float32: those of
+      `base.reward_metrics`; "population_reward" and "best_reward", the mean and
+      the largest of the rewards of living members, 0 before there are any.
     """
     sizes = num_alternatives(self.space.decisions())
 
@@ -150,10 +150,10 @@ class Evolution(base.Strategy):
     state, earned = lax.scan(step, state, keys)
     alive = jnp.isfinite(state.rewards)
     total = jnp.sum(jnp.where(alive, state.rewards, 0.0))
-    metrics = {
-      "reward": jnp.mean(earned),
+    best = jnp.where(jnp.any(alive), jnp.max(state.rewards), 0.0)
+    metrics = base.reward_metrics(earned) | {
       "population_reward": total / jnp.maximum(jnp.sum(alive), 1),
-      "best_reward": jnp.max(state.rewards),
+      "best_reward": best,
     }
     return state, metrics
 

@@ -99,21 +99,29 @@ class Reinforce(base.Strategy):
   ) -> tuple[State, base.Metrics]:
     """Trains theta on what sampled architectures earned.
 
+    A sample whose reward is not finite teaches nothing: it has no advantage and
+    leaves the baseline where it is.
+
     Args:
       state: the state before the step.
       sample: S architectures, with what the policy says of them.
       earned: [S] float32, their rewards.
 
     Returns:
-      The state after the step; and metrics, [] float32, means over the samples:
-      "reward" without the entropy bonus, "entropy_nats", "log_prob", and
-      "baseline" after the step.
+      The state after the step; and metrics, [] float32: those of
+      `base.reward_metrics`, without the entropy bonus; the means over the
+      samples "entropy_nats" and "log_prob"; and "baseline" after the step.
     """
     chex.assert_shape(earned, sample.log_prob.shape)
     options = self.options
     # The entropy is part of the reward (Section 3.1): no gradient through it.
-    rewards = earned + options.entropy_weight * sample.entropy
-    baseline, subtract = update_baseline(state.baseline, rewards, options)
+    known = jnp.isfinite(earned)
+    rewards = (
+      jnp.where(known, earned, 0.0) + options.entropy_weight * sample.entropy
+    )
+    baseline, subtract = update_baseline(
+      state.baseline, rewards, options, known
+    )
 
     def loss_of(theta: types.Theta) -> types.Array:
       scored = self.controller.score(theta, sample.arc)
@@ -125,8 +133,7 @@ class Reinforce(base.Strategy):
     grads = jax.grad(loss_of)(state.theta)
     optimizer = make_optimizer(options)
     updates, opt = optimizer.update(grads, state.opt, state.theta)
-    metrics = {
-      "reward": jnp.mean(earned),
+    metrics = base.reward_metrics(earned) | {
       "entropy_nats": jnp.mean(sample.entropy),
       "log_prob": jnp.mean(sample.log_prob),
       "baseline": read_baseline(baseline, options),
@@ -173,6 +180,7 @@ def update_baseline(
   baseline: Baseline,
   rewards: types.Array,
   options: config_lib.ReinforceConfig,
+  known: types.Array,
 ) -> tuple[Baseline, types.Array]:
   """Takes in rewards one after the other.
 
@@ -180,6 +188,8 @@ def update_baseline(
     baseline: the average so far.
     rewards: [S] float32.
     options: decay, order and bias correction.
+    known: [S] bool, which of the rewards count; the others meet their own value
+      and move nothing.
 
   Returns:
     The new average, and the baseline to subtract from each reward, [S] float32.
@@ -187,16 +197,22 @@ def update_baseline(
     so that a start at 0 does not push every early sample up.
   """
   chex.assert_rank(rewards, 1)
+  chex.assert_equal_shape([rewards, known])
 
-  def step(old: Baseline, reward: types.Array) -> tuple[Baseline, types.Array]:
+  def step(
+    old: Baseline, pair: tuple[types.Array, types.Array]
+  ) -> tuple[Baseline, types.Array]:
+    reward, counts = pair
     value = old.value - (1.0 - options.baseline_decay) * (old.value - reward)
     new = Baseline(value, old.num_rewards + 1)
     used = read_baseline(new if options.baseline_first else old, options)
     if options.baseline_debias:
       used = jnp.where(old.num_rewards == 0, reward, used)
-    return new, used
+    both = zip(new, old, strict=True)
+    new = Baseline(*(jnp.where(counts, *values) for values in both))
+    return new, jnp.where(counts, used, reward)
 
-  return lax.scan(step, baseline, rewards)
+  return lax.scan(step, baseline, (rewards, known))
 
 
 def read_baseline(

@@ -230,7 +230,8 @@ class LanguageModel:
 
   def reward_to_metric(self, reward: float) -> float:
     """The perplexity that a reward stands for."""
-    return self.config.theta.reward_scale / reward
+    # A perplexity beyond all floats has earned 0.
+    return self.config.theta.reward_scale / reward if reward else math.inf
 
   def format_metric(self, perplexity: float) -> str:
     """A perplexity as people read it."""
