@@ -72,7 +72,7 @@ def make_omega_step(
       return arcs
     # Numbered through all epochs: a group may lie across two of them.
     first = state.total_steps * num_arcs
-    key_run = jax.random.fold_in(state.key, state_lib.ARC_KEYS)
+    key_run = jax.random.fold_in(state.key, state_lib.FAIR_KEYS)
     return decisions.balance_ops(task.space, arcs, key_run, first)
 
   def sample(state: state_lib.SearchState, key: types.PRNGKey) -> types.Arc:
