@@ -24,12 +24,18 @@ ROOMS = {
   "nn": {
     "batch_norm.py": ("nn_batch_norm_test.py",),
     "cpu_kernels.py": ("nn_cpu_kernels_test.py", "nn_image_ops_test.py"),
+    "cpu_windows.py": ("nn_cpu_kernels_test.py", "nn_image_ops_test.py"),
     "image_ops.py": ("nn_image_ops_test.py",),
     "losses.py": ("nn_losses_test.py",),
     "ops.py": ("nn_ops_test.py",),
+    "weights.py": ("nn_weights_test.py",),
   },
   "search": {"optimizers.py": ("search_optimizers_test.py",)},
-  "strategies": {"controller.py": ("strategies_controller_test.py",)},
+  "strategies": {
+    "controller.py": ("strategies_controller_test.py",),
+    "evolution.py": ("strategies_evolution_test.py",),
+    "reinforce.py": ("strategies_reinforce_test.py",),
+  },
 }
 _TIMEOUT_SECONDS = 600
 # Changes that end in an error wherever they are made say nothing of the tests:
@@ -58,18 +64,13 @@ def sites(path):
   return places
 
 
-def draw(room, count, seed):
-  """`count` changes of a room, as many in each file, at as many places.
-
-  (A small file is as likely to be wrong as a large one, and quicker to test.)
-  """
-  rng, drawn = random.Random(seed), []
-  for name in ROOMS[room]:
-    path = pathlib.Path("enas_jax", room, name)
-    places = list(sites(path).values())
-    share = min(count // len(ROOMS[room]), len(places))
-    drawn += [(path, rng.choice(c)) for c in rng.sample(places, share)]
-  return drawn
+def draw(room, name, count, seed):
+  """`count` changes of a file, at as many places, or at all that it has."""
+  rng = random.Random(seed)
+  path = pathlib.Path("enas_jax", room, name)
+  places = list(sites(path).values())
+  chosen = rng.sample(places, min(count, len(places)))
+  return [(path, rng.choice(changes)) for changes in chosen]
 
 
 def run_tests(files):
@@ -120,7 +121,7 @@ def survives(path, change):
 def main():
   """Prints the survivors and the score of each room."""
   parser = argparse.ArgumentParser(description=__doc__)
-  parser.add_argument("rooms", nargs="+", choices=ROOMS)
+  parser.add_argument("rooms", nargs="+", metavar="ROOM[/FILE]")
   parser.add_argument("--count", type=int, default=40)
   parser.add_argument("--seed", type=int, default=0)
   arguments = parser.parse_args()
@@ -137,13 +138,17 @@ def main():
     sys.path.insert(0, str(copy))
     # Same size and second: Python would take the bytecode of the last change.
     sys.dont_write_bytecode = True
-    for room in arguments.rooms:
-      for name in ROOMS[room]:
+    for room, slash, only in (r.partition("/") for r in arguments.rooms):
+      # As many in each file of a room: a small one is as likely to be wrong.
+      names = [only] if slash else list(ROOMS[room])
+      for name in names:
         if not passes(room, name):
           sys.exit(f"the tests of {room}/{name} fail before anything changes")
-      changes = draw(room, arguments.count, arguments.seed)
-      left = sum(survives(path, change) for path, change in changes)
-      print(f"{room}: {len(changes) - left} of {len(changes)} noticed")
+        count = arguments.count // len(names)
+        changes = draw(room, name, count, arguments.seed)
+        left = sum(survives(path, change) for path, change in changes)
+        total = len(changes)
+        print(f"{room}/{name}: {total - left} of {total} noticed", flush=True)
 
 
 if __name__ == "__main__":

@@ -63,10 +63,9 @@ def fair(space, key):
 
 
 def controller(space, key):
-  name = next(name for name, s in SPACES.items() if s is space)
   # So narrow a start that the policy is uniform up to a millionth.
   config = dataclasses.replace(
-    registry.preset("paper", name).controller,
+    registry.preset("paper", space.name).strategy.controller,
     **{"hidden_size": 8, "init_range": 1e-3},
   )
   policy = controller_lib.Controller(space, config)
@@ -77,12 +76,11 @@ def controller(space, key):
 
 def population(space, key):
   """Evolution's start, and what it proposes before anything is scored."""
-  config = dataclasses.replace(
-    registry.preset("paper", "macro").theta, population_size=2
-  )
+  options = evolution.EvolutionConfig(population_size=2)
+  strategy = evolution.Evolution(space, options, 1)
   key_start, key_arcs = jax.random.split(key)
-  start = evolution.init(space, key_start, config)
-  proposed = evolution.propose(space, start, key_arcs, 1)
+  start = strategy.init(key_start)
+  proposed = strategy.propose(start, key_arcs, 1)
   return jnp.concatenate([start.choices, space.to_choices(proposed)])
 
 
