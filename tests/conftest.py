@@ -3,12 +3,16 @@
 The flags must be set before JAX starts.
 """
 
+import ctypes
 import gc
 import os
 import pathlib
+import resource
 import subprocess
 import sys
 import tempfile
+
+import pytest
 
 os.environ.setdefault("JAX_PLATFORMS", "cpu")
 
@@ -46,3 +50,74 @@ os.environ.setdefault("JAX_PERSISTENT_CACHE_MIN_ENTRY_SIZE_BYTES", "-1")
 # Traced programs are many small objects that live on: looking through them for
 # cycles at Python's usual pace takes longer the more tests have run.
 gc.set_threshold(100_000, 50, 100)
+
+
+_MIB = 2**20
+# Compiled programs stay in memory until JAX is told to forget them. Up to here
+# they may: the next file can use what the one before has traced.
+_KEPT_BYTES = 1200 * _MIB
+_STEP_BYTES = 300 * _MIB
+
+
+_limit = pytest.StashKey[int]()
+
+
+def _resident_bytes():
+  """What the process holds now; where /proc is absent, the most it ever did."""
+  statm = pathlib.Path("/proc/self/statm")
+  if not statm.exists():
+    return _peak_bytes()
+  return int(statm.read_text().split()[1]) * os.sysconf("SC_PAGE_SIZE")
+
+
+def _peak_bytes():
+  peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+  return peak if sys.platform == "darwin" else peak * 1024
+
+
+def _give_memory_back():
+  import jax  # only now: the flags above are set by then
+
+  jax.clear_caches()
+  gc.collect()
+  # glibc keeps freed memory unless it is asked for; other libraries do not.
+  trim = getattr(ctypes.CDLL(None), "malloc_trim", None)
+  if trim is not None:
+    trim(0)
+
+
+@pytest.hookimpl(trylast=True)
+def pytest_runtest_teardown(item, nextitem):
+  """Forgets programs between tests, once they take too much memory."""
+  limit = item.config.stash.get(_limit, _KEPT_BYTES)
+  if nextitem is not None and _resident_bytes() > limit:
+    _give_memory_back()
+    # What a file of tests holds on to cannot be had back: to forget all again
+    # after each of its tests would only compile everything anew.
+    limit = max(_KEPT_BYTES, _resident_bytes() + _STEP_BYTES)
+    item.config.stash[_limit] = limit
+
+
+_peaks: dict[str, int] = {}
+
+
+def pytest_sessionfinish(session):
+  """A worker tells its peak to the process that prints the summary."""
+  output = getattr(session.config, "workeroutput", None)
+  if output is not None:
+    output["peak_bytes"] = _peak_bytes()
+
+
+@pytest.hookimpl(optionalhook=True)  # pytest-xdist's
+def pytest_testnodedown(node):
+  """Takes in what a worker told."""
+  output = getattr(node, "workeroutput", None) or {}
+  if "peak_bytes" in output:
+    _peaks[node.gateway.id] = output["peak_bytes"]
+
+
+def pytest_terminal_summary(terminalreporter):
+  """One line, so that a log shows how far the suite is from its bound."""
+  peaks = _peaks or {"alone": _peak_bytes()}
+  shown = ", ".join(f"{k} {v // _MIB} MiB" for k, v in sorted(peaks.items()))
+  terminalreporter.write_line(f"peak memory: {shown}")

@@ -61,14 +61,15 @@ class BalanceOpsTest(parameterized.TestCase):
       np.testing.assert_array_equal(found, whole[start : start + 3])
 
 
-class WeighOpsTest(parameterized.TestCase):
+class SampleWeighedTest(parameterized.TestCase):
   @parameterized.parameters(*SPACES)
   def test_operations_are_as_frequent_as_asked(self, name):
     space = SPACES[name]
     (size,) = {d.num_choices for d in space.decisions() if d.kind == "op"}
     weights = tuple(range(1, size + 1))
-    arcs = space.sample_uniform(jax.random.key(1), 2000)
-    weighed = decisions.weigh_ops(space, arcs, jax.random.key(2), weights)
+    key = jax.random.key(2)
+    arcs = space.sample_uniform(jax.random.split(key)[0], 2000)
+    weighed = decisions.sample_weighed(space, key, 2000, weights)
     before, after = (np.asarray(space.to_choices(a)) for a in (arcs, weighed))
     where = columns(space, "op")
     chances = np.array(weights) / sum(weights)

@@ -62,22 +62,6 @@ class RecurrentSpaceTest(parameterized.TestCase):
     self.assertEqual(names[:4], ["tanh", "sigmoid", "tanh", "relu"])
     self.assertEqual(space.to_tokens(arc), ENAS_LM_TOKENS)
 
-  @parameterized.parameters("sampled", "tanh")
-  def test_choices_tokens_and_json_round_trip(self, first_node):
-    space = recurrent.RecurrentSpace(5, first_node)
-    arcs = space.sample_uniform(jax.random.key(3), 20)
-    choices = space.to_choices(arcs)
-    self.assertEqual(choices.shape, (20, len(space.decisions())))
-    back = space.from_choices(choices)
-    np.testing.assert_array_equal(back.prev, arcs.prev)
-    np.testing.assert_array_equal(back.ops, arcs.ops)
-    for index in range(20):
-      arc = space.validate(jax.tree.map(lambda a, i=index: a[i], arcs))
-      self.assertEqual(space.from_tokens(space.to_tokens(arc)), arc)
-      text = records.dumps(space.to_dict(arc))
-      self.assertEqual(recurrent.from_dict(records.loads(text)), (space, arc))
-      self.assertEqual(space.from_dict(space.to_dict(arc)), arc)
-
   def test_uniform_sampling_is_uniform(self):
     space = recurrent.RecurrentSpace(3)
     arcs = space.sample_uniform(jax.random.key(0), 4000)

@@ -65,15 +65,14 @@ def make_omega_step(
   def sample_uniform(
     state: state_lib.SearchState, key: types.PRNGKey
   ) -> types.Arc:
-    arcs = task.space.sample_uniform(key, num_arcs)
     if weights := config.omega.op_weights:
-      key_ops = jax.random.fold_in(key, 1)
-      return decisions.weigh_ops(task.space, arcs, key_ops, weights)
+      return decisions.sample_weighed(task.space, key, num_arcs, weights)
+    arcs = task.space.sample_uniform(key, num_arcs)
     if not config.omega.fair_ops:
       return arcs
     # Numbered through all epochs: a group may lie across two of them.
     first = state.total_steps * num_arcs
-    key_run = jax.random.fold_in(state.key, state_lib.ARC_KEYS)
+    key_run = jax.random.fold_in(state.key, state_lib.FAIR_KEYS)
     return decisions.balance_ops(task.space, arcs, key_run, first)
 
   def sample(state: state_lib.SearchState, key: types.PRNGKey) -> types.Arc:

@@ -49,13 +49,13 @@ def balance_ops(
   al., FairNAS, 2021). Each arc alone keeps its distribution.
 
   Args:
-    space: of the arcs.
-    arcs: leaves [S, ...], of `space.sample_uniform`.
-    key: the same for the whole run.
+    space: the search space.
+    arcs: leaves [S, ...] int32, of `space.sample_uniform`.
+    key: typed key, the same for the whole run and used for nothing else.
     first: [] int32, the number of the first arc.
 
   Returns:
-    The arcs, with indices and skips as they were.
+    Arcs, leaves [S, ...] int32, with indices and skips as they were.
   """
   choices = space.to_choices(arcs)
   numbers = first + jnp.arange(choices.shape[0], dtype=jnp.int32)
@@ -72,40 +72,44 @@ def balance_ops(
   return space.from_choices(choices)
 
 
-def weigh_ops(
-  space: Any, arcs: Any, key: types.PRNGKey, weights: tuple[float, ...]
+def sample_weighed(
+  space: Any, key: types.PRNGKey, num_arcs: int, weights: tuple[float, ...]
 ) -> Any:
-  """Draws the operations of arcs again, some more often than others.
+  """Draws uniform arcs, but some operations more often than others.
 
   Args:
-    space: of the arcs.
-    arcs: leaves [S, ...].
-    key: consumed.
+    space: the search space.
+    key: typed key, split here once: one half for the uniform arcs, which a
+      space may split again, the other for the operations.
+    num_arcs: S, how many arcs to draw.
     weights: by operation, in proportion to which each is drawn; there are
       decisions between as many.
 
   Returns:
-    The arcs, with indices and skips as they were, and with what was decided
-    between another number of operations.
+    Arcs, leaves [S, ...] int32. What is decided between another number of
+    operations stays uniform, and so do indices and skips.
   """
-  choices = space.to_choices(arcs)
-  chances = jnp.log(jnp.asarray(weights, jnp.float32))
+  # Not `fold_in` beside the space's own `split`: fold_in(key, i) is
+  # split(key)[i], so operations would be drawn with the key of the skips.
+  key_arcs, key_ops = jax.random.split(key)
+  choices = space.to_choices(space.sample_uniform(key_arcs, num_arcs))
+  log_weights = jnp.log(jnp.asarray(weights, jnp.float32))
   where = _op_places(space)[len(weights)]
   ops = jax.random.categorical(
-    key, chances, shape=(choices.shape[0], len(where))
+    key_ops, log_weights, shape=(num_arcs, len(where))
   )
   return space.from_choices(choices.at[:, where].set(ops.astype(choices.dtype)))
 
 
 def _op_places(space: Any) -> dict[int, np.ndarray]:
   """Where operations are in the flat choices, by how many there are."""
-  found: dict[int, list[int]] = {}
+  places: dict[int, list[int]] = {}
   place = 0
   for decision in space.decisions():
     if decision.kind == "op":
-      found.setdefault(decision.num_choices, []).append(place)
+      places.setdefault(decision.num_choices, []).append(place)
     place += decision.width
-  return {size: np.array(at, np.int32) for size, at in found.items()}
+  return {size: np.array(at, np.int32) for size, at in places.items()}
 
 
 def as_arrays(arc: Any) -> Any:

@@ -209,9 +209,10 @@ class ImageClassifier:
       train.images, train.labels, carry["order"], step, data.batch_size
     )
     shown = self._standardise(pixels)
+    if data.cutout:
+      key, key_cutout = jax.random.split(key)
     shown = augment.augment(key, shown, data.pad, flip=data.flip)
     if data.cutout:
-      key_cutout = jax.random.fold_in(key, 1)
       shown = augment.cutout(key_cutout, shown, data.cutout)
     return types.ImageBatch(shown, labels)
 
