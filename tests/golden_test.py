@@ -372,7 +372,7 @@ def released_config() -> config_lib.SearchConfig:
   config = config_lib.override(
     registry.preset("released"), "child", num_nodes=3, hidden_size=2
   )
-  return config_lib.override(config, "controller", hidden_size=3)
+  return config_lib.override(config, "strategy", controller={"hidden_size": 3})
 
 
 class TestBadControllers:
