@@ -3,8 +3,11 @@ import json
 import pathlib
 import re
 import shutil
+from typing import Any
+from unittest import mock
 
 import jax
+import jax.numpy as jnp
 import numpy as np
 import pytest
 
@@ -19,7 +22,7 @@ from enas_jax.spaces.macro import arc as macro
 from enas_jax.spaces.micro import arc as micro
 from enas_jax.spaces.recurrent import network as supergraph
 from enas_jax.strategies import controller as controller_lib
-from tests.golden import checker, vectors
+from tests.golden import checker, steps, vectors
 
 FOLDER = pathlib.Path(__file__).parent / "golden"
 STEMS = [
@@ -369,7 +372,7 @@ def released_config() -> config_lib.SearchConfig:
   config = config_lib.override(
     registry.preset("released"), "child", num_nodes=3, hidden_size=2
   )
-  return config_lib.override(config, "controller", hidden_size=3)
+  return config_lib.override(config, "strategy", controller={"hidden_size": 3})
 
 
 class TestBadControllers:
@@ -418,6 +421,110 @@ class TestBadControllers:
     path = copy("micro_controller", tmp_path)
     change(path, **arrays)
     refused(capsys, pattern, path)
+
+
+class TestSteps:
+  """A network of one ReLU: the sum of c * relu(x @ w + offset)."""
+
+  X = np.random.default_rng(0).normal(size=(50, 3)).astype(np.float32)
+  C = np.array([1.0, 2.0], np.float32)
+
+  def gradient(self, weights: dict[str, np.ndarray]) -> dict[str, np.ndarray]:
+    """By hand: a float32 of the release or of ours."""
+    inputs = self.X @ weights["w"] + weights["offset"]
+    passed = (inputs > 0) * self.C
+    return {"w": self.X.T @ passed, "offset": passed.sum(axis=0)}
+
+  def step(self, weights: Any) -> Any:
+    def loss(weights: Any) -> jax.Array:
+      x = jax.nn.relu(self.X @ weights["w"] + weights["offset"])
+      return jnp.sum(x * self.C)
+
+    return jax.grad(loss)(weights)
+
+  def weights(self, near: float) -> dict[str, np.ndarray]:
+    """Such that one input of channel 1 is that near to 0."""
+    weights = {
+      "w": np.array([[0.3, -0.8], [0.5, 0.4], [-1.0, 0.7]], np.float32),
+      "offset": np.zeros(2, np.float32),
+    }
+    weights["offset"][1] = near - (self.X @ weights["w"])[7, 1]
+    return weights
+
+  def compare(
+    self, golden: dict[str, np.ndarray], ours: float
+  ) -> list[vectors.Comparison]:
+    given = self.weights(ours)
+    group = mock.Mock(spec=vectors.Arrays, take_all=lambda _: dict(golden))
+    checks = vectors.Checks(mock.Mock(grads=group, stem="a"))
+    exact = steps.Exact(
+      self.step, given, lambda tree: jax.tree.map(np.asarray, tree)
+    )
+    steps.compare(checks, self.gradient(given), exact)
+    assert [each.name for each in checks.done] == ["grad/w", "grad/offset"]
+    return checks.done
+
+  @pytest.mark.parametrize(("theirs", "ours"), [(-2e-6, 2e-6), (2e-6, -2e-6)])
+  def test_a_step_that_rounding_crosses(
+    self, theirs: float, ours: float
+  ) -> None:
+    golden = self.gradient(self.weights(theirs))
+    for done in self.compare(golden, ours):
+      assert done.ok
+      assert "in float64, ReLU steps crossed: 1 by it, 0 by us" in str(done)
+      assert str(done).endswith("OK")
+
+  def test_the_same_side(self) -> None:
+    golden = self.gradient(self.weights(2e-6))
+    for done in self.compare(golden, 2e-6):
+      assert done.ok
+      assert not done.note
+
+  def test_a_step_that_no_rounding_crosses(self) -> None:
+    golden = self.gradient(self.weights(-1e-3))
+    assert not any(done.ok for done in self.compare(golden, 1e-3))
+
+  @pytest.mark.parametrize("name", ["w", "offset"])
+  def test_a_step_and_an_error(self, name: str) -> None:
+    golden = self.gradient(self.weights(-2e-6))
+    golden[name].ravel()[0] += 0.01 * np.linalg.norm(golden[name])
+    for done in self.compare(golden, 2e-6):
+      assert done.ok == (done.name != f"grad/{name}")
+
+  def test_an_error_of_ours_alone(self) -> None:
+    golden = self.gradient(self.weights(-2e-6))
+    given = self.weights(2e-6)
+    # Float64 agrees with the release, but our float32 is of another network.
+    ours = self.gradient(given)
+    ours["w"] = ours["w"] * 1.01
+    group = mock.Mock(spec=vectors.Arrays, take_all=lambda _: dict(golden))
+    checks = vectors.Checks(mock.Mock(grads=group, stem="a"))
+    exact = steps.Exact(
+      self.step, given, lambda tree: jax.tree.map(np.asarray, tree)
+    )
+    steps.compare(checks, ours, exact)
+    assert [done.ok for done in checks.done] == [False, True]
+
+
+class TestStatistics:
+  def test_tolerance_grows_with_what_is_averaged(
+    self, tmp_path: pathlib.Path
+  ) -> None:
+    golden = np.array([0.5, 20.0])
+    path = tmp_path / "case.npz"
+    np.savez(path, mean=golden / 20, variance=golden)
+    path.with_suffix(".json").write_text('{"case": "case", "config": {}}')
+    for name, error, ok in (
+      ("variance", 0.9e-3, True),
+      ("variance", 1.1e-3, False),
+      ("variance", 0.2, False),  # one per cent
+      ("mean", 0.9e-4, True),
+      ("mean", 1.1e-4, False),
+    ):
+      checks = vectors.Checks(vectors.read(path))
+      ours = golden / (20 if name == "mean" else 1)
+      checks.statistics({name: ours + np.array([0.0, error])})
+      assert checks.done[-1].ok == ok, (name, error)
 
 
 class TestReleased:

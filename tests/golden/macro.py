@@ -5,6 +5,7 @@ come from the one that was meant (`macro_child_search`).
 """
 
 import dataclasses
+import functools
 from typing import Any
 
 import jax
@@ -19,6 +20,7 @@ from enas_jax.spaces.macro import arc as space_lib
 from enas_jax.spaces.macro import network as supergraph
 from enas_jax.spaces.macro import presets as macro_presets
 from tests import children
+from tests.golden import steps
 from tests.golden import vectors as vectors_lib
 
 # Of the whole gradient's norm. The release's noise reaches 1e-6, and its
@@ -122,12 +124,18 @@ def _check_training(
   fixed = vectors_lib.compiled(
     lambda omega, moving: case.train(omega, moving, arc)[0]
   )
-  _compare_grads(checks, case, fixed(case.omega, case.statistics), "static/")
+  exact = steps.Exact(
+    lambda given: case.train(*given[:2], arc, given[2])[0],
+    (case.omega, case.statistics, case.images),
+    lambda grad: tables.write(grad, released_macro.SEARCH, case.config),
+  )
+  compare = functools.partial(_compare_grads, checks, case, exact)
+  compare(fixed(case.omega, case.statistics), "static/")
 
   train = vectors_lib.compiled(case.train)
   traced = decisions.as_arrays(arc)
   grad, statistics = train(case.omega, case.statistics, traced, case.images)
-  _compare_grads(checks, case, grad)
+  compare(grad)
   _compare_statistics(checks, case, statistics, "after/")
   if "images2" in main:
     images = _images(checks.vectors, "images2")
@@ -136,11 +144,16 @@ def _check_training(
 
 
 def _compare_grads(
-  checks: vectors_lib.Checks, case: _Case, grad: types.Omega, label: str = ""
+  checks: vectors_lib.Checks,
+  case: _Case,
+  exact: steps.Exact,
+  grad: types.Omega,
+  label: str = "",
 ) -> None:
   assert checks.vectors.grads is not None
   named = tables.write(grad, released_macro.SEARCH, case.config)
-  checks.tensors(_Rounded(checks.vectors.grads), "grad/", named, label)
+  group = _Rounded(checks.vectors.grads)
+  steps.compare(checks, named, exact, label, group)
 
 
 def _compare_statistics(
@@ -150,8 +163,7 @@ def _compare_statistics(
   prefix: str,
 ) -> None:
   named = tables.write(statistics, released_macro.SEARCH, case.config)
-  # Each channel is held to the tolerance of outputs.
-  checks.outputs({prefix + name: array for name, array in named.items()})
+  checks.statistics({prefix + name: array for name, array in named.items()})
 
 
 class _Rounded(vectors_lib.Arrays):

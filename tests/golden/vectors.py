@@ -20,6 +20,7 @@ import numpy as np
 from enas_jax import types
 
 TOLERANCE = 1e-4  # largest absolute error of an output
+STATISTICS_TOLERANCE = 5e-5  # of the array's largest value, where that is more
 ROUNDING = 3  # times the release's own float32 error, where that is more
 GRADIENT_TOLERANCE = 1e-3  # error norm over the tensor's norm
 # A tensor that gets no gradient has no norm to compare with: ours may be this
@@ -181,12 +182,14 @@ class Comparison:
     measure: what `error` is.
     error: how far we are.
     tolerance: how far we may be.
+    note: what else is to be said; see `steps`.
   """
 
   name: str
   measure: str
   error: float
   tolerance: float
+  note: str = ""
 
   @property
   def ok(self) -> bool:
@@ -194,9 +197,10 @@ class Comparison:
     return bool(self.error <= self.tolerance)
 
   def __str__(self) -> str:
+    note = f"  ({self.note})" if self.note else ""
     return (
       f"{self.name:<48} {self.measure} {self.error:.2e}"
-      f"  tolerance {self.tolerance:.2e}  {'OK' if self.ok else 'FAIL'}"
+      f"  tolerance {self.tolerance:.2e}{note}  {'OK' if self.ok else 'FAIL'}"
     )
 
 
@@ -236,6 +240,21 @@ class Checks:
       if rows is not None:
         golden, limit = golden[rows], limit[rows]
       self._outputs(prefix + name, np.asarray(value), golden, limit)
+
+  def statistics(self, ours: Mapping[str, Any]) -> None:
+    """Compares moving statistics, each channel of each.
+
+    A variance of 20 has roundings 20 times as big as one of 1.
+    """
+    for name, value in ours.items():
+      if name not in self.vectors.main:
+        self.absent[name] = None
+        continue
+      golden = self.vectors.main.take(name)
+      largest = np.max(np.abs(golden), initial=0.0)
+      limit = max(TOLERANCE, STATISTICS_TOLERANCE * largest)
+      limits = np.full(golden.shape[:1], limit)
+      self._outputs(name, np.asarray(value), golden, limits)
 
   def _outputs(
     self, name: str, ours: np.ndarray, golden: np.ndarray, limit: np.ndarray
@@ -286,23 +305,14 @@ class Checks:
         f"{group.file} holds {prefix + unknown[0]!r}, which this case has not."
       )
     self.absent |= {prefix + name: None for name in ours if name not in golden}
-    whole = np.sqrt(sum(_norm(array) ** 2 for array in golden.values()))
+    scale = norms(golden)
     for name, array in golden.items():
       value = np.asarray(ours[name], np.float64)
       self._same_shape(prefix + name, value, array)
-      norm, tolerance = _norm(array), GRADIENT_TOLERANCE
-      if norm == 0:
-        norm, tolerance = whole, ZERO_TOLERANCE
-      error = _norm(value - array)
-      # A golden of zeros alone leaves nothing to divide by.
-      relative = error / norm if norm else error
+      tolerance = GRADIENT_TOLERANCE if np.any(array) else ZERO_TOLERANCE
+      error = _norm(value - array) / scale[name]
       found.append(
-        Comparison(
-          label + prefix + name,
-          "relative norm",
-          float(relative),
-          float(tolerance),
-        )
+        Comparison(label + prefix + name, "relative norm", error, tolerance)
       )
     return found
 
@@ -317,6 +327,23 @@ class Checks:
 
   def _add(self, name: str, measure: str, error: Any, limit: Any) -> None:
     self.done.append(Comparison(name, measure, float(error), float(limit)))
+
+
+def norms(
+  arrays: Mapping[str, np.ndarray], least: float = 0.0
+) -> dict[str, float]:
+  """What errors of arrays are related to: their norms.
+
+  Args:
+    arrays: by name.
+    least: of the norm of all arrays together, to count for a smaller one.
+
+  Returns:
+    By name; of an array of zeros the norm of all, and if that is 0, 1.
+  """
+  found = {name: _norm(array) for name, array in arrays.items()}
+  whole = float(np.linalg.norm(list(found.values())))
+  return {n: max(x, least * whole) or whole or 1.0 for n, x in found.items()}
 
 
 def _norm(array: np.ndarray) -> float:

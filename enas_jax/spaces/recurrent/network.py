@@ -14,6 +14,7 @@ import numpy as np
 
 from enas_jax import types
 from enas_jax.nn import losses
+from enas_jax.nn import weights as weights_lib
 from enas_jax.spaces.base import TextNetwork
 from enas_jax.spaces.recurrent import arc as space_lib
 from enas_jax.spaces.recurrent import presets
@@ -63,22 +64,20 @@ def init(
   edges: tuple[int, ...] = (rows * (rows - 1) // 2, d, 2 * d)
   if config.weights_per_op:
     edges = (len(space_lib.OPS), *edges)
-  shapes = {
+  shapes: dict[str, tuple[int, ...]] = {
     "embedding": (vocabulary_size, d),
     "w_x": (d, 2 * d),
     "w_h": (d, 2 * d),
     "w_edge": edges,
   }
-  r = config.init_range
-  omega = {
-    name: jax.random.uniform(k, shape, jnp.float32, -r, r)
-    for (name, shape), k in zip(
-      shapes.items(), jax.random.split(key, len(shapes)), strict=True
-    )
+  specs = {
+    name: weights_lib.Spec(shape, limit=config.init_range)
+    for name, shape in shapes.items()
   }
   if config.batch_norm:
-    omega |= {"bn_scale": jnp.ones(d), "bn_offset": jnp.zeros(d)}
-  return omega
+    norm = weights_lib.norm_specs((d,))
+    specs |= {f"bn_{name}": spec for name, spec in norm.items()}
+  return weights_lib.draw(key, specs)
 
 
 def child_params(
