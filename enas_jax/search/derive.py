@@ -171,6 +171,7 @@ class Derivation:
       "theta_steps": state_lib.theta_steps(self._config, state),
       "search_seconds": self._clock.seconds,
       "seed": run.seed,
+      **task.scoring(),
     }
     if tuned:
       record |= {

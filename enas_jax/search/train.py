@@ -156,6 +156,7 @@ class Training(loop.Loop):
       "averaged_steps": int(self.state.num_averaged),
       "train_seconds": self._clock.seconds,
       "seed": self.config.run.seed,
+      **self._task.scoring(),
     }
     folder.write_json(self._workdir / folder.RESULT, record)
     return record

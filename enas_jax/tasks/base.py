@@ -187,6 +187,13 @@ class Task(Protocol):
     """The metric as people read it."""
     ...
 
+  def scoring(self) -> dict[str, int]:
+    """What a score depends on besides the split, JSON-ready.
+
+    Batch norm looks at the whole batch, so its size belongs to every score.
+    """
+    ...
+
   def least_split(self) -> int:
     """How many examples a part of a split must have to be evaluated."""
     ...

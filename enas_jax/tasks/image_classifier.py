@@ -24,6 +24,7 @@ from enas_jax.spaces import base as spaces
 from enas_jax.tasks import base
 
 Carry = dict[str, Any]
+_ORDER = 20180209  # seeds the order of the images in their splits
 _SEARCH = "the search (see tune_changes)"  # where images of a size come from
 
 
@@ -100,19 +101,33 @@ class ImageClassifier:
     return self.config.child.space()
 
   def splits(self, data: images.ImageData) -> base.Splits:
-    """Puts a data set on the device; `valid` is None if all are trained on.
+    """Puts a data set on the device, every split in an order of its own.
+
+    Files are often sorted by class. Batch norm looks at the batch that is
+    scored, so images that lie side by side must be no kind of their own. The
+    order is the same in every run, whatever its seed.
+
+    Returns:
+      The splits; `valid` is None if all images are trained on.
 
     Raises:
       InputError: if a split has too few images for one batch.
     """
-    valid = None
-    if len(data.valid_images):
-      valid = self.prepare(data.valid_images, data.valid_labels, "valid")
-    return base.Splits(
-      train=self.prepare(data.train_images, data.train_labels, "train"),
-      valid=valid,
-      test=self.prepare(data.test_images, data.test_labels, "test"),
-    )
+    prepared = []
+    for stream, (name, pixels, labels) in enumerate(
+      (
+        ("train", data.train_images, data.train_labels),
+        ("valid", data.valid_images, data.valid_labels),
+        ("test", data.test_images, data.test_labels),
+      )
+    ):
+      order = np.random.default_rng([_ORDER, stream]).permutation(len(pixels))
+      prepared.append(
+        self.prepare(pixels[order], labels[order], name)
+        if len(pixels) or name != "valid"
+        else None
+      )
+    return base.Splits(*prepared)
 
   def with_config(self, config: Any) -> "ImageClassifier":
     """The task under a configuration that uses the same data and weights."""
@@ -388,6 +403,10 @@ class ImageClassifier:
     self, logits: types.Array, labels: types.Array
   ) -> types.Array:
     return jnp.mean(self.is_right(logits, labels).astype(jnp.float32))
+
+  def scoring(self) -> dict[str, int]:
+    """The size of the batches that scores are taken on, JSON-ready."""
+    return {"scoring_batch_size": self.config.data.reward_batch_size}
 
   def least_split(self) -> int:
     """Images of one batch of an evaluation."""

@@ -292,6 +292,14 @@ class LanguageModel:
     )
     return self.network.nats(child, states, batch.targets), states
 
+  def scoring(self) -> dict[str, int]:
+    """The streams and steps of the windows that scores are taken on."""
+    data = self.config.data
+    return {
+      "scoring_streams": data.batch_size,
+      "scoring_steps": data.bptt_length,
+    }
+
   def least_split(self) -> int:
     """Time steps of a text in which one word is predicted."""
     return 2

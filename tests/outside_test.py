@@ -1,0 +1,159 @@
+"""A space, a strategy and a task from outside go through the same scripts.
+
+They are in `tests/outside/`, a file each, entered by a line each. Nothing in
+the package or in `experiments/` knows them.
+"""
+
+import json
+import pathlib
+import re
+import tempfile
+import xml.etree.ElementTree
+
+import jax
+import numpy as np
+from absl.testing import absltest
+
+from enas_jax import export
+from enas_jax.spaces import registry as spaces
+from enas_jax.strategies import registry as strategies
+from enas_jax.tasks import registry as tasks
+from tests import command_line
+from tests.outside import bandit, top2, widths
+
+ROOT = pathlib.Path(__file__).resolve().parent.parent
+_PLUGIN = "--plugin=tests.outside"
+
+
+def run(script, *flags):
+  """What a script prints that knows of the plugin."""
+  done = command_line.run(script, _PLUGIN, *flags)
+  if done.returncode:
+    raise AssertionError(f"{script}: {done.stdout}{done.stderr}")
+  return done.stdout
+
+
+class OutsideTest(absltest.TestCase):
+  @classmethod
+  def setUpClass(cls):
+    super().setUpClass()
+    cls.folder = pathlib.Path(tempfile.mkdtemp())
+    cls.workdir = cls.folder / "run"
+    cls.search = run(
+      "search", "--space=widths", "--policy=bandit", "--theta_bandit_rate=2.0",
+      "--preset=smoke", "--dataset=digits", f"--workdir={cls.workdir}",
+    )  # fmt: skip
+
+  def test_they_are_in_the_registries(self):
+    self.assertIs(spaces.get("widths"), widths.DEFINITION)
+    self.assertIs(strategies.get("bandit"), bandit.DEFINITION)
+    self.assertIs(tasks.get("top2"), top2.DEFINITION)
+    for registry in (spaces, strategies, tasks):
+      taken = registry.get(registry.names()[0])
+      with self.assertRaisesRegex(ValueError, "already"):
+        registry.register(taken)
+
+  def test_a_search(self):
+    saved = json.loads((self.workdir / "config.json").read_text())
+    self.assertEqual(saved["space"], "widths")
+    self.assertEqual(saved["config"]["strategy"], {"bandit_rate": 2.0})
+    result = json.loads((self.workdir / "result.json").read_text())
+    arc = widths.WidthSpace().from_dict(result["arc"])
+    self.assertIn(widths.labels(arc)[0], self.search)
+    # Eight samples, and the most likely one by `finish`.
+    self.assertEqual((result["policy"], result["candidates"]), ("bandit", 9))
+    self.assertBetween(result["test_top2_accuracy"], 0.0, 1.0)
+    page = (self.workdir / "report.html").read_text()
+    self.assertIn("Search of a network of two layers", page)
+    self.assertIn("Validation top2 accuracy", page)
+    tree = xml.etree.ElementTree.parse(self.workdir / "arc.svg")
+    shown = "".join(tree.getroot().itertext())
+    for label in widths.labels(arc):
+      self.assertIn(label, shown)
+
+  def test_resume_goes_on(self):
+    """Three epochs at once are two and one more."""
+    other = self.folder / "three"
+    flags = ["--space=widths", "--num_epochs=3"]
+    whole = run(
+      "search", *flags, "--policy=bandit", "--theta_bandit_rate=2.0",
+      "--preset=smoke", "--dataset=digits", f"--workdir={other}",
+    )  # fmt: skip
+    self.assertIn("epoch 3 omega", whole)
+    resumed = run("search", *flags, f"--workdir={self.workdir}", "--resume")
+    self.assertNotIn("epoch 2 omega", resumed)
+    results = [
+      json.loads((workdir / "result.json").read_text())
+      for workdir in (other, self.workdir)
+    ]
+    for result in results:
+      del result["search_seconds"]
+    self.assertEqual(*results)
+
+  def test_derive_describe_and_rank(self):
+    again = self.folder / "derived"
+    run(
+      "derive", f"--run={self.workdir}", "--derive_arcs=5", "--tune_arcs=2",
+      f"--workdir={again}",
+    )  # fmt: skip
+    result = json.loads((again / "result.json").read_text())
+    self.assertEqual((result["candidates"], result["tuned"]), (6, 2))
+    picture = self.folder / "arc.dot"
+    text = run(
+      "describe", "--arc=0 2 2 0", "--space=widths", "--preset=smoke",
+      f"--draw={picture}", "--json",
+    )  # fmt: skip
+    record = json.loads(text)
+    # One 1x1 convolution of 8 channels, the stem of 3 and the classifier.
+    self.assertEqual(record["params"], 8 * 8 + 3 * 8 + 8 * 10)
+    self.assertIn("dense, 4/4", picture.read_text())
+    ranked = run(
+      "ranking", f"--run={self.workdir}", "--tune_steps=3", "--num_arcs=3",
+      "--num_images=0", "--bootstrap=0", "--json",
+    )  # fmt: skip
+    self.assertEqual(json.loads(ranked)["num_arcs"], 3)
+
+  def test_training_alone_and_export(self):
+    trained = self.folder / "trained"
+    run(
+      "train", f"--arc={self.workdir}/arcs.jsonl", "--retrain_top=2",
+      "--preset=smoke", "--dataset=digits", f"--workdir={trained}",
+    )  # fmt: skip
+    record = json.loads((trained / "result.json").read_text())
+    scores = [each["valid_top2_accuracy"] for each in record["retrained"]]
+    self.assertEqual(record["valid_top2_accuracy"], max(scores))
+    target = self.folder / "model"
+    run("export", f"--run={trained}", f"--to={target}")
+    model = export.load(target)
+    images = np.zeros((3, 8, 8, 1), np.uint8)
+    logits = jax.jit(model.module.apply)(
+      model.variables, model.preprocess(images)
+    )
+    self.assertEqual(logits.shape, (3, 10))
+    self.assertIn("a network of two layers", (target / "README.md").read_text())
+
+  def test_without_the_plugin_one_line_says_so(self):
+    done = command_line.run("derive", f"--run={self.workdir}")
+    self.assertEqual(done.returncode, 2)
+    self.assertRegex(done.stderr, r"^error: space must be one of .*'widths'")
+    done = command_line.run(
+      "search", "--plugin=no_such_module", "--space=macro"
+    )
+    self.assertEqual(done.returncode, 2)
+    self.assertIn("--plugin=no_such cannot be imported", done.stderr)
+
+  def test_builds_recipe_is_this(self):
+    """Every line of the recipe's code in BUILD.md stands in these files."""
+    text = (ROOT / "BUILD.md").read_text()
+    section = text.split("## Bring your own")[1].split("\n## ")[0]
+    blocks = re.findall(r"```python\n(.*?)```", section, re.DOTALL)
+    code = "".join(
+      path.read_text() for path in (ROOT / "tests" / "outside").glob("*.py")
+    )
+    for block in blocks:
+      self.assertIn(block.strip(), code)
+    self.assertNotEmpty(blocks)
+
+
+if __name__ == "__main__":
+  absltest.main()
