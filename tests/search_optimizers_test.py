@@ -63,6 +63,19 @@ class CosineTest(parameterized.TestCase):
     self.assertBetween(last, 0.001, 0.05)
 
 
+class ExponentialTest(parameterized.TestCase):
+  @parameterized.parameters(
+    (0, 20.0), (14, 20.0), (15, 20.0 * 0.96), (17, 20.0 * 0.96**3)
+  )
+  def test_decay_starts_after_epoch_15(self, epoch, expected):
+    omega = registry.preset("paper").omega
+    schedule = optimizers.omega_learning_rate(omega, steps_per_epoch=10)
+    for step in (10 * epoch, 10 * epoch + 9):
+      self.assertAlmostEqual(
+        float(schedule(jnp.int32(step))), expected, places=4
+      )
+
+
 class OmegaOptimizerTest(absltest.TestCase):
   def test_nesterov_as_the_authors_code(self):
     """Their loss is |w - t|^2 + 0.01 |w|^2; their clipping does nothing."""
@@ -94,6 +107,18 @@ class OmegaOptimizerTest(absltest.TestCase):
       grads = jnp.array([3.0, 4.0])
       updates, _ = optimizer.update(grads, optimizer.init(grads), grads)
       np.testing.assert_allclose(updates, expected, rtol=1e-6)
+
+  def test_a_clipped_sgd_step(self):
+    config = config_lib.override(
+      registry.preset("paper"), "omega", clip_norm=0.5, learning_rate=2.0
+    )
+    optimizer = optimizers.make_omega_optimizer(config.omega, 10)
+    params = {"w": jnp.zeros(2)}
+    updates, _ = optimizer.update(
+      {"w": jnp.array([3.0, 4.0])}, optimizer.init(params), params
+    )
+    # Norm 5 clipped to 0.5: (0.3, 0.4), times -2.
+    np.testing.assert_allclose(updates["w"], [-0.6, -0.8], rtol=1e-6)
 
 
 if __name__ == "__main__":
