@@ -14,7 +14,7 @@ test: $(VENV)/.installed-test
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
-	$(BIN)/python -m pytest -n auto --maxprocesses 8 --dist worksteal --durations 15
+	$(BIN)/python -m pytest -n auto --maxprocesses 8 --dist worksteal --durations 30
 
 lint: $(VENV)/.installed-test
 	$(BIN)/ruff check --fix .

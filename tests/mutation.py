@@ -28,6 +28,7 @@ ROOMS = {
     "image_ops.py": ("nn_image_ops_test.py",),
     "losses.py": ("nn_losses_test.py",),
     "ops.py": ("nn_ops_test.py",),
+    "weights.py": ("nn_weights_test.py",),
   },
   "search": {"optimizers.py": ("search_optimizers_test.py",)},
   "strategies": {
