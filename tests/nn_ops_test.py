@@ -33,6 +33,35 @@ class SwitchTest(absltest.TestCase):
     self.assertNotIn("cond[", text(1))
     self.assertIn("cond[", text(2))
 
+  def test_a_relaxed_choice_is_a_weighted_sum_with_a_gradient(self):
+    branches = [lambda x, y, f=f: {"a": f * x, "b": y} for f in (2.0, 3.0, 5.0)]
+    weights = jnp.array([0.5, -1.0, 0.25])
+
+    inputs = jnp.float32(7.0), jnp.float32(8.0)
+
+    def run(weights):
+      return ops.switch(weights, branches, *inputs)
+
+    # 0.5 * 14 - 21 + 0.25 * 35, and 8 times the sum of the weights.
+    found = run(weights)
+    self.assertAlmostEqual(float(found["a"]), -5.25)
+    self.assertAlmostEqual(float(found["b"]), -2.0)
+    slope = jax.grad(lambda weights: run(weights)["a"])(weights)
+    np.testing.assert_allclose(slope, [14.0, 21.0, 35.0])
+    # One branch is weighed, too.
+    one = ops.switch(
+      jnp.array([3.0]), branches[:1], jnp.float32(7.0), jnp.float32(8.0)
+    )
+    self.assertEqual(float(one["b"]), 24.0)
+    with self.assertRaises(AssertionError):
+      run(weights[:2])
+    with self.assertRaises(AssertionError):
+      run(jnp.array([0, 1, 0]))
+
+  def test_is_static(self):
+    self.assertTrue(ops.is_static(((1, 2), 0)))
+    self.assertFalse(ops.is_static(((1, jnp.int32(2)), 0)))
+
   def test_pick(self):
     arrays = [jnp.full(2, value) for value in (3.0, 5.0, 7.0)]
     traced = jax.jit(lambda i: ops.pick(i, arrays))
