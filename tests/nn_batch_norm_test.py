@@ -27,6 +27,11 @@ class NormaliseTest(absltest.TestCase):
     np.testing.assert_allclose(y[:, 0], first, rtol=1e-5)
     np.testing.assert_allclose(y[:, 1], second, rtol=1e-5)
 
+  def test_of_two_examples_one_is_free(self):
+    weights = {"scale": jnp.ones(1), "offset": jnp.zeros(1)}
+    _, seen = batch_norm.normalise(jnp.array([[1.0], [3.0]]), weights)
+    np.testing.assert_allclose(seen["variance"], [2.0], rtol=1e-6)
+
   def test_one_example_has_variance_zero(self):
     weights = {"scale": jnp.ones(1), "offset": jnp.full(1, 3.0)}
     y, seen = batch_norm.normalise(jnp.array([[7.0]]), weights)
