@@ -4,6 +4,7 @@ They are in `tests/outside/`, a file each, entered by a line each. Nothing in
 the package or in `experiments/` knows them.
 """
 
+import dataclasses
 import json
 import pathlib
 import re
@@ -48,8 +49,11 @@ class OutsideTest(absltest.TestCase):
     self.assertIs(spaces.get("widths"), widths.DEFINITION)
     self.assertIs(strategies.get("bandit"), bandit.DEFINITION)
     self.assertIs(tasks.get("top2"), top2.DEFINITION)
-    for registry in (spaces, strategies, tasks):
-      taken = registry.get(registry.names()[0])
+    for registry, taken in (
+      (spaces, dataclasses.replace(widths.DEFINITION, name="macro")),
+      (strategies, bandit.DEFINITION._replace(name="random")),
+      (tasks, dataclasses.replace(top2.DEFINITION, name="language_model")),
+    ):
       with self.assertRaisesRegex(ValueError, "already"):
         registry.register(taken)
 
@@ -140,7 +144,7 @@ class OutsideTest(absltest.TestCase):
       "search", "--plugin=no_such_module", "--space=macro"
     )
     self.assertEqual(done.returncode, 2)
-    self.assertIn("--plugin=no_such cannot be imported", done.stderr)
+    self.assertIn("--plugin=no_such_module cannot be imported", done.stderr)
 
   def test_builds_recipe_is_this(self):
     """Every line of the recipe's code in BUILD.md stands in these files."""
