@@ -3,7 +3,7 @@
   python -m tests.kill_and_resume --kills=5 --space=recurrent --seed=0
 
 For each space a tiny search runs once to its end. Another one is killed again
-and again, by SIGTERM or SIGKILL after a random time, and resumed until it ends.
+and again, by SIGTERM or SIGKILL at a random moment, and resumed until it ends.
 Both must leave the same rows, candidates and result, bit for bit but for times.
 Minutes for each space; not part of the suite, which stops searches at chosen
 moments instead.
@@ -47,12 +47,13 @@ def main(argv):
     for space in values.space or _SMALL:
       command = _command(space, folder)
       whole = folder / f"{space}-whole"
-      begin = time.monotonic()
       status = _finish([*command, f"--workdir={whole}"])
-      seconds = time.monotonic() - begin
       if status:
         sys.exit(f"{space}: the search that is not killed fails, {status}")
-      kills = _kill(command, folder / space, seconds, values.kills, rng)
+      rows = len(_without_times(whole / "metrics.jsonl"))
+      # After the last row candidates are scored and trained.
+      moments = sorted(rng.randint(0, rows) for _ in range(values.kills))
+      kills = _kill(command, folder / space, moments, rng)
       _compare(space, whole, folder / space)
       print(f"{space}: the same after {kills}", flush=True)
 
@@ -70,33 +71,37 @@ def _finish(command):
   return done.returncode
 
 
-def _kill(command, workdir, seconds, count, rng):
-  """Kills the run `count` times, then lets it end.
+def _kill(command, workdir, moments, rng):
+  """Kills the run after so many rows each time, then lets it end.
 
   Returns:
-    The signals, with the seconds after which each was sent.
+    The signals, with the rows that had been written.
   """
   sent = []
-  while len(sent) < count:
-    signum = rng.choice((signal.SIGTERM, signal.SIGKILL))
-    delay = rng.uniform(0.2, 1.0) * seconds
+  for moment in moments:
     process = subprocess.Popen(
       _resumed(command, workdir),
       cwd=ROOT,
       stdout=subprocess.DEVNULL,
       stderr=subprocess.DEVNULL,
     )
-    try:
-      process.wait(timeout=delay)
-    except subprocess.TimeoutExpired:
-      process.send_signal(signum)
+    while process.poll() is None and _count_rows(workdir) < moment:
+      time.sleep(0.01)
+    time.sleep(rng.uniform(0.0, 0.5))
+    signum = rng.choice((signal.SIGTERM, signal.SIGKILL))
+    process.send_signal(signum)
     if process.wait() == 0:
       break  # it was done before the signal came
-    sent.append(f"{signum.name} at {delay:.1f} s")
+    sent.append(f"{signum.name} after {moment} rows")
   status = _finish(_resumed(command, workdir))
   if status:
     sys.exit(f"{workdir.name}: cannot be resumed after {sent}, {status}")
   return ", ".join(sent) or "no kill"
+
+
+def _count_rows(workdir):
+  path = workdir / "metrics.jsonl"
+  return path.read_text().count("\n") if path.exists() else 0
 
 
 def _resumed(command, workdir):
