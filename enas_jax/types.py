@@ -59,11 +59,14 @@ class TextBatch(NamedTuple):
     inputs: [T, B] int32, token ids.
     targets: [T, B] int32, the token that follows each of `inputs`.
     length: [] int32, how many of the T steps count; None: all.
+    fresh: [] bool, whether the text begins here, with a state of zeros; None:
+      the state is whatever it was.
   """
 
   inputs: Array
   targets: Array
   length: Array | None = None
+  fresh: Array | None = None
 
 
 class ImageBatch(NamedTuple):

@@ -291,7 +291,7 @@ def _check_no_others(
     for other in beside:
       allowed |= of_strategies[other]
     for other, names in of_strategies.items():
-      for name in filter(is_set, names - allowed):
+      for name in filter(is_set, sorted(names - allowed)):
         raise types.InputError(
           f"--{name} is an option of --policy={other} and does nothing with"
           f" --policy={policy}; leave it out."
@@ -304,7 +304,7 @@ def _check_no_others(
   for other, preset in others:
     for each in _of_every_strategy(preset("paper", other)):
       names = _config_fields(each, other).keys()
-      for name in filter(is_set, names - set(known)):
+      for name in filter(is_set, sorted(names - set(known))):
         where = f"in the {space} space"
         if other == space:
           where = "here: it is of a search or of a training alone"

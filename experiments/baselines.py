@@ -52,7 +52,7 @@ from experiments import _cli, _search, _table, _terminal
 
 SEARCHES = strategies.names()
 # Methods that see true accuracies, and no shared weights.
-_ON_TABLE: Mapping[str, Callable[..., table_reinforce.Found]] = {
+_ON_TABLE: Mapping[str, Callable[..., table_reinforce.TableResult]] = {
   "table_reinforce": table_reinforce.search,
   "table_random": lambda config, table, queries: table_reinforce.random_search(
     table, jax.random.key(config.run.seed), queries

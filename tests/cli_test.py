@@ -80,6 +80,17 @@ class CommandLineTest(parameterized.TestCase):
     (["--num_nods=3"], "Unknown command line flag 'num_nods'"),
     (["--controller_skip_target=0.3"], "Unknown command line flag"),
     (["--average_after=3"], "Unknown command line flag"),
+    (
+      ["--theta_population_size=3"],
+      "an option of --policy=evolution and does nothing with"
+      " --policy=controller",
+    ),
+    (
+      ["--theta_learning_rate=3", "--policy=random"],
+      "an option of --policy=controller and does nothing with --policy=random",
+    ),
+    (["--policy=annealing"], "policy must be one of controller, random, evol"),
+    (["--theta_warmup_epochs=2"], "theta_warmup_epochs must be below num_epo"),
     (["--num_nodes=three"], "num_nodes.*three"),
     (["--preset=huge"], "preset.*huge"),
     (["--drop_x=1.5"], r"drop_x must be in \[0, 1\), got 1\.5"),

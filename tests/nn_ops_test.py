@@ -1,11 +1,19 @@
-"""The switch and the activations of recurrent cells, by hand."""
+"""The switch, relaxed too, and the activations of cells, by hand."""
 
+import chex
 import jax
 import jax.numpy as jnp
 import numpy as np
 from absl.testing import absltest, parameterized
 
 from enas_jax.nn import ops
+
+BRANCHES = (
+  lambda x: {"a": x, "b": jnp.sum(x)},
+  lambda x: {"a": 2.0 * x, "b": jnp.max(x)},
+  lambda x: {"a": x * x, "b": jnp.float32(7.0)},
+)
+X = jnp.array([1.0, 3.0])
 
 
 class SwitchTest(absltest.TestCase):
@@ -89,6 +97,40 @@ class ActivationTest(parameterized.TestCase):
     np.testing.assert_array_equal(
       ops.activation_grad(1, jnp.array([0.0, 1.0])), [0.0, 1.0]
     )
+
+
+class RelaxedTest(parameterized.TestCase):
+  @parameterized.parameters(0, 1, 2)
+  def test_one_hot_weights_are_the_index(self, index):
+    static = ops.switch(index, BRANCHES, X)
+    traced = jax.jit(lambda i: ops.switch(i, BRANCHES, X))(jnp.int32(index))
+    relaxed = jax.jit(lambda w: ops.switch(w, BRANCHES, X))(
+      jax.nn.one_hot(index, 3)
+    )
+    chex.assert_trees_all_equal(static, traced, relaxed)
+
+  def test_weights_and_their_gradient_by_hand(self):
+    weights = jnp.array([0.5, 0.25, 0.25])
+    mixed = ops.switch(weights, BRANCHES, X)
+    # 0.5 (1, 3) + 0.25 (2, 6) + 0.25 (1, 9); and 0.5 * 4 + 0.25 * 3 + 0.25 * 7.
+    np.testing.assert_allclose(mixed["a"], [1.25, 5.25])
+    self.assertAlmostEqual(float(mixed["b"]), 4.5)
+    grad = jax.grad(lambda w: jnp.sum(ops.switch(w, BRANCHES, X)["a"]))(weights)
+    # What each branch returns: 1 + 3, 2 + 6, 1 + 9.
+    np.testing.assert_allclose(grad, [4.0, 8.0, 10.0])
+    by_x = jax.grad(lambda x: ops.switch(weights, BRANCHES, x)["b"])(X)
+    # Half of the sum's, a quarter of the largest's.
+    np.testing.assert_allclose(by_x, [0.5, 0.75])
+
+  def test_one_branch_is_weighted_too(self):
+    mixed = ops.switch(jnp.array([0.5]), [lambda x: 3.0 * x], X)
+    np.testing.assert_allclose(mixed, [1.5, 4.5])
+
+  def test_what_fits_no_branch_is_refused(self):
+    with self.assertRaisesRegex(AssertionError, "shape"):
+      ops.switch(jnp.array([0.5, 0.5]), BRANCHES, X)
+    with self.assertRaises(AssertionError):
+      ops.switch(jnp.array([1, 0, 0]), BRANCHES, X)
 
 
 if __name__ == "__main__":

@@ -2,6 +2,7 @@
 
 import pathlib
 import tempfile
+from typing import Any, NamedTuple
 
 import chex
 import jax
@@ -9,11 +10,12 @@ import jax.numpy as jnp
 import numpy as np
 from absl.testing import absltest, parameterized
 
+from enas_jax.nn import ops
 from enas_jax.search import evaluate, steps
 from enas_jax.search import state as state_lib
 from enas_jax.spaces import decisions
 from enas_jax.spaces.recurrent import network as supergraph
-from enas_jax.strategies import registry
+from enas_jax.strategies import registry, uniform
 from tests import children, oracles, tiny
 
 
@@ -156,11 +158,54 @@ class PhasesTest(parameterized.TestCase):
     np.testing.assert_allclose(first.carry.state, expected, atol=1e-5)
     self.assertEqual(int(first.carry.position), 5)
     again = state_lib.next_epoch(first, task)
-    np.testing.assert_array_equal(again.carry.state, 0.0)
-    self.assertEqual(int(again.carry.position), 0)
+    # The epoch stopped short: the next one goes on.
+    np.testing.assert_array_equal(again.carry.state, first.carry.state)
+    self.assertEqual(int(again.carry.position), 5)
+    batch = task.train_batch(
+      splits.train, again.carry, again.omega_step, state.key
+    )
+    np.testing.assert_array_equal(batch.inputs, splits.train[5:10])
+    self.assertFalse(batch.fresh)
     self.assertEqual(int(again.epoch), 1)
     self.assertEqual(int(again.omega_step), 0)
     self.assertEqual(int(again.total_steps), 1)
+
+  def test_a_whole_pass_begins_at_the_beginning(self):
+    config, task, splits, state, *_ = self._make(omega={"steps": 0})
+    carry = state.carry._replace(
+      state=jnp.ones((4, 8)), position=jnp.int32(330)
+    )
+    again = state_lib.next_epoch(state.replace(carry=carry), task)
+    np.testing.assert_array_equal(again.carry.state, 0.0)
+    self.assertEqual(int(again.carry.position), 0)
+
+  def test_text_that_has_ended_begins_anew_with_a_state_of_zeros(self):
+    config, task, splits, state, *_ = self._make()
+    count = len(splits.train)
+    arc = task.space.from_tokens("0 0 1 0 3")
+    child = task.child_params(state.omega, arc)
+    key = jax.random.key(0)
+
+    def step(position):
+      carry = state.carry._replace(
+        state=jnp.ones((4, 8)), position=jnp.int32(position)
+      )
+      batch = task.train_batch(splits.train, carry, jnp.int32(0), key)
+      loss, (_, after) = task.loss(child, arc, batch, carry, key)
+      return batch, loss, after
+
+    # Five words and the one after them: this window is the last.
+    batch, _, after = step(count - 6)
+    np.testing.assert_array_equal(batch.targets, splits.train[-5:])
+    self.assertEqual(int(after.position), count - 1)
+    batch, loss, after = step(count - 5)
+    np.testing.assert_array_equal(batch.inputs, splits.train[:5])
+    self.assertEqual(int(after.position), 5)
+    start = task.init_carry()
+    first = task.train_batch(splits.train, start, jnp.int32(0), key)
+    expected, (_, next_carry) = task.loss(child, arc, first, start, key)
+    np.testing.assert_allclose(loss, expected, rtol=1e-6)
+    np.testing.assert_allclose(after.state, next_carry.state, rtol=1e-6)
 
   def test_omega_learns_the_text(self):
     """31 words start at ln 31 = 3.4 nats; the text has ln 3 = 1.1."""
@@ -175,6 +220,87 @@ class PhasesTest(parameterized.TestCase):
       state = state_lib.next_epoch(state, task)
     self.assertGreater(np.mean(losses[:5]), 3.2)
     self.assertLess(np.mean(losses[-20:]), 2.9)
+
+  def test_omega_learns_from_proposals_when_the_warm_up_is_over(self):
+    config, task, splits, *_ = self._make(
+      theta={"warmup_epochs": 1}, omega={"num_arcs": 2}
+    )
+    proposed = decisions.as_arrays(task.space.from_tokens("2 0 1 1 3"))
+
+    class Same(uniform.Uniform):
+      """Proposes one architecture, and would learn."""
+
+      learns = True
+
+      def propose(self, state, key, num_arcs):
+        return jax.tree.map(
+          lambda leaf: jnp.broadcast_to(leaf, (num_arcs, *leaf.shape)), proposed
+        )
+
+    step = steps.make_omega_step(config, task, Same(task.space), 6)
+    alone = jax.jit(steps.make_arcs_step(config, task, 6))
+    state = state_lib.init_state(config, task, uniform.Uniform(task.space), 6)
+    arcs = Same(task.space).propose((), None, 2)
+    for epoch, warm in ((0, True), (1, False), (2, False)):
+      at = state.replace(epoch=jnp.int32(epoch))
+      expected, _ = alone(at, splits.train, arcs)
+      after, _ = step(jax.tree.map(jnp.copy, at), splits.train)
+      gap = max(
+        float(np.abs(a - b).max())
+        for a, b in zip(
+          jax.tree.leaves(after.omega),
+          jax.tree.leaves(expected.omega),
+          strict=True,
+        )
+      )
+      if warm:
+        self.assertGreater(gap, 1e-4)
+      else:
+        self.assertLess(gap, 1e-6)
+
+  def test_a_theta_step_may_ask_for_losses_of_relaxed_choices(self):
+    """A toy: the loss of a choice is the batch's mean times its number."""
+
+    class Relaxed(NamedTuple):
+      op: Any  # [3] float32
+
+    class Toy:
+      def reward_batch(self, split, key):
+        return split
+
+      def start_split(self, carry):
+        return carry
+
+      def child_params(self, omega, arc):
+        return omega
+
+      def loss(self, child, arc, batch, carry, key):
+        branches = [lambda x, i=i: i * child * jnp.mean(x) for i in range(3)]
+        nats = ops.switch(arc.op, branches, batch)
+        return nats + 100.0, ({"nats": nats}, carry)
+
+    class Descending(uniform.Uniform):
+      """One step down the gradient of the weights, and what it saw."""
+
+      def update(self, state, key, judge):
+        loss, grad = jax.value_and_grad(judge.loss)(Relaxed(state), key)
+        trained = judge.train_loss(Relaxed(state), key)
+        return state - grad.op, {"reward": -loss, "train": trained}
+
+    state = self._make()[3]
+    state = state.replace(
+      strategy=jnp.array([0.2, 0.3, 0.5]), omega=jnp.float32(2.0)
+    )
+    step = steps.make_theta_step(Toy(), Descending(None))
+    valid, train = jnp.array([1.0, 2.0]), jnp.array([10.0])
+    after, metrics = step(state, valid, train)
+    # The mean is 1.5: 0.3 x 2 x 1.5 + 0.5 x 4 x 1.5, without the penalty.
+    self.assertAlmostEqual(float(metrics["reward"]), -3.9, places=5)
+    self.assertAlmostEqual(float(metrics["train"]), 26.0, places=4)
+    np.testing.assert_allclose(
+      after.strategy, [0.2, 0.3 - 3.0, 0.5 - 6.0], rtol=1e-6
+    )
+    self.assertEqual(int(after.theta_step), 1)
 
   def test_theta_learns_to_prefer_the_better_operation(self):
     """Reward 1 for a first node of ReLU, else 0: probability must rise."""

@@ -12,8 +12,7 @@ from absl.testing import absltest, parameterized
 from enas_jax import config as config_lib
 from enas_jax import types
 from enas_jax.data import text
-from enas_jax.search import loop, train
-from enas_jax.search import steps as phases
+from enas_jax.search import loop, steps, train
 from enas_jax.spaces import decisions, registry
 from enas_jax.spaces.recurrent import arc as recurrent
 from enas_jax.spaces.recurrent import network as supergraph
@@ -137,7 +136,7 @@ class TrainTest(parameterized.TestCase):
     state, train_data = training.state, training._data.train
     state, _ = training.step(state, train_data)
     self.assertEqual(int(state.num_averaged), 0)
-    state = phases.begin_average(state)
+    state = steps.begin_average(state)
     seen = [np.asarray(state.omega["w_h"])]
     for _ in range(3):
       state, _ = training.step(state, train_data)
@@ -151,7 +150,10 @@ class TrainTest(parameterized.TestCase):
     # Worse than the best of all but the last two: 90 and 80.
     ([90.0, 80.0, 70.0, 60.0], 81.0, True),
     ([90.0, 80.0, 70.0, 60.0], 79.0, False),
+    ([90.0, 80.0, 70.0, 60.0], 80.0, False),
     ([90.0, 80.0], 95.0, False),
+    # The first epoch that has any before it to be worse than.
+    ([90.0, 80.0, 70.0], 95.0, True),
   )
   def test_non_monotonic_trigger(self, history, found, expected):
     training = self._training("trigger", run={"average_after": 2})

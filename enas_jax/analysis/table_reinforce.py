@@ -26,8 +26,8 @@ from enas_jax.strategies import evolution, reinforce
 _LARGEST = 10_000_000
 
 
-class Found(NamedTuple):
-  """What a search on a table found.
+class TableResult(NamedTuple):
+  """What a search on a table ends with.
 
   Attributes:
     arc: of Python ints, the best one queried; of equal ones the first.
@@ -89,7 +89,7 @@ class Table:
 
 def search(
   config: config_lib.SearchConfig, table: Table, num_queries: int
-) -> Found:
+) -> TableResult:
   """Trains a controller on the table and keeps the best architecture queried.
 
   Args:
@@ -134,14 +134,16 @@ def check_budget(config: config_lib.SearchConfig, num_queries: int) -> None:
     )
 
 
-def random_search(table: Table, key: types.PRNGKey, num_queries: int) -> Found:
+def random_search(
+  table: Table, key: types.PRNGKey, num_queries: int
+) -> TableResult:
   """Queries as many uniform architectures."""
   arcs = table.space.sample_uniform(key, num_queries)
   return _best(table, table.space.to_choices(arcs))
 
 
-def _best(table: Table, choices: types.Array) -> Found:
+def _best(table: Table, choices: types.Array) -> TableResult:
   rewards = np.asarray(table.look_up(choices), np.float64)
   best = int(np.argmax(rewards))
   arc = jax.device_get(table.space.from_choices(choices[best]))
-  return Found(table.space.validate(arc), float(rewards[best]), rewards)
+  return TableResult(table.space.validate(arc), float(rewards[best]), rewards)

@@ -307,7 +307,7 @@ class _Policy(nn.Module):
 
     Args:
       choices: [S, C].
-      tables: of each decision the log-probabilities, [S, width, alternatives].
+      tables: a decision's log-probabilities each, [S, width, alternatives].
     """
     most = max(table.shape[-1] for table in tables)
     padded = jnp.concatenate(
@@ -334,7 +334,7 @@ class _Policy(nn.Module):
 
   def _skip_kl(self, tables: list[types.Array]) -> types.Array:
     """skip_kl of `Sample`; `tables` as of `_summary`."""
-    target, found = self.config.skip_target, []
+    target, divergences = self.config.skip_target, []
     for decision, table in zip(self.decisions, tables, strict=True):
       if decision.kind == "skips":
         log_odds = table[..., 1] - table[..., 0]
@@ -345,7 +345,7 @@ class _Policy(nn.Module):
         yes, no = jax.nn.log_sigmoid(log_odds), jax.nn.log_sigmoid(-log_odds)
         kl = jnp.exp(yes) * (yes - jnp.log(target))
         kl += jnp.exp(no) * (no - jnp.log(1 - target))
-        found.append(jnp.sum(kl, axis=-1))
-    if not found:
+        divergences.append(jnp.sum(kl, axis=-1))
+    if not divergences:
       return jnp.zeros(tables[0].shape[:1])
-    return jnp.mean(jnp.stack(found), axis=0)
+    return jnp.mean(jnp.stack(divergences), axis=0)

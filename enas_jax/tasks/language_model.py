@@ -119,9 +119,9 @@ class LanguageModel:
     return Carry(jnp.zeros(shape), jnp.int32(0))
 
   def start_epoch(self, carry: Carry, key: types.PRNGKey) -> Carry:
-    """An epoch reads the text from its beginning."""
+    """An epoch reads the whole text; one that stops short is gone on with."""
     del key
-    return self.start_split(carry)
+    return carry if self.config.omega.steps else self.start_split(carry)
 
   def start_split(self, carry: Carry) -> Carry:
     """A split is read from its beginning."""
@@ -136,6 +136,8 @@ class LanguageModel:
   ) -> types.TextBatch:
     """The next window: text is read in order.
 
+    After its end it begins anew, where epochs are of `omega.steps`.
+
     With `length_std` an epoch still has as many windows as there are full ones
     of T steps; being shorter on average, they leave out the end of the text.
     """
@@ -143,7 +145,13 @@ class LanguageModel:
     data = self.config.data
     mean, std = data.bptt_length, data.length_std
     longest = text.longest_window(mean, std)
-    batch = text.window(train, carry.position, longest)
+    if self.config.omega.steps:
+      # A window also needs the word after it.
+      fresh = carry.position + longest >= train.shape[0]
+      position = jnp.where(fresh, 0, carry.position)
+      batch = text.window(train, position, longest)._replace(fresh=fresh)
+    else:
+      batch = text.window(train, carry.position, longest)
     if not std:
       return batch
     return batch._replace(length=text.draw_length(key, mean, std))
@@ -191,6 +199,9 @@ class LanguageModel:
       The loss to minimise, and ("nats": cross-entropy per token; next carry).
     """
     config = self.config
+    fresh = batch.fresh
+    if fresh is not None:
+      carry = jax.tree.map(lambda leaf: jnp.where(fresh, 0, leaf), carry)
     masks = self.network.sample_masks(
       key, config.child, carry.state.shape[0], self.vocabulary_size
     )

@@ -40,12 +40,12 @@ class NasBench201Config:
 Search = parts.SearchConfig[NasBench201Config, images.ImagesConfig]
 
 
-def _with_cell_controller(found: dict[str, Any]) -> dict[str, Any]:
+def _with_cell_controller(numbers: dict[str, Any]) -> dict[str, Any]:
   """Every decision is an operation: no step of the LSTM is for attention."""
-  strategy = found["strategy"]
+  strategy = numbers["strategy"]
   controller = dataclasses.replace(strategy.controller, anchor="first_decision")
   return {
-    **found,
+    **numbers,
     "strategy": dataclasses.replace(strategy, controller=controller),
   }
 
@@ -74,8 +74,8 @@ def _released() -> Search:
   its own.
   """
   child = dataclasses.replace(_paper().child, moving_statistics=True)
-  found = _with_cell_controller(images.released_parts())
-  config: Search = parts.SearchConfig(child=child, **found)
+  numbers = _with_cell_controller(images.released_parts())
+  config: Search = parts.SearchConfig(child=child, **numbers)
   config = parts.override(config, "data", num_valid=25000)
   config = parts.override(
     config,
@@ -100,8 +100,8 @@ def _small() -> Search:
   """Finds a good cell on CIFAR-10 at 16 x 16 pixels on two CPU cores."""
   child = dataclasses.replace(_paper().child, num_cells=1, num_filters=8)
   num_epochs = 30
-  found = _with_cell_controller(images.small_parts(num_epochs))
-  config: Search = parts.SearchConfig(child=child, **found)
+  numbers = _with_cell_controller(images.small_parts(num_epochs))
+  config: Search = parts.SearchConfig(child=child, **numbers)
   # `experiments/README.md` has the study behind these numbers.
   config = parts.override(config, "data", batch_size=64)
   # Shared weights rank well once all cells alike have seen many steps; a
