@@ -18,6 +18,7 @@ from enas_jax.released import micro as released_micro
 from enas_jax.released import tables
 from enas_jax.spaces import decisions
 from enas_jax.spaces.micro import arc as micro
+from enas_jax.spaces.micro import aux_head, presets
 from enas_jax.spaces.micro import cell as micro_cell
 from enas_jax.spaces.micro import network as supergraph
 from enas_jax.spaces.micro import scan as micro_scan
@@ -190,7 +191,7 @@ class OracleTest(parameterized.TestCase):
       drop_features=0.0,
     )
     # 17 pixels are 5 after two reductions, the least there may be.
-    size = supergraph.least_image_size()
+    size = aux_head.least_image_size()
     omega, images = make_omega(config, image_size=size), make_images(size)
     arc = random_arc(config, 1)
     expected = oracle(omega, arc, images, config)
@@ -231,7 +232,7 @@ class GradientTest(parameterized.TestCase):
     for seed in (1, 2):
       arc = random_arc(config, seed)
       _, grads = traced_step(form)(omega, arc, images)
-      for stage in range(supergraph.NUM_STAGES):
+      for stage in range(presets.NUM_STAGES):
         weights = grads[f"stage_{stage}"]
         for name, cells in (
           ("cells", weights["cells"]),
