@@ -6,6 +6,7 @@ and "variance" [F].
 
 from typing import Any
 
+import chex
 import jax.numpy as jnp
 
 from enas_jax import types
@@ -18,7 +19,20 @@ _DECAY = 0.9  # of moving statistics; the release's
 def normalise(
   x: types.Array, weights: types.Omega, eps: float = EPSILON
 ) -> tuple[types.Array, Any]:
-  """Batch norm, by the statistics among the weights or else the batch's."""
+  """Batch norm, by the statistics among the weights or else the batch's.
+
+  Args:
+    x: [..., F] float32, normalised over all axes but the last.
+    weights: "scale" and "offset" [F]; and, to be used in place of the batch's,
+      "mean" and "variance" [F].
+    eps: added to the variance.
+
+  Returns:
+    [..., F] float32; and the "mean" and the unbiased "variance" [F] of the
+    batch, or those that were given.
+  """
+  chex.assert_equal_shape([weights["scale"], weights["offset"]])
+  chex.assert_shape(weights["scale"], x.shape[-1:])
   scale, offset = weights["scale"], weights["offset"]
   if "mean" in weights:
     given = {name: weights[name] for name in ("mean", "variance")}
@@ -49,16 +63,21 @@ def _fresh(tree: Any, without: tuple[str, ...]) -> Any:
   if "scale" in tree:
     shape = tree["scale"].shape
     return {"mean": jnp.zeros(shape), "variance": jnp.ones(shape)}
-  own = {
+  parts = {
     name: _fresh(part, without)
     for name, part in tree.items()
     if isinstance(part, dict) and name not in without
   }
-  return {name: part for name, part in own.items() if part}
+  return {name: part for name, part in parts.items() if part}
 
 
 def with_statistics(weights: Any, statistics: Any) -> Any:
-  """The weights, with each batch norm's statistics beside its scale."""
+  """The weights, with each batch norm's statistics beside its scale.
+
+  Args:
+    weights: nested dicts.
+    statistics: nested dicts, of some or all of the weights' batch norms.
+  """
   if "mean" in statistics:
     return {**weights, **statistics}
   return {
@@ -76,6 +95,13 @@ def moved(statistics: types.Statistics, seen: Any) -> types.Statistics:
   way: b <- .9 b + .1 s, read as b / (1 - .9^t). That is a step of .1 /
   (1 - .9^t) on what is read, so b itself need not be kept. An operation's last
   batch norm ("out") is the exception: its step is .1, from 0 and 1.
+
+  Args:
+    statistics: as `fresh` lays them out.
+    seen: the mean and variance of some or all of its batch norms, of one step.
+
+  Returns:
+    The statistics, one step later; as they were where nothing was seen.
   """
   steps = statistics["steps"] + 1
   remaining = -jnp.expm1(steps * jnp.log(jnp.float32(_DECAY)))

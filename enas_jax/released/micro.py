@@ -16,6 +16,7 @@ from enas_jax import types
 from enas_jax.released import controllers, tables
 from enas_jax.spaces.base import Network
 from enas_jax.spaces.micro import arc as space_lib
+from enas_jax.spaces.micro import aux_head
 from enas_jax.spaces.micro import cell as micro_cell
 from enas_jax.spaces.micro import final_network as micro_final
 from enas_jax.spaces.micro import network as supergraph
@@ -99,7 +100,7 @@ def _shapes(
   if config.aux_head:
     # Any size that gives the wide convolution's kernel its shape.
     wide = tables.size(variables, "child/aux_head/avg_pool/w", 0)
-    size = supergraph.least_image_size(wide)
+    size = aux_head.least_image_size(wide)
   return jax.eval_shape(
     lambda key: network.init(key, config, classes, (size, size, channels)),
     jax.random.key(0),

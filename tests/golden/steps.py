@@ -6,9 +6,11 @@ the release may decide otherwise than we do: its gradient is then up to 1e-2
 away in every layer before.
 
 Float64 tells this from an error. Of our network's ReLUs in float64, those whose
-inputs are within 1e-5 of 0 (of their standard deviation) are the ones that
-float32 may put on either side. A gradient is on the other side of steps if ours
-in float64, with some of these ReLUs put on their other side, agrees with it.
+inputs are within 1e-4 of 0 (of their standard deviation) are the ones that
+float32 may put on either side: small batches make batch norm widen roundings by
+that much. A gradient is on the other side of steps if ours in float64, with
+some of these put on their other side, agrees with it. No choice of sides hides
+an error: there are a few dozen, and a gradient has 1e5 numbers.
 """
 
 import dataclasses
@@ -27,10 +29,12 @@ from enas_jax.nn import image_ops
 from tests.golden import vectors as vectors_lib
 
 Named = Mapping[str, np.ndarray]
-_NEAR = 1e-5  # of the standard deviation of a ReLU's input
-_MOST = 8  # inputs that are noted at each ReLU
-_RELUS = 500  # room for so many ReLUs in a network
+_NEAR = 1e-4  # of the standard deviation of a ReLU's inputs
+_MOST = 4  # inputs that are noted each time that a ReLU is run
+_RELUS, _ROOM = 500, 12  # ReLUs in a network, inputs that cross in each
 _LEAST = 1e-5  # of the whole gradient's norm: less may be rounding alone
+# A ReLU, in the order of tracing, and the input that has a side.
+Unit = tuple[int, float]
 
 
 class Exact:
@@ -52,9 +56,9 @@ class Exact:
     self._step, self._write = step, write
     self._inputs = jax.tree.map(np.asarray, inputs)
     self._program = vectors_lib.compiled(self._run)
-    self._near: list[tuple[int, float]] = []
-    self._start: dict[str, np.ndarray] | None = None
-    self._tried: dict[tuple[int, float], dict[str, np.ndarray]] = {}
+    self._near: set[Unit] = set()
+    # By the one unit that is on its other side, or none.
+    self._known: dict[frozenset[Unit], Named] = {}
 
   def closest(self, target: Named) -> tuple[Named, int]:
     """The float64 gradient that is closest to a float32 one.
@@ -63,73 +67,63 @@ class Exact:
       target: gradients, by name; of all variables that shall agree.
 
     Returns:
-      The gradient by name, and how many ReLUs' thresholds were moved for it.
+      The gradient by name, and how many ReLUs are on their other side in it.
     """
-    if self._start is None:
-      self._start = self._gradient({})
+    start = self._gradient(frozenset())
     norms = vectors_lib.norms(target, least=_LEAST)
 
-    def flat(one: Named, other: Named) -> np.ndarray:
+    def difference(one: Named, other: Named) -> np.ndarray:
       parts = [np.ravel(one[n] - other[n]) / norms[n] for n in norms]
       return np.concatenate(parts)
 
-    rest = flat(self._start, target)
-    moved: dict[int, tuple[float, np.ndarray]] = {}
-    # Far from each other, ReLUs add up: each is tried alone.
-    for at, threshold in self._candidates():
-      if (at, threshold) not in self._tried:
-        self._tried[at, threshold] = self._gradient({at: threshold})
-      change = flat(self._tried[at, threshold], self._start)
-      other = rest + change - (moved[at][1] if at in moved else 0.0)
-      if np.linalg.norm(other) < np.linalg.norm(rest):
-        rest, moved[at] = other, (threshold, change)
-    if not moved:
-      return self._start, 0
-    return self._gradient({at: t for at, (t, _) in moved.items()}), len(moved)
+    rest, crossed = difference(start, target), set()
+    # Units add up nearly, so each is tried alone.
+    for unit in sorted(self._near, key=lambda unit: abs(unit[1])):
+      change = difference(self._gradient(frozenset({unit})), start)
+      if np.linalg.norm(rest + change) < np.linalg.norm(rest):
+        rest = rest + change
+        crossed.add(unit)
+    return self._gradient(frozenset(crossed)), len(crossed)
 
-  def _candidates(self) -> list[tuple[int, float]]:
-    """Thresholds that put one more input of a ReLU on its other side."""
-    return [
-      # A ReLU passes what is greater than its threshold.
-      (at, x if x > 0 else float(np.nextafter(x, -np.inf)))
-      for at, x in sorted(self._near, key=lambda pair: abs(pair[1]))
-    ]
-
-  def _gradient(self, moved: Mapping[int, float]) -> dict[str, np.ndarray]:
-    thresholds = np.zeros(_RELUS)
-    for at, threshold in moved.items():
-      thresholds[at] = threshold
+  def _gradient(self, crossed: frozenset[Unit]) -> Named:
+    """The gradient with these units on their other sides."""
+    if crossed in self._known:
+      return self._known[crossed]
+    sides = np.full((_RELUS, _ROOM), np.nan)
+    for at, units in itertools.groupby(sorted(crossed), lambda unit: unit[0]):
+      values = [value for _, value in units][:_ROOM]
+      sides[at, : len(values)] = values
     wide = lambda a: a.astype(np.float64) if a.dtype == np.float32 else a
-    noted, self._near = self._near, []
     with jax.enable_x64(True), image_ops.using("plain"):
       inputs = jax.tree.map(wide, self._inputs)
-      gradient = self._write(self._program(thresholds, inputs))
+      gradient = self._write(self._program(sides, inputs))
       jax.effects_barrier()
-    # What is near to 0 is noted where no threshold is moved.
-    self._near = noted if moved else self._near
+    self._known[crossed] = gradient
     return gradient
 
-  def _run(self, thresholds: jax.Array, inputs: Any) -> Any:
-    """The step, with a threshold for each ReLU in the order of tracing."""
+  def _run(self, sides: jax.Array, inputs: Any) -> Any:
+    """The step; `sides` [_RELUS, _ROOM] are inputs that change their side."""
     numbers = itertools.count()
 
     def relu(x: jax.Array) -> jax.Array:
-      at = next(numbers)
-      flat = lax.stop_gradient(x).reshape(-1)
-      _, where = lax.top_k(-jnp.abs(flat), min(_MOST, flat.size))
-      jax.debug.callback(
-        functools.partial(self._note, at),
-        flat[where],
-        jnp.std(flat),
-      )
-      return jnp.where(x > thresholds[at], x, 0.0)
+      at, given = next(numbers), lax.stop_gradient(x)
+      jax.debug.callback(functools.partial(self._note, at), given)
+      # Values stay as they are, so an input is known again by its value.
+      changes = jnp.any(given[..., None] == sides[at], axis=-1)
+      passed = (given > 0) != changes
+      return jnp.maximum(given, 0.0) + passed * (x - given)
 
     with mock.patch.object(jax.nn, "relu", relu):
       return self._step(inputs)
 
-  def _note(self, at: int, values: np.ndarray, std: np.ndarray) -> None:
-    near = np.asarray(values)[np.abs(values) <= _NEAR * std]
-    self._near += [(at, float(x)) for x in near]
+  def _note(self, at: int, given: jax.Array) -> None:
+    if self._known:  # values are the same each time
+      return
+    values = np.asarray(given)
+    # What is exactly 0 is so for the release, too.
+    near = (values != 0) & (np.abs(values) <= _NEAR * values.std())
+    nearest = sorted(map(float, values[near]), key=abs)[:_MOST]
+    self._near |= {(at, value) for value in nearest}
 
 
 def compare(

@@ -21,6 +21,7 @@ import math
 from collections.abc import Callable, Sequence
 from typing import Any
 
+import chex
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -90,8 +91,8 @@ def child_params(
   """
   if not ops.is_static(arc):
     return omega
-  own = _own_operations(omega, arc)
-  return own | _own_skips(omega, arc, config)
+  operations = _child_operations(omega, arc)
+  return operations | _child_skips(omega, arc, config)
 
 
 def apply_child(
@@ -125,6 +126,7 @@ def apply_child(
   Raises:
     InputError: if features are dropped and there is no key.
   """
+  chex.assert_rank(images, 4)
   moving = config.moving_statistics
   if moving and not train:
     child = batch_norm.with_statistics(child, statistics)
@@ -167,8 +169,8 @@ class _Network:
     )
     nodes = [x]
     for layer in range(self.config.num_layers):
-      x, found = self._layer(layer, nodes)
-      seen |= found
+      x, seen_by_layer = self._layer(layer, nodes)
+      seen |= seen_by_layer
       nodes.append(x)
       if layer in self.config.reductions():
         nodes, seen[f"reduction_{layer}"] = self._reduce(layer, nodes)
@@ -252,11 +254,11 @@ def _operation(
   name: str, config: MacroConfig, weights: types.Omega, x: types.Array
 ) -> tuple[types.Array, dict[str, Any]]:
   """One of `spaces.macro.OPS`, with the 1x1 convolution before it."""
-  own, seen = weights[name], {}
-  x, seen["in"] = _conv_block(config, own["in"], x, batch_norm.EPSILON)
+  blocks, seen = weights[name], {}
+  x, seen["in"] = _conv_block(config, blocks["in"], x, batch_norm.EPSILON)
   if name in POOLS:
     return POOLS[name](x), seen
-  x, seen["out"] = _conv_block(config, own["out"], x, config.op_epsilon)
+  x, seen["out"] = _conv_block(config, blocks["out"], x, config.op_epsilon)
   return x, seen
 
 
@@ -323,29 +325,29 @@ def _nothing(bits: Sequence[Any]) -> Any:
   return 1 - functools.reduce(jnp.maximum, bits)
 
 
-def _own_operations(tree: Any, arc: space_lib.MacroArc) -> Any:
+def _child_operations(tree: Any, arc: space_lib.MacroArc) -> Any:
   """Drops the operations that a fixed child has not."""
-  own = {
+  chosen = {
     f"layer_{layer}": space_lib.OPS[op] for layer, op in enumerate(arc.ops)
   }
   return {
-    name: {own[name]: part[own[name]]} if name in own else part
+    name: {chosen[name]: part[chosen[name]]} if name in chosen else part
     for name, part in tree.items()
   }
 
 
-def _own_skips(
+def _child_skips(
   omega: types.Omega, arc: space_lib.MacroArc, config: MacroConfig
 ) -> types.Omega:
   """Gathers the blocks of the joins that a fixed child uses."""
-  found = {}
+  joins = {}
   for layer in range(1, len(arc.ops)):
     name = f"skip_{layer}"
     if "w" in omega[name]:
       bits = enumerate(_bits(config, arc, layer))
       rows = np.array([i for i, bit in bits if bit])
-      found[name] = {**omega[name], "w": omega[name]["w"][rows]}
-  return found
+      joins[name] = {**omega[name], "w": omega[name]["w"][rows]}
+  return joins
 
 
 def _leaves(config: MacroConfig, num_classes: int, channels: int) -> Any:

@@ -24,7 +24,7 @@ from enas_jax import types
 from enas_jax.nn import batch_norm, image_ops, ops
 from enas_jax.nn import weights as weights_lib
 from enas_jax.spaces.micro import arc as space_lib
-from enas_jax.spaces.micro import drop_path
+from enas_jax.spaces.micro import drop_path, parts
 from enas_jax.spaces.micro import scan as micro_scan
 
 SEP_CONVS = {"sep_conv_3x3": 3, "sep_conv_5x5": 5}  # kernel widths
@@ -41,18 +41,6 @@ def edge_index(row: Any, node: Any) -> Any:
   Row r has r + 2 nodes before it.
   """
   return row * (row + 3) // 2 + node
-
-
-def reduction_specs(
-  channels: int, filters: int, lead: tuple[int, ...] = ()
-) -> dict[str, weights_lib.Spec]:
-  """A factorized reduction, and batch norm; `lead` are further axes."""
-  half = filters // 2
-  return {
-    "w1": weights_lib.Spec((*lead, channels, half), channels),
-    "w2": weights_lib.Spec((*lead, channels, filters - half), channels),
-    **weights_lib.norm_specs((*lead, filters)),
-  }
 
 
 def cell_specs(
@@ -96,7 +84,7 @@ def cell_specs(
   }
   if strided:
     lead = (count, SIDES, space_lib.NUM_INPUTS * rows)
-    specs["identity"] = reduction_specs(filters, filters, lead)
+    specs["identity"] = parts.reduction_specs(filters, filters, lead)
   return specs
 
 
@@ -115,14 +103,6 @@ def _sep_conv_specs(
     "pointwise": weights_lib.Spec((*lead, filters, filters), fan_in[1]),
     **weights_lib.norm_specs((*lead, filters)),
   }
-
-
-def reduce_size(
-  weights: types.Omega, x: types.Array
-) -> tuple[types.Array, types.Statistics]:
-  """A factorized reduction and batch norm, of `reduction_specs`' weights."""
-  x = image_ops.factorized_reduction(x, weights["w1"], weights["w2"])
-  return batch_norm.normalise(x, weights)
 
 
 def child_cells(
@@ -330,7 +310,7 @@ def _branches(stride: int) -> tuple[_Branch, ...]:
     "avg_pool_3x3": lambda weights, x: (image_ops.avg_pool(x, stride), None),
     "max_pool_3x3": lambda weights, x: (image_ops.max_pool(x, stride), None),
     "identity": lambda weights, x: (
-      (x, None) if stride == 1 else reduce_size(weights["identity"], x)
+      (x, None) if stride == 1 else parts.reduce_size(weights["identity"], x)
     ),
   }
   return tuple(by_name[name] for name in space_lib.OPS)

@@ -51,6 +51,37 @@ def draw(
   return kept / keep
 
 
+def masks_of_step(
+  config: MicroConfig,
+  train: bool,
+  key: types.PRNGKey | None,
+  batch: int,
+  progress: types.Array | float,
+) -> tuple[types.Array | None, types.PRNGKey | None]:
+  """The masks of one pass through the network.
+
+  Args:
+    config: the network's options.
+    train: whether anything is dropped.
+    key: consumed; not needed where nothing is dropped.
+    batch: how many images there are.
+    progress: [] float32, how much of the training is over.
+
+  Returns:
+    The masks of `draw`, or None where nothing is dropped; and a key for all
+    else.
+
+  Raises:
+    InputError: if operations are dropped and there is no key.
+  """
+  if not train or config.drop_path == 0:
+    return None, key
+  if key is None:
+    raise types.InputError("key must be given where operations are dropped.")
+  key, path_key = jax.random.split(key)
+  return draw(path_key, config, batch, progress), key
+
+
 def apply(masks: types.Array | None, op: int, x: types.Array) -> types.Array:
   """Drops a fixed operation's output.
 

@@ -17,6 +17,7 @@ Weights are those of one architecture alone: there is nothing to share.
 import functools
 from typing import Any, NamedTuple
 
+import chex
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -26,8 +27,8 @@ from enas_jax.nn import batch_norm, image_ops, ops
 from enas_jax.nn import weights as weights_lib
 from enas_jax.spaces.base import ImageNetwork, Logits
 from enas_jax.spaces.micro import arc as space_lib
+from enas_jax.spaces.micro import aux_head, drop_path, parts
 from enas_jax.spaces.micro import cell as micro_cell
-from enas_jax.spaces.micro import drop_path
 from enas_jax.spaces.micro import network as micro
 from enas_jax.spaces.micro.presets import MicroConfig
 
@@ -146,14 +147,14 @@ def _specs(
   stem = (3, 3, channels, layout[0].channels[0])
   last = layout[-1].width()
   specs = {
-    "stem": micro.conv_specs(stem),
+    "stem": parts.conv_specs(stem),
     "fc": weights_lib.Spec((last, num_classes), last),
   }
   for at, cell in enumerate(layout):
     specs[f"cell_{at}"] = _cell_specs(cell)
   if config.aux_head:
     seen = layout[_aux_cell(config)].width()
-    specs["aux_head"] = micro.aux_specs(seen, num_classes, image_size)
+    specs["aux_head"] = aux_head.specs(seen, num_classes, image_size)
   return specs
 
 
@@ -164,19 +165,19 @@ def _aux_cell(config: MicroConfig) -> int:
 
 def _cell_specs(cell: _Cell) -> dict[str, Any]:
   filters = cell.filters
-  specs: dict[str, Any] = {"base": micro.conv_specs((filters, filters))}
+  specs: dict[str, Any] = {"base": parts.conv_specs((filters, filters))}
   for at, channels in enumerate(cell.channels):
     if at == 0 and cell.halves:
-      specs["input_0"] = micro_cell.reduction_specs(channels, filters)
+      specs["input_0"] = parts.reduction_specs(channels, filters)
     elif channels != filters:
-      specs[f"input_{at}"] = micro.conv_specs((channels, filters))
+      specs[f"input_{at}"] = parts.conv_specs((channels, filters))
   for name, node, op in branches(cell.arc):
     own = _operation_specs(space_lib.OPS[op], filters, cell.stride(node))
     if own:
       specs[name] = own
   for node in cell.loose_ends():
     if cell.stride(node) > 1:
-      specs[f"output_{node}"] = micro_cell.reduction_specs(filters, filters)
+      specs[f"output_{node}"] = parts.reduction_specs(filters, filters)
   return specs
 
 
@@ -202,7 +203,7 @@ def _operation_specs(name: str, filters: int, stride: int) -> dict[str, Any]:
     }
     return {f"conv_{at}": one for at in range(micro_cell.STACK)}
   if name == "identity" and stride > 1:
-    return micro_cell.reduction_specs(filters, filters)
+    return parts.reduction_specs(filters, filters)
   return {}
 
 
@@ -225,7 +226,7 @@ def _init_statistics(
   """Of every batch norm."""
   if not config.moving_statistics:
     return {}
-  specs = _specs(arc, config, 1, 1, micro.least_image_size())
+  specs = _specs(arc, config, 1, 1, aux_head.least_image_size())
   return batch_norm.fresh(specs)
 
 
@@ -241,10 +242,13 @@ def _apply_child(
   progress: types.Array | float = 1.0,
 ) -> tuple[Logits, types.Statistics]:
   """See `Network`; a key is needed where features or operations are dropped."""
+  chex.assert_rank(images, 4)
   moving = config.moving_statistics
   if moving and not train:
     child = batch_norm.with_statistics(child, statistics)
-  masks, key = micro.path_masks(config, train, key, images.shape[0], progress)
+  masks, key = drop_path.masks_of_step(
+    config, train, key, images.shape[0], progress
+  )
   x, stem = batch_norm.normalise(
     image_ops.conv(images, child["stem"]["kernel"]), child["stem"]
   )
@@ -258,7 +262,7 @@ def _apply_child(
   if train and config.drop_features > 0:
     features = weights_lib.drop_features(key, features, config.drop_features)
   if train and config.aux_head:
-    aux, seen["aux_head"] = micro.aux_logits(
+    aux, seen["aux_head"] = aux_head.logits(
       child["aux_head"], outs[_aux_cell(config)], config
     )
   if moving and train:
@@ -297,7 +301,7 @@ def _run_cell(
   for node in cell.loose_ends():
     end, name = nodes[node], f"output_{node}"
     if name in weights:
-      end, seen[name] = micro_cell.reduce_size(weights[name], end)
+      end, seen[name] = parts.reduce_size(weights[name], end)
     ends.append(end)
   return jnp.concatenate(ends, axis=-1), seen
 
@@ -310,11 +314,11 @@ def _fit_inputs(
   for at, x in enumerate(inputs):
     name = f"input_{at}"
     if name in weights and "w1" in weights[name]:
-      x, seen[name] = micro_cell.reduce_size(weights[name], jax.nn.relu(x))
+      x, seen[name] = parts.reduce_size(weights[name], jax.nn.relu(x))
     elif name in weights:
-      x, seen[name] = micro.fit(weights[name], x)
+      x, seen[name] = parts.fit(weights[name], x)
     nodes.append(x)
-  nodes[1], seen["base"] = micro.fit(weights["base"], nodes[1])
+  nodes[1], seen["base"] = parts.fit(weights["base"], nodes[1])
   return nodes, seen
 
 
@@ -338,4 +342,4 @@ def _operation(
     return image_ops.avg_pool(x, stride), {}
   if name == "max_pool_3x3":
     return image_ops.max_pool(x, stride), {}
-  return (x, {}) if stride == 1 else micro_cell.reduce_size(weights, x)
+  return (x, {}) if stride == 1 else parts.reduce_size(weights, x)

@@ -15,6 +15,7 @@ import functools
 from collections.abc import Callable
 from typing import Any
 
+import chex
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -25,13 +26,11 @@ from enas_jax.nn import batch_norm, image_ops, ops
 from enas_jax.nn import weights as weights_lib
 from enas_jax.spaces.base import ImageNetwork, Logits
 from enas_jax.spaces.micro import arc as space_lib
+from enas_jax.spaces.micro import aux_head, drop_path, parts
 from enas_jax.spaces.micro import cell as micro_cell
-from enas_jax.spaces.micro import drop_path
 from enas_jax.spaces.micro.presets import NUM_STAGES, MicroConfig
 
 STEM_WIDTH = 3  # channels of the stem, in units of the first stage's
-_AUX_POOL, _AUX_STRIDE = 5, 3
-_AUX_CHANNELS = (128, 768)
 
 
 def init(
@@ -78,42 +77,14 @@ def _specs(
   stem = STEM_WIDTH * config.num_filters
   last = config.num_filters * 2 ** (NUM_STAGES - 1)
   specs = {
-    "stem": conv_specs((3, 3, channels, stem)),
+    "stem": parts.conv_specs((3, 3, channels, stem)),
     "fc": weights_lib.Spec((last, num_classes), last),
   }
   for stage in range(NUM_STAGES):
     specs[f"stage_{stage}"] = _stage_specs(config, stage)
   if config.aux_head:
-    specs["aux_head"] = aux_specs(last, num_classes, image_size)
+    specs["aux_head"] = aux_head.specs(last, num_classes, image_size)
   return specs
-
-
-def aux_specs(
-  channels: int, num_classes: int, image_size: int | None
-) -> dict[str, Any]:
-  """The auxiliary head's weights.
-
-  Args:
-    channels: of the cell's output that it sees.
-    num_classes: of the classifier.
-    image_size: of the images, before the stem.
-
-  Raises:
-    InputError: if images are too small for it.
-  """
-  size = _aux_size(image_size)
-  narrow, wide = _AUX_CHANNELS
-  return {
-    "narrow": conv_specs((channels, narrow)),
-    "wide": conv_specs((size, size, narrow, wide)),
-    "fc": weights_lib.Spec((wide, num_classes), wide),
-  }
-
-
-def conv_specs(shape: tuple[int, ...]) -> dict[str, weights_lib.Spec]:
-  """A convolution's weights, and those of its batch norm."""
-  kernel = weights_lib.Spec(shape, int(np.prod(shape[:-1])))
-  return {"kernel": kernel, **weights_lib.norm_specs(shape[-1:])}
 
 
 def _stage_specs(config: MicroConfig, stage: int) -> dict[str, Any]:
@@ -127,11 +98,11 @@ def _stage_specs(config: MicroConfig, stage: int) -> dict[str, Any]:
     released_init=config.weight_init == "released",
   )
   if stage == 0:
-    of_stem = conv_specs((STEM_WIDTH * filters, filters))
+    of_stem = parts.conv_specs((STEM_WIDTH * filters, filters))
     names = ("first_0", "first_1", "second_0")[: 3 if count > 1 else 2]
     return {"cells": cells(count), **dict.fromkeys(names, of_stem)}
   before = filters // 2
-  halve = micro_cell.reduction_specs(before, filters)
+  halve = parts.reduction_specs(before, filters)
   if config.reduction == "factorized":
     return {"cells": cells(1 + count), "first_0": halve, "first_1": halve}
   # Two outputs before a first stage of one cell lies the stem.
@@ -139,31 +110,11 @@ def _stage_specs(config: MicroConfig, stage: int) -> dict[str, Any]:
   two_before = STEM_WIDTH * before if stem_is_near else before
   return {
     "reduction": cells(1, strided=True),
-    "reduction_0": conv_specs((two_before, filters)),
-    "reduction_1": conv_specs((before, filters)),
+    "reduction_0": parts.conv_specs((two_before, filters)),
+    "reduction_1": parts.conv_specs((before, filters)),
     "cells": cells(count),
     "first_0": halve,
   }
-
-
-def least_image_size(wide: int = 1) -> int:
-  """The least height that gives the auxiliary head's last kernel that size."""
-  pooled = _AUX_POOL + (wide - 1) * _AUX_STRIDE
-  # Halving rounds up.
-  return (pooled - 1) * 2 ** (NUM_STAGES - 1) + 1
-
-
-def _aux_size(image_size: int | None) -> int:
-  """Height and width of what the auxiliary head's wide convolution sees."""
-  if image_size is None:
-    raise types.InputError("image_size must be given for an auxiliary head.")
-  if image_size < least_image_size():
-    raise types.InputError(
-      f"image_size must be at least {least_image_size()} for an auxiliary"
-      f" head, got {image_size}."
-    )
-  size = -(-image_size // 2 ** (NUM_STAGES - 1))
-  return (size - _AUX_POOL) // _AUX_STRIDE + 1
 
 
 def child_params(
@@ -200,7 +151,7 @@ def init_statistics(config: MicroConfig) -> types.Statistics:
   """
   if not config.moving_statistics:
     return {}
-  specs = _specs(config, 1, 1, least_image_size())
+  specs = _specs(config, 1, 1, aux_head.least_image_size())
   return batch_norm.fresh(specs, without=micro_cell.OPERATIONS)
 
 
@@ -238,6 +189,7 @@ def apply_child(
   Raises:
     InputError: if anything is dropped and there is no key.
   """
+  chex.assert_rank(images, 4)
   moving = config.moving_statistics
   if moving and not train:
     own = statistics
@@ -287,7 +239,9 @@ def _forward(
 ) -> tuple[Logits, types.Statistics]:
   """The logits, and what the batch norms saw."""
   seen: types.Statistics = {}
-  masks, key = path_masks(config, train, key, images.shape[0], progress)
+  masks, key = drop_path.masks_of_step(
+    config, train, key, images.shape[0], progress
+  )
   own = _of_stages(masks, config)
   stem, seen["stem"] = batch_norm.normalise(
     image_ops.conv(images, omega["stem"]["kernel"]), omega["stem"]
@@ -307,7 +261,7 @@ def _forward(
   if train and config.aux_head:
     # The cell after the last reduction cell.
     at = -config.normal_cells()[-1]
-    aux, seen["aux_head"] = aux_logits(omega["aux_head"], outs[at], config)
+    aux, seen["aux_head"] = aux_head.logits(omega["aux_head"], outs[at], config)
   return Logits(features @ omega["fc"], aux), seen
 
 
@@ -336,11 +290,11 @@ def _first_stage(
     what the batch norms saw.
   """
   count, seen = config.normal_cells()[0], {}
-  first_0, seen["first_0"] = fit(weights["first_0"], stem)
-  first_1, seen["first_1"] = fit(weights["first_1"], stem)
+  first_0, seen["first_0"] = parts.fit(weights["first_0"], stem)
+  first_1, seen["first_1"] = parts.fit(weights["first_1"], stem)
   second_0 = first_1
   if count > 1:
-    second_0, seen["second_0"] = fit(weights["second_0"], stem)
+    second_0, seen["second_0"] = parts.fit(weights["second_0"], stem)
   outs, cells = micro_cell.chain(
     weights["cells"],
     _arcs(arc, config, 0),
@@ -377,13 +331,11 @@ def _next_stage(
   """
   arcs = _arcs(arc, config, stage)
   seen: types.Statistics = {}
-  first_0, seen["first_0"] = micro_cell.reduce_size(
+  first_0, seen["first_0"] = parts.reduce_size(
     weights["first_0"], jax.nn.relu(last[1])
   )
   if config.reduction == "factorized":
-    first_1, seen["first_1"] = micro_cell.reduce_size(
-      weights["first_1"], last[1]
-    )
+    first_1, seen["first_1"] = parts.reduce_size(weights["first_1"], last[1])
   else:
     own = None
     if masks is not None:
@@ -410,8 +362,8 @@ def _strided_cell(
 ) -> tuple[types.Array, types.Statistics]:
   """Section 2.4's reduction cell."""
   seen: types.Statistics = {}
-  input_0, seen["reduction_0"] = fit(weights["reduction_0"], last[0])
-  input_1, seen["reduction_1"] = fit(weights["reduction_1"], last[1])
+  input_0, seen["reduction_0"] = parts.fit(weights["reduction_0"], last[0])
+  input_1, seen["reduction_1"] = parts.fit(weights["reduction_1"], last[1])
   outs, cells = micro_cell.chain(
     weights["reduction"],
     [arc],
@@ -424,30 +376,6 @@ def _strided_cell(
   return outs[0], {**seen, "reduction": cells}
 
 
-def fit(
-  weights: types.Omega, x: types.Array
-) -> tuple[types.Array, types.Statistics]:
-  """Brings an input to a cell's number of channels: ReLU, 1x1, batch norm."""
-  x = image_ops.pointwise_conv(jax.nn.relu(x), weights["kernel"])
-  return batch_norm.normalise(x, weights)
-
-
-def path_masks(
-  config: MicroConfig,
-  train: bool,
-  key: types.PRNGKey | None,
-  batch: int,
-  progress: types.Array | float,
-) -> tuple[types.Array | None, types.PRNGKey | None]:
-  """The masks of `drop_path.draw`, or None; and a key for all else."""
-  if not train or config.drop_path == 0:
-    return None, key
-  if key is None:
-    raise types.InputError("key must be given where operations are dropped.")
-  key, path_key = jax.random.split(key)
-  return drop_path.draw(path_key, config, batch, progress), key
-
-
 def _of_stages(
   masks: types.Array | None, config: MicroConfig
 ) -> list[types.Array | None]:
@@ -457,31 +385,6 @@ def _of_stages(
   first, *others = config.normal_cells()
   ends = np.cumsum([first, *(1 + count for count in others)])
   return list(jnp.split(masks, ends[:-1]))
-
-
-def aux_logits(
-  weights: types.Omega, x: types.Array, config: MicroConfig
-) -> tuple[types.Array, types.Statistics]:
-  """The auxiliary head on a cell's output, in training."""
-  if config.aux_frozen:
-    weights = lax.stop_gradient(weights)
-  x = lax.reduce_window(
-    jax.nn.relu(x),
-    np.zeros((), x.dtype),
-    lax.add,
-    (1, _AUX_POOL, _AUX_POOL, 1),
-    (1, _AUX_STRIDE, _AUX_STRIDE, 1),
-    "VALID",
-  )
-  x = x / _AUX_POOL**2
-  narrow, wide = weights["narrow"], weights["wide"]
-  x = image_ops.pointwise_conv(x, narrow["kernel"])
-  seen: types.Statistics = {}
-  x, seen["narrow"] = batch_norm.normalise(x, narrow)
-  x = image_ops.conv(jax.nn.relu(x), wide["kernel"])
-  x, seen["wide"] = batch_norm.normalise(x, wide)
-  features = image_ops.global_average_pool(jax.nn.relu(x))
-  return features @ weights["fc"], seen
 
 
 def _init_for(

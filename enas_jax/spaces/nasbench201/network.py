@@ -18,6 +18,7 @@ import functools
 import itertools
 from typing import Any
 
+import chex
 import jax
 import jax.numpy as jnp
 from jax import lax
@@ -153,6 +154,7 @@ def apply_child(
   Raises:
     InputError: if features are dropped and there is no key.
   """
+  chex.assert_rank(images, 4)
   del progress
   given = statistics if config.moving_statistics and not train else {}
   weights = batch_norm.with_statistics(child, given) if given else child

@@ -8,6 +8,7 @@ highway candidate's and the gate's columns side by side (Eqs. 4-5).
 
 from typing import Any, NamedTuple
 
+import chex
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -154,6 +155,7 @@ def apply_child(
     [T, B, D] float32: h_t before output dropout. Batch norm, where on, uses
     the statistics of the batch, also in evaluation.
   """
+  chex.assert_rank([tokens, state], 2)
   masks = masks or Masks()
   x = child["embedding"][tokens]
   if masks.word is not None:

@@ -1,0 +1,96 @@
+"""The auxiliary head of the authors' networks of cells, in training alone.
+
+The paper does not speak of it. It classifies by the output of the cell after
+the last reduction cell.
+"""
+
+from typing import Any
+
+import jax
+import numpy as np
+from jax import lax
+
+from enas_jax import types
+from enas_jax.nn import batch_norm, image_ops
+from enas_jax.nn import weights as weights_lib
+from enas_jax.spaces.micro import parts
+from enas_jax.spaces.micro.presets import NUM_STAGES, MicroConfig
+
+_POOL, _STRIDE = 5, 3
+_CHANNELS = (128, 768)
+
+
+def specs(
+  channels: int, num_classes: int, image_size: int | None
+) -> dict[str, Any]:
+  """The auxiliary head's weights.
+
+  Args:
+    channels: of the cell's output that it sees.
+    num_classes: of the classifier.
+    image_size: of the images, before the stem.
+
+  Raises:
+    InputError: if images are too small for it.
+  """
+  size = _final_size(image_size)
+  narrow, wide = _CHANNELS
+  return {
+    "narrow": parts.conv_specs((channels, narrow)),
+    "wide": parts.conv_specs((size, size, narrow, wide)),
+    "fc": weights_lib.Spec((wide, num_classes), wide),
+  }
+
+
+def least_image_size(wide: int = 1) -> int:
+  """The least height that gives the auxiliary head's last kernel that size."""
+  pooled = _POOL + (wide - 1) * _STRIDE
+  # Halving rounds up.
+  return (pooled - 1) * 2 ** (NUM_STAGES - 1) + 1
+
+
+def _final_size(image_size: int | None) -> int:
+  """Height and width of what the auxiliary head's wide convolution sees."""
+  if image_size is None:
+    raise types.InputError("image_size must be given for an auxiliary head.")
+  if image_size < least_image_size():
+    raise types.InputError(
+      f"image_size must be at least {least_image_size()} for an auxiliary"
+      f" head, got {image_size}."
+    )
+  size = -(-image_size // 2 ** (NUM_STAGES - 1))
+  return (size - _POOL) // _STRIDE + 1
+
+
+def logits(
+  weights: types.Omega, x: types.Array, config: MicroConfig
+) -> tuple[types.Array, types.Statistics]:
+  """Classifies by a cell's output.
+
+  Args:
+    weights: arrays of `specs`.
+    x: [B, H, W, channels] float32, the cell's output.
+    config: the network's options.
+
+  Returns:
+    [B, classes] float32; and what its batch norms saw.
+  """
+  if config.aux_frozen:
+    weights = lax.stop_gradient(weights)
+  x = lax.reduce_window(
+    jax.nn.relu(x),
+    np.zeros((), x.dtype),
+    lax.add,
+    (1, _POOL, _POOL, 1),
+    (1, _STRIDE, _STRIDE, 1),
+    "VALID",
+  )
+  x = x / _POOL**2
+  narrow, wide = weights["narrow"], weights["wide"]
+  x = image_ops.pointwise_conv(x, narrow["kernel"])
+  seen: types.Statistics = {}
+  x, seen["narrow"] = batch_norm.normalise(x, narrow)
+  x = image_ops.conv(jax.nn.relu(x), wide["kernel"])
+  x, seen["wide"] = batch_norm.normalise(x, wide)
+  features = image_ops.global_average_pool(jax.nn.relu(x))
+  return features @ weights["fc"], seen
