@@ -24,6 +24,7 @@ if TYPE_CHECKING:
   from enas_jax.search.steps import make_omega_step, make_theta_step
   from enas_jax.spaces.arcs import load_arc
   from enas_jax.spaces.recurrent.arc import RecurrentArc, RecurrentSpace
+  from enas_jax.spaces.registry import get as get_space
   from enas_jax.spaces.registry import preset
   from enas_jax.strategies.base import Judge, Strategy
   from enas_jax.strategies.controller import Controller, Sample
@@ -31,6 +32,7 @@ if TYPE_CHECKING:
   from enas_jax.strategies.registry import with_policy
   from enas_jax.tasks.image_classifier import ImageClassifier
   from enas_jax.tasks.language_model import LanguageModel
+  from enas_jax.tasks.registry import get as get_task
   from enas_jax.types import InputError
 
 __version__ = "0.1.0"
@@ -57,6 +59,8 @@ __all__ = [
   "TextData",
   "create_strategy",
   "draw",
+  "get_space",
+  "get_task",
   "load_arc",
   "load_exported",
   "load_images",
@@ -95,6 +99,8 @@ _SOURCES = {
   "TextData": "data.text",
   "create_strategy": "strategies.registry:create",
   "draw": "report.drawing",
+  "get_space": "spaces.registry:get",
+  "get_task": "tasks.registry:get",
   "load_arc": "spaces.arcs",
   "load_exported": "export:load",
   "load_images": "data.images:load",
