@@ -1,56 +1,27 @@
 """The search spaces, by name: a space is a folder and a line here."""
 
-import importlib
 from collections.abc import Mapping
 from typing import Any
 
 from enas_jax import config as config_lib
-from enas_jax.config import fields
+from enas_jax.config import fields, registry
 from enas_jax.spaces import base
 
-# Where each `base.Definition` is; imported when it is first asked for.
-_MODULES = {
-  "recurrent": "enas_jax.spaces.recurrent.definition",
-  "macro": "enas_jax.spaces.macro.definition",
-  "micro": "enas_jax.spaces.micro.definition",
-  "nasbench201": "enas_jax.spaces.nasbench201.definition",
-}
-_DEFINITIONS: dict[str, base.Definition] = {}
-
-
-def register(definition: base.Definition) -> None:
-  """Enters a space that comes from outside the package.
-
-  Raises:
-    ValueError: if another space has that name.
-  """
-  known = _DEFINITIONS.get(definition.name)
-  if definition.name in _MODULES or known not in (None, definition):
-    raise ValueError(f"there is a space {definition.name!r} already.")
-  _DEFINITIONS[definition.name] = definition
-
-
-def names() -> tuple[str, ...]:
-  """The spaces that there are, the package's first."""
-  return (*_MODULES, *(name for name in _DEFINITIONS if name not in _MODULES))
+_REGISTRY = registry.Registry[base.Definition](
+  "space",
+  {
+    "recurrent": "enas_jax.spaces.recurrent.definition",
+    "macro": "enas_jax.spaces.macro.definition",
+    "micro": "enas_jax.spaces.micro.definition",
+    "nasbench201": "enas_jax.spaces.nasbench201.definition",
+  },
+)
+register, names, get = _REGISTRY.register, _REGISTRY.names, _REGISTRY.get
 
 
 def trainable() -> tuple[str, ...]:
   """The spaces whose architectures can be trained alone."""
   return tuple(name for name in names() if get(name).train_presets)
-
-
-def get(name: str) -> base.Definition:
-  """All that the package asks of a space.
-
-  Raises:
-    InputError: if there is none of that name; the message lists the known ones.
-  """
-  fields.check_one_of("space", name, names())
-  if name not in _DEFINITIONS:
-    module = importlib.import_module(_MODULES[name])
-    _DEFINITIONS[name] = module.DEFINITION
-  return _DEFINITIONS[name]
 
 
 def named() -> Mapping[str, tuple[base.Definition, base.Named]]:

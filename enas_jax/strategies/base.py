@@ -7,7 +7,8 @@ When omega learns from a strategy's proposals and when theta moves is not the
 strategy's concern: that schedule is one for all (`search.steps`).
 """
 
-from typing import Any, Protocol
+from collections.abc import Callable
+from typing import Any, NamedTuple, Protocol
 
 import chex
 import jax.numpy as jnp
@@ -125,3 +126,17 @@ def reward_metrics(earned: types.Array) -> Metrics:
   mean = jnp.mean(jnp.where(known, earned, 0.0))
   mean *= earned.size / jnp.maximum(count, 1.0)
   return {"reward": mean, "rewards_not_finite": earned.size - count}
+
+
+class Definition(NamedTuple):
+  """All that the package asks of a strategy.
+
+  Attributes:
+    name: the strategy's name.
+    create: (space, options, num_arcs) -> the strategy.
+    options: the class of its options, a frozen dataclass.
+  """
+
+  name: str
+  create: Callable[[Any, Any, int], Strategy]
+  options: type[Any]

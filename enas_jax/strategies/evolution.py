@@ -192,3 +192,6 @@ def _hold_tournament(
   """[C], the best of `size` members, drawn with replacement as the paper's."""
   drawn = jax.random.randint(key, (size,), 0, population.rewards.shape[0])
   return population.choices[drawn[jnp.argmax(population.rewards[drawn])]]
+
+
+DEFINITION = base.Definition("evolution", Evolution, EvolutionConfig)

@@ -1,63 +1,23 @@
-"""The strategies, by the name that `run.policy` gives."""
+"""The strategies, by the name of `run.policy`: a file and a line here."""
 
 import dataclasses
-from collections.abc import Callable, Mapping
-from typing import Any, NamedTuple
+from collections.abc import Mapping
+from typing import Any
 
 from enas_jax import config as config_lib
 from enas_jax import types
-from enas_jax.config import fields
-from enas_jax.strategies import base, evolution, reinforce, uniform
+from enas_jax.config import registry
+from enas_jax.strategies import base
 
-
-class Definition(NamedTuple):
-  """All that the package asks of a strategy.
-
-  Attributes:
-    name: the strategy's name.
-    create: (space, options, num_arcs) -> the strategy.
-    options: the class of its options, a frozen dataclass.
-  """
-
-  name: str
-  create: Callable[[Any, Any, int], base.Strategy]
-  options: type[Any]
-
-
-_DEFINITIONS = {
-  definition.name: definition
-  for definition in (
-    Definition("controller", reinforce.Reinforce, config_lib.ReinforceConfig),
-    Definition("random", uniform.Uniform, uniform.UniformConfig),
-    Definition("evolution", evolution.Evolution, evolution.EvolutionConfig),
-  )
-}
-
-
-def register(definition: Definition) -> None:
-  """Enters a strategy that comes from outside the package.
-
-  Raises:
-    ValueError: if another strategy has that name.
-  """
-  known = _DEFINITIONS.setdefault(definition.name, definition)
-  if known != definition:
-    raise ValueError(f"there is a strategy {definition.name!r} already.")
-
-
-def names() -> tuple[str, ...]:
-  """The strategies that there are, the package's first."""
-  return tuple(_DEFINITIONS)
-
-
-def get(name: str) -> Definition:
-  """The strategy of that name.
-
-  Raises:
-    InputError: if there is none; the message lists the known ones.
-  """
-  fields.check_one_of("policy", name, names())
-  return _DEFINITIONS[name]
+_REGISTRY = registry.Registry[base.Definition](
+  "policy",
+  {
+    "controller": "enas_jax.strategies.reinforce",
+    "random": "enas_jax.strategies.uniform",
+    "evolution": "enas_jax.strategies.evolution",
+  },
+)
+register, names, get = _REGISTRY.register, _REGISTRY.names, _REGISTRY.get
 
 
 def create(config: config_lib.SearchConfig, space: Any) -> base.Strategy:

@@ -223,3 +223,8 @@ def read_baseline(
     return baseline.value
   count = jnp.maximum(baseline.num_rewards, 1).astype(jnp.float32)
   return baseline.value / (1.0 - options.baseline_decay**count)
+
+
+DEFINITION = base.Definition(
+  "controller", Reinforce, config_lib.ReinforceConfig
+)

@@ -55,3 +55,6 @@ class Uniform(base.Strategy):
     """Nothing is asked, and nothing learnt."""
     del key, judge
     return state, {}
+
+
+DEFINITION = base.Definition("random", Uniform, UniformConfig)

@@ -12,7 +12,7 @@ import jax.numpy as jnp
 from jax import lax
 
 from enas_jax.config import fields
-from enas_jax.strategies import base, registry
+from enas_jax.strategies import base
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -78,4 +78,4 @@ class Bandit(base.Strategy):
     return self.space.from_choices(jnp.argmax(state.logits, axis=-1)[None])
 
 
-DEFINITION = registry.Definition("bandit", Bandit, BanditConfig)
+DEFINITION = base.Definition("bandit", Bandit, BanditConfig)
