@@ -9,11 +9,12 @@ import numpy as np
 from absl.testing import absltest, parameterized
 
 from enas_jax import types
+from enas_jax.nn import image_ops
 from enas_jax.spaces import decisions
 from enas_jax.spaces.macro import network as macro
 from enas_jax.spaces.micro import arc as micro
 from enas_jax.spaces.micro import cell as micro_cell
-from enas_jax.spaces.micro import drop_path, image_ops
+from enas_jax.spaces.micro import drop_path
 from enas_jax.spaces.micro import network as supergraph
 from tests import tiny
 
