@@ -8,7 +8,7 @@ from absl import flags
 from enas_jax import config as config_lib
 from enas_jax import types
 from enas_jax.spaces import arcs, registry
-from experiments import _cli
+from experiments import _flags
 
 
 def define_arc_flag() -> None:
@@ -25,25 +25,25 @@ def define_arc_flag() -> None:
 
 
 def resolve(
-  space: str | None, preset: _cli.Preset = registry.preset
+  space: str | None, preset: _flags.Preset = registry.preset
 ) -> tuple[arcs.Architecture, Any]:
   """The architecture of `--arc`, and a configuration that fits it.
 
   What the architecture says of its space outweighs the preset.
 
   Args:
-    space: that it must be of, or None.
-    preset: where the numbers come from: of a search or of a training.
+    space: the name of the space that it must be of, or None.
+    preset: the presets that the numbers come from, of a search or a training.
 
   Raises:
     InputError: if there is none, it is not valid, or a flag contradicts it.
   """
   loaded = load(space, preset)
-  return loaded, fit(loaded, _cli.resolve_config(loaded.name, preset=preset))
+  return loaded, fit(loaded, _flags.resolve_config(loaded.name, preset=preset))
 
 
 def load(
-  space: str | None, preset: _cli.Preset = registry.preset
+  space: str | None, preset: _flags.Preset = registry.preset
 ) -> arcs.Architecture:
   """The architecture of `--arc`; arguments and errors as `resolve`."""
   text = flags.FLAGS.arc
@@ -52,7 +52,7 @@ def load(
   # Only a random architecture takes its size from the configuration.
   drawn = None
   if space:
-    drawn = _cli.resolve_config(space, preset=preset).child.space()
+    drawn = _flags.resolve_config(space, preset=preset).child.space()
   return arcs.load_arc(text, space, drawn)
 
 
@@ -62,13 +62,13 @@ def fit(loaded: arcs.Architecture, config: Any) -> Any:
   Raises:
     InputError: if a flag contradicts the architecture.
   """
-  found = {
+  options = {
     field.name: getattr(loaded.space, field.name)
     for field in dataclasses.fields(loaded.space)
     # The others are about drawing architectures at random.
     if field.compare and hasattr(config.child, field.name)
   }
-  for name, value in found.items():
+  for name, value in options.items():
     asked = flags.FLAGS[name].value
     if asked not in (None, value):
       raise types.InputError(
@@ -77,5 +77,5 @@ def fit(loaded: arcs.Architecture, config: Any) -> Any:
       )
   for name, value in loaded.options.items():
     if flags.FLAGS[name].value is None:
-      found[name] = value
-  return config_lib.override(config, "child", **found)
+      options[name] = value
+  return config_lib.override(config, "child", **options)

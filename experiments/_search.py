@@ -1,8 +1,7 @@
 """Running a search and showing the architecture that it keeps."""
 
-import math
 import pathlib
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 from absl import flags
 
@@ -10,13 +9,13 @@ from enas_jax import config as config_lib
 from enas_jax import types
 from enas_jax.report import drawing as drawing_lib
 from enas_jax.report import html
-from enas_jax.search import derive, search
+from enas_jax.search import derive, loop, search
 from enas_jax.search import folder as folder_lib
 from enas_jax.search import state as state_lib
 from enas_jax.spaces import registry as spaces
 from enas_jax.tasks import base as tasks_base
 from enas_jax.tasks import registry as tasks
-from experiments import _cli, _terminal
+from experiments import _cli, _flags, _terminal, _workdir
 
 
 class Finished(NamedTuple):
@@ -39,8 +38,8 @@ class Finished(NamedTuple):
 
 def define_flags(*names: str) -> None:
   """The flags of a script that searches one of these spaces."""
-  _cli.define_run_flags(*names)
-  _cli.define_config_flags(*names)
+  _workdir.define_run_flags(*names)
+  _flags.define_config_flags(*names)
 
 
 def run_search(experiment: str, space: str) -> Finished:
@@ -50,18 +49,18 @@ def run_search(experiment: str, space: str) -> Finished:
     experiment: the name of the script.
     space: the name of the search space.
   """
-  workdir, saved = _cli.open_workdir(experiment)
+  workdir, saved = _workdir.open_workdir(experiment)
   definition = spaces.get(space)
   task_definition = tasks.get(definition.task)
-  config = _cli.resolve_config(space, saved and saved["config"])
-  dataset = _cli.resolve_dataset(task_definition, saved)
+  config = _flags.resolve_config(space, saved and saved["config"])
+  dataset = _workdir.resolve_dataset(task_definition, saved)
   if not saved:
-    config = suit(config, task_definition, dataset)
+    config = _flags.suit(config, task_definition, dataset)
   if not task_definition.has_validation(config):
     raise types.InputError(
       "--num_valid is 0, but a search needs validation images for its rewards."
     )
-  data = task_definition.load(dataset, _cli.data_dir(), config)
+  data = task_definition.load(dataset, flags.FLAGS.data_dir, config)
   progress = _terminal.TerminalProgress()
   progress.line(task_definition.describe(data))
   task = task_definition.create(config, definition.network, data)
@@ -69,7 +68,7 @@ def run_search(experiment: str, space: str) -> Finished:
   # What is refused must leave no folder behind.
   derive.changed(config, task, splits.train, splits.valid)
   _cli.enable_compilation_cache()
-  workdir = _cli.write_config(
+  workdir = _workdir.write_config(
     workdir, experiment, space, config, dataset, saved
   )
   progress.line(
@@ -81,16 +80,6 @@ def run_search(experiment: str, space: str) -> Finished:
   return run(space, title, config, task, splits, workdir, progress)
 
 
-def suit(config: Any, task: tasks_base.Definition, dataset: str) -> Any:
-  """`config` with what suits the data set, where no flag is set."""
-  suited = {
-    name: value
-    for name, value in task.suited(dataset).items()
-    if flags.FLAGS[name].value is None
-  }
-  return config_lib.override(config, "data", **suited)
-
-
 def run(
   space: str,
   title: str,
@@ -98,14 +87,14 @@ def run(
   task: tasks_base.Task,
   splits: tasks_base.Splits,
   workdir: pathlib.Path,
-  progress: Any,
+  progress: loop.Progress,
 ) -> Finished:
   """Runs or resumes a search and shows the architecture that it keeps.
 
   Args:
     space: the name of the search space.
     title: the title of the drawing.
-    config: the configuration of the search.
+    config: the search's configuration.
     task: the task.
     splits: the data on the device.
     workdir: the run's folder.
@@ -129,46 +118,14 @@ def show(
   task: tasks_base.Task,
   result: derive.Result,
   workdir: pathlib.Path,
-  progress: Any,
+  progress: loop.Progress,
 ) -> None:
   """Shows the architecture that was kept, and draws it into the folder."""
   drawing = drawing_lib.draw_arc(space, config.child, result.arc, title)
   progress.line("\n" + drawing.text)
   progress.line(f"tokens: {result.record['arc']['tokens']}")
-  _show(result.record, task, progress)
+  for line in search.describe_result(result.record, task):
+    progress.line(line)
   folder_lib.write(workdir / folder_lib.DRAWING, drawing.svg)
   html.write_report(workdir)
   progress.line(f"arc.json, arc.svg and report.html are in {workdir}")
-
-
-def _show(record: dict[str, Any], task: tasks_base.Task, progress: Any) -> None:
-  chances = [
-    f"{_number(record[f'mean_reward_{who}'])}"
-    f" +- {_number(record[f'standard_error_{who}'])} ({who})"
-    for who in ("policy", "uniform")
-  ]
-  progress.line(
-    f"mean reward {', '.join(chances)}; {record['candidates']} architectures"
-    f" each, {record['policy']} policy"
-  )
-  valid, test = (
-    task.format_metric(record[f"{split}_{task.metric}"])
-    for split in ("valid", "test")
-  )
-  best = f"best of {record['candidates']}"
-  if "tuned" in record:
-    alone = task.format_metric(record[f"tuned_valid_{task.metric}"])
-    progress.line(
-      f"best of {record['tuned']} trained alone: {task.metric} {alone}"
-      f" (validation); number {record['rank_before_tuning']} by reward"
-    )
-    best = "the same"
-  progress.line(
-    f"{best} with shared weights: {task.metric} {valid} (validation), {test}"
-    f" (test); {record['search_seconds']:.0f} s of search"
-  )
-
-
-def _number(value: float | None) -> str:
-  """Four places; a file has null where no architecture earned a number."""
-  return "none" if value is None or math.isnan(value) else f"{value:.4f}"

@@ -1,18 +1,16 @@
-"""What the table of NAS-Bench-201 says of cells, candidates and weights."""
+"""Flags of the table of NAS-Bench-201, and what it says, printed."""
 
 import pathlib
 import sys
 from typing import Any
 
-import numpy as np
 import tqdm
 from absl import flags
 
 from enas_jax import types
-from enas_jax.analysis import benchmark_table, ranking
+from enas_jax.analysis import benchmark_table, ranking, table_lookup
 from enas_jax.report import html
 from enas_jax.search import derive, folder
-from enas_jax.spaces.nasbench201 import arc as nasbench201
 from experiments import _search
 
 _DRAWS = (1, 10, 100)
@@ -59,7 +57,7 @@ def load_complete() -> benchmark_table.BenchmarkTable:
   return table
 
 
-def look_up_result(
+def show_result(
   table: benchmark_table.BenchmarkTable | None,
   result: derive.Result,
   workdir: pathlib.Path,
@@ -76,25 +74,7 @@ def look_up_result(
   if table is None:
     print("its true accuracy is not looked up: no --benchmark_table")
     return record
-  record |= _look_up(table, result.arc.ops)
-  return record | look_up_candidates(table, workdir)
-
-
-def write_result(workdir: pathlib.Path, record: dict[str, Any]) -> None:
-  """Writes `result.json` anew, and the report that shows it."""
-  folder.write_json(workdir / folder.RESULT, record)
-  html.write_report(workdir)
-
-
-def _look_up(
-  table: benchmark_table.BenchmarkTable, ops: tuple[int, ...]
-) -> dict[str, Any]:
-  """Prints and returns what the table says of a cell."""
-  truth = {
-    "true_accuracy": table.accuracy(ops),
-    "rank": table.rank(ops),
-    "regret": table.regret(ops),
-  }
+  truth = table_lookup.cell(table, result.arc.ops)
   print(
     f"true accuracy {truth['true_accuracy']:.2f}%, rank {truth['rank']:,} of"
     f" {len(table.accuracies):,}; regret {truth['regret']:.2f} points to the"
@@ -105,68 +85,50 @@ def _look_up(
     for count in _DRAWS
   )
   print(f"by chance: {chances} cells, each trained to the end", flush=True)
-  return truth
+  return record | truth | _show_candidates(table, workdir)
 
 
-def look_up_candidates(
+def _show_candidates(
   table: benchmark_table.BenchmarkTable, workdir: pathlib.Path
 ) -> dict[str, Any]:
   """Prints and returns what all candidates are worth, and their order."""
-  space = nasbench201.NasBench201Space()
   rows = folder.read_rows(
     workdir / folder.CANDIDATES, "derive again from the search's folder"
   )
-  for row in rows:
-    row["truth"] = table.accuracy(space.from_dict(row["arc"]).ops)
-  truth = [row["truth"] for row in rows]
-  found: dict[str, Any] = {"mean_true_accuracy": float(np.mean(truth))}
+  candidates = table_lookup.candidates(table, rows)
+  truth, record = candidates.truth, candidates.to_dict()
   print(
-    f"{len(rows)} candidates: true accuracy {found['mean_true_accuracy']:.2f}%"
+    f"{len(rows)} candidates: true accuracy {record['mean_true_accuracy']:.2f}%"
     f" on average, {min(truth):.2f} to {max(truth):.2f}%"
   )
-  return found | _rank_tuned([row for row in rows if "tuned_nats" in row])
+  if candidates.taus:
+    before, after = (
+      "not defined" if tau is None else f"{tau:.3f}"
+      for tau in candidates.taus.values()
+    )
+    print(
+      f"{candidates.num_tuned} of them trained alone: Kendall tau with the"
+      f" truth {before} before, {after} after"
+    )
+  return record
 
 
-def _rank_tuned(rows: list[dict[str, Any]]) -> dict[str, Any]:
-  """What training candidates alone did for their order."""
-  if len(rows) < 2:
-    return {}
-  truth = [row["truth"] for row in rows]
-  found = {}
-  for name, scores in (
-    ("before", [row["reward"] for row in rows]),
-    ("after", [-row["tuned_nats"] for row in rows]),
-  ):
-    kept = ranking.finite(np.asarray(scores, np.float64))
-    order = ranking.rank_correlation(kept, truth)
-    found[f"kendall_tau_{name}_tuning"] = order.to_dict()["kendall_tau"]
-  before, after = (
-    "not defined" if tau is None else f"{tau:.3f}" for tau in found.values()
-  )
-  print(
-    f"{len(rows)} of them trained alone: Kendall tau with the truth {before}"
-    f" before, {after} after"
-  )
-  return found
+def write_result(workdir: pathlib.Path, record: dict[str, Any]) -> None:
+  """Writes `result.json` anew, and the report that shows it."""
+  folder.write_json(workdir / folder.RESULT, record)
+  html.write_report(workdir)
 
 
 def rank(
-  finished: _search.Finished,
-  table: benchmark_table.BenchmarkTable,
-  count: int,
+  finished: _search.Finished, table: benchmark_table.BenchmarkTable
 ) -> ranking.Ranking:
-  """Ranks `count` cells, the same for every search, drawn with seed 0."""
-  arcs, truth = table.sample(count, seed=0)
+  """How well the weights of a search rank `--ranking_arcs` cells."""
+  count = min(flags.FLAGS.ranking_arcs, len(table.accuracies))
   with tqdm.tqdm(
-    total=len(truth), desc="ranking", unit="arc", leave=False, disable=None,
+    total=count, desc="ranking", unit="arc", leave=False, disable=None,
     file=sys.stderr,
   ) as bar:  # fmt: skip
-    scores = ranking.score_architectures(
-      finished.task,
-      finished.state,
-      arcs,
-      finished.splits.valid,
-      score="nll",
-      advance=bar.update,
-    )
-  return ranking.rank_correlation(ranking.finite(scores), truth)
+    return table_lookup.rank_cells(
+      table, finished.task, finished.state, finished.splits.valid, count,
+      bar.update,
+    )  # fmt: skip

@@ -30,25 +30,29 @@ numbers. `README.md` has results.
 
 import json
 import pathlib
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Mapping
 from typing import Any
 
 import jax
 import jax.numpy as jnp
-import numpy as np
 from absl import flags
 
 from enas_jax import config as config_lib
 from enas_jax import types
-from enas_jax.analysis import benchmark_table, paired, table_reinforce
+from enas_jax.analysis import (
+  benchmark_table,
+  comparison,
+  table_lookup,
+  table_reinforce,
+)
 from enas_jax.data import images
-from enas_jax.search import derive, loop, runs
 from enas_jax.search import folder as folder_lib
+from enas_jax.search import loop, runs
 from enas_jax.spaces import registry
 from enas_jax.spaces.nasbench201 import arc as nasbench201
 from enas_jax.strategies import registry as strategies
 from enas_jax.tasks import registry as tasks
-from experiments import _cli, _search, _table, _terminal
+from experiments import _cli, _flags, _search, _table, _terminal, _workdir
 
 SEARCHES = strategies.names()
 # Methods that see true accuracies, and no shared weights.
@@ -70,8 +74,8 @@ def main() -> None:
   """Runs what is left of the comparison and shows it."""
   values = flags.FLAGS
   policies, seeds = _policies(), _seeds()
-  workdir, saved = _cli.open_workdir("baselines")
-  dataset = _cli.resolve_dataset(_TASK, saved)
+  workdir, saved = _workdir.open_workdir("baselines")
+  dataset = _workdir.resolve_dataset(_TASK, saved)
   configs = _configs(saved, dataset)
   config = configs["controller"]
   if values.benchmark_table is None:
@@ -86,7 +90,7 @@ def main() -> None:
       runner.check(policy, seed)
   _cli.enable_compilation_cache()
   more = {"configs": {name: c.to_dict() for name, c in configs.items()}}
-  workdir = runner.workdir = _cli.write_config(
+  workdir = runner.workdir = _workdir.write_config(
     workdir, "baselines", _SPACE.name, config, dataset, saved, more
   )
   rows: Rows = {policy: [] for policy in policies}
@@ -95,7 +99,7 @@ def main() -> None:
     for policy in policies:
       progress.line(f"{policy}, seed {seed}")
       rows[policy].append(runner.run(policy, seed))
-  record = summarise(rows, table, config.run.derive_arcs)
+  record = comparison.summarise(rows, table, config.run.derive_arcs)
   record |= {"seeds": seeds, "num_queries": values.num_queries}
   text = json.dumps(record, allow_nan=False)
   folder_lib.write(workdir / folder_lib.RESULT, text + "\n")
@@ -107,10 +111,10 @@ def _configs(saved: Mapping[str, Any] | None, dataset: str) -> Configs:
   configs: Configs = {}
   for policy in SEARCHES:
     kept = saved and saved.get("configs", {}).get(policy, {})
-    config = _cli.resolve_config(
+    config = _flags.resolve_config(
       _SPACE.name, kept, policy=policy, beside=SEARCHES
     )
-    configs[policy] = config if saved else _search.suit(config, _TASK, dataset)
+    configs[policy] = config if saved else _flags.suit(config, _TASK, dataset)
   return configs
 
 
@@ -152,14 +156,14 @@ class _Runner:
     folder = self._folder(policy, seed)
     if policy not in SEARCHES or not any(folder.glob("*")):
       return
-    space, found, dataset = runs.read_config(folder)
+    space, kept, dataset = runs.read_config(folder)
     if (space, dataset) != (_SPACE.name, self._dataset):
       raise types.InputError(
         f"the search in {folder} is of {space} on {dataset}, not of"
         f" nasbench201 on {self._dataset}; give another --workdir, or move that"
         " folder away."
       )
-    _cli.check_same(space, found, self._config_of(policy, seed), folder)
+    _flags.check_same(space, kept, self._config_of(policy, seed), folder)
 
   def _config_of(self, policy: str, seed: int) -> config_lib.SearchConfig:
     # Those on the table take the controller's numbers.
@@ -173,7 +177,7 @@ class _Runner:
     self, config: config_lib.SearchConfig, policy: str
   ) -> dict[str, Any]:
     """A search on the table: seconds, so it is not kept."""
-    # That of the search before would swallow a signal.
+    # The catcher of the search before would swallow a signal.
     stop = _terminal.SignalCatcher().stop
     # Fractions, as the accuracies that reward a controller elsewhere.
     table = table_reinforce.Table(
@@ -191,84 +195,35 @@ class _Runner:
     """One search in a folder of its own, unless it is finished."""
     folder = self._folder(config.run.policy, config.run.seed)
     if self._data is None:
-      self._data = _TASK.load(self._dataset, _cli.data_dir(), config)
+      self._data = _TASK.load(self._dataset, flags.FLAGS.data_dir, config)
     task = _TASK.create(config, _SPACE.network, self._data)
     splits = task.splits(self._data)
-    _cli.write_config(
+    _workdir.write_config(
       folder, _SPACE.name, _SPACE.name, config, self._dataset, self._saved
     )
-    found = _search.run(
+    finished = _search.run(
       _SPACE.name, _TITLE, config, task, splits, folder, self._progress
     )
-    row = self._row(config, found.result.arc)
-    row["search_seconds"] = found.result.record["search_seconds"]
+    row = self._row(config, finished.result.arc)
+    row["search_seconds"] = finished.result.record["search_seconds"]
     if flags.FLAGS.ranking_arcs:
-      tau = _table.rank(found, self._table, flags.FLAGS.ranking_arcs)
-      row["kendall_tau"] = tau.kendall_tau.value
+      order = _table.rank(finished, self._table)
+      row["kendall_tau"] = order.kendall_tau.value
     return row
 
-  def _row(self, config: config_lib.SearchConfig, arc: Any) -> dict[str, Any]:
-    space, table = config.child.space(), self._table
+  def _row(
+    self, config: config_lib.SearchConfig, arc: nasbench201.NasBench201Arc
+  ) -> dict[str, Any]:
+    space = config.child.space()
     return {
       "seed": config.run.seed,
       "ops": space.to_digits(arc),
       "arc_str": space.to_arc_str(arc),
-      "true_accuracy": float(table.accuracy(arc.ops)),
-      "rank": int(table.rank(arc.ops)),
-      "regret": float(table.regret(arc.ops)),
+      **table_lookup.cell(self._table, arc.ops),
       # Of searches with shared weights alone.
       "search_seconds": None,
       "kendall_tau": None,
     }
-
-
-def summarise(rows: Rows, table: Any, derive_arcs: int) -> dict[str, Any]:
-  """Means, chance and the comparisons, JSON-ready.
-
-  Args:
-    rows: by policy, one for each seed, in the same order.
-    table: of `benchmark_table`.
-    derive_arcs: K, of the chance that the others are held against.
-  """
-  accuracies = {
-    policy: [row["true_accuracy"] for row in found]
-    for policy, found in rows.items()
-  }
-  chance = {
-    "one": float(np.mean(table.accuracies)),
-    f"best_of_{derive_arcs}": float(table.expected_best_of(derive_arcs)),
-  }
-  first, *others = rows
-  seconds: dict[str, Sequence[float]] = {m: accuracies[m] for m in others}
-  count = len(accuracies[first])
-  seconds |= {f"chance_{k}": [v] * count for k, v in chance.items()}
-  return {
-    "space": _SPACE.name,
-    "runs": rows,
-    "summary": {policy: _mean_row(found) for policy, found in rows.items()},
-    "chance": chance,
-    "optimum": float(np.max(table.accuracies)),
-    "compared": first,
-    "comparisons": {
-      policy: paired.compare(accuracies[first], values).to_dict()
-      for policy, values in seconds.items()
-    },
-  }
-
-
-def _mean_row(found: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
-  record: dict[str, Any] = {"num_seeds": len(found)}
-  for name in (
-    *("true_accuracy", "rank", "regret"),
-    *("search_seconds", "kendall_tau"),
-  ):
-    values = [row[name] for row in found if row[name] is not None]
-    if values:
-      mean, error = derive.mean_and_error(values)
-      record[name] = mean
-      # One seed says nothing of the spread.
-      record[f"{name}_standard_error"] = error if len(values) > 1 else None
-  return record
 
 
 def format_table(record: Mapping[str, Any]) -> list[str]:
@@ -279,12 +234,12 @@ def format_table(record: Mapping[str, Any]) -> list[str]:
     f" {f'{first} minus it':>20} {'p (t)':>7} {'p (W)':>7}  of each seed"
   ]
   for policy, row in record["summary"].items():
-    each = [f"{r['true_accuracy']:.2f}" for r in record["runs"][policy]]
+    by_seed = [f"{r['true_accuracy']:.2f}" for r in record["runs"][policy]]
     spread = row["true_accuracy_standard_error"]
     lines.append(
       f"{policy:20} {_spread(row['true_accuracy'], spread):>16}"
       f" {row['rank']:8.0f} {row['regret']:7.2f} {_tau(row):>5}"
-      f"{_compared(record, policy)}  {' '.join(each)}"
+      f"{_compared(record, policy)}  {' '.join(by_seed)}"
     )
   for name, value in record["chance"].items():
     policy = f"chance_{name}"
@@ -301,16 +256,12 @@ def _tau(row: Mapping[str, Any]) -> str:
 
 
 def _compared(record: Mapping[str, Any], policy: str) -> str:
-  found = record["comparisons"].get(policy)
-  if found is None:
+  compared = record["comparisons"].get(policy)
+  if compared is None:
     return f" {'':20} {'':7} {'':7}"
-  difference = _spread(found["mean_difference"], found["standard_error"])
-  t, wilcoxon = (
-    "-"
-    if found[f"{test}_p_value"] is None
-    else f"{found[f'{test}_p_value']:.3f}"
-    for test in ("t", "wilcoxon")
-  )
+  difference = _spread(compared["mean_difference"], compared["standard_error"])
+  p_values = (compared[f"{test}_p_value"] for test in ("t", "wilcoxon"))
+  t, wilcoxon = ("-" if p is None else f"{p:.3f}" for p in p_values)
   return f" {difference:>20} {t:>7} {wilcoxon:>7}"
 
 

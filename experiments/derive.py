@@ -23,9 +23,9 @@ from enas_jax import config as config_lib
 from enas_jax import types
 from enas_jax.search import derive, loop, runs
 from enas_jax.strategies import registry as strategies
-from experiments import _cli, _search, _table, _terminal
+from experiments import _cli, _flags, _search, _table, _terminal, _workdir
 
-# The script's own name of a run in `config.json`.
+# The script's name in `config.json`.
 _EXPERIMENT = "derive"
 
 
@@ -34,28 +34,24 @@ def main() -> None:
   values = flags.FLAGS
   if values.run is None:
     raise types.InputError("--run must be given: the folder of a search.")
-  workdir, _ = _cli.open_workdir(_EXPERIMENT)
+  workdir, _ = _workdir.open_workdir(_EXPERIMENT)
   run = runs.open_run(values.run)
   table = None
   if values.benchmark_table is not None:
     _table.check_space(run.space, values.run)
     table = _table.load_complete()
-  asked = {
-    name: values[name].value
-    for name in ("derive_arcs", "derive_batches", "tune_arcs")
-    if values[name].value is not None
-  }
+  asked = _flags.set_values("derive_arcs", "derive_batches", "tune_arcs")
   config = config_lib.override(run.config, "run", **asked)
   if values.policy is not None:
     config = strategies.with_policy(config, values.policy)
   dataset = values.dataset or run.dataset
   _cli.enable_compilation_cache()
-  opened = runs.open_search(run, _cli.data_dir(), dataset)
+  opened = runs.open_search(run, values.data_dir, dataset)
   state = opened.state
   if values.seed is not None:
     state = state.replace(key=jax.random.key(values.seed))
   source = str(pathlib.Path(values.run).expanduser())
-  workdir = _cli.write_config(
+  workdir = _workdir.write_config(
     workdir, _EXPERIMENT, run.space, config, dataset, None, {"run": source}
   )
   progress = _terminal.TerminalProgress()
@@ -68,8 +64,8 @@ def main() -> None:
     workdir, progress,
   )  # fmt: skip
   if table is not None:
-    found = _table.look_up_result(table, result, workdir)
-    _table.write_result(workdir, found)
+    record = _table.show_result(table, result, workdir)
+    _table.write_result(workdir, record)
 
 
 def define_flags() -> None:
@@ -92,8 +88,8 @@ def define_flags() -> None:
     "seed", None, "draws other candidates; by default those of the run", 0
   )
   _table.define_table_flag()
-  _cli.define_data_flags(None, "other data of the same kind; as the run")
-  _cli.define_folder_flags()
+  _workdir.define_data_flags(None, "other data of the same kind; as the run")
+  _workdir.define_folder_flags()
 
 
 if __name__ == "__main__":

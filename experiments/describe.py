@@ -27,7 +27,7 @@ from enas_jax.report import describe
 from enas_jax.report import drawing as drawing_lib
 from enas_jax.search import folder
 from enas_jax.spaces import base, registry
-from experiments import _arcs, _cli
+from experiments import _arcs, _cli, _flags
 
 
 def main() -> None:
@@ -39,7 +39,7 @@ def main() -> None:
       raise types.InputError(
         "give --arc, an architecture, or --space, for its supergraph."
       )
-    name, arc, config = values.space, None, _cli.resolve_config(values.space)
+    name, arc, config = values.space, None, _flags.resolve_config(values.space)
     head: dict[str, Any] = {}
   else:
     loaded, config = _arcs.resolve(values.space, _preset)
@@ -65,7 +65,7 @@ def main() -> None:
   print("\n".join(_table(record)))
 
 
-def _preset(name: str, space: str) -> _cli.Config:
+def _preset(name: str, space: str) -> _flags.Config:
   """What `--network` asks for; a space without trainings has searches alone."""
   if flags.FLAGS.network == "trained" and space in registry.trainable():
     return registry.train_preset(name, space)
@@ -129,9 +129,7 @@ def _table(record: dict[str, Any]) -> list[str]:
 
 def define_flags() -> None:
   """The flags of this script."""
-  flags.DEFINE_enum(
-    "preset", "paper", config_lib.PRESETS, "which numbers to start from"
-  )
+  _flags.define_preset_flag()
   flags.DEFINE_enum("space", None, registry.names(), "the search space")
   flags.DEFINE_enum(
     "network",
@@ -146,8 +144,7 @@ def define_flags() -> None:
   flags.DEFINE_string("draw", None, "also draw it: a file .svg, .png or .dot")
   flags.DEFINE_boolean("json", False, "print one JSON object")
   _arcs.define_arc_flag()
-  _cli.define_config_flags(*registry.names())
-  _cli.define_config_flags(*registry.trainable(), preset=registry.train_preset)
+  _flags.define_all_config_flags()
 
 
 if __name__ == "__main__":

@@ -12,11 +12,9 @@ half an hour on two CPU cores), `smoke` (about a minute). Without CIFAR-10,
 of the cell.
 """
 
-from typing import Any
-
 from absl import flags
 
-from enas_jax.analysis import benchmark_table
+from enas_jax.analysis import ranking
 from experiments import _cli, _search, _table
 
 
@@ -26,29 +24,25 @@ def main() -> None:
   given = flags.FLAGS.benchmark_table is not None
   table = _table.load_complete() if given else None
   finished = _search.run_search("nasbench201", "nasbench201")
-  record = _table.look_up_result(table, finished.result, finished.workdir)
+  record = _table.show_result(table, finished.result, finished.workdir)
   if table is not None and flags.FLAGS.ranking_arcs:
-    record |= rank(table, finished)
+    order = _table.rank(finished, table)
+    _show(order)
+    compared = order.to_dict()
+    for name in ("kendall_tau", "kendall_tau_interval", "spearman"):
+      record[name] = compared[name]
   _table.write_result(finished.workdir, record)
 
 
-def rank(
-  table: benchmark_table.BenchmarkTable, finished: _search.Finished
-) -> dict[str, Any]:
-  """Prints and returns how well the shared weights rank uniform cells."""
-  found = _table.rank(finished, table, flags.FLAGS.ranking_arcs)
-  tau, rho = found.kendall_tau, found.spearman
+def _show(order: ranking.Ranking) -> None:
+  """Prints how well the shared weights rank uniform cells."""
+  tau, rho = order.kendall_tau, order.spearman
   print(
-    f"{found.num_arcs} uniform cells by shared weights and by the truth:"
+    f"{order.num_arcs} uniform cells by shared weights and by the truth:"
     f" Kendall tau {tau.value:.3f} [{tau.low:.3f}, {tau.high:.3f}], Spearman"
     f" rho {rho.value:.3f} [{rho.low:.3f}, {rho.high:.3f}]",
     flush=True,
   )
-  record = found.to_dict()
-  return {
-    name: record[name]
-    for name in ("kendall_tau", "kendall_tau_interval", "spearman")
-  }
 
 
 if __name__ == "__main__":

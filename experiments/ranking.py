@@ -22,11 +22,9 @@ and the truth favour. `ranking.json` and `ranking_arcs.jsonl` are written to the
 run's folder. `experiments/README.md` has results.
 """
 
-import json
-import math
 import pathlib
-from collections.abc import Sequence
-from typing import Any, NamedTuple
+from collections.abc import Mapping
+from typing import Any
 
 import jax
 import numpy as np
@@ -35,35 +33,19 @@ from absl import flags
 
 from enas_jax import config as config_lib
 from enas_jax import types
-from enas_jax.analysis import benchmark_table, ranking
+from enas_jax.analysis import benchmark_table, ranking, trained_alone
+from enas_jax.analysis import truth as truth_lib
 from enas_jax.config import fields
-from enas_jax.search import evaluate, loop, runs
 from enas_jax.search import folder as folder_lib
-from enas_jax.spaces import decisions
-from experiments import _alone, _cli, _table, _terminal
+from enas_jax.search import loop, runs
+from enas_jax.tasks import base as tasks_base
+from enas_jax.tasks import registry as tasks
+from experiments import _cli, _flags, _table, _terminal, _workdir
 
-# By field of a record of stand-alone training: 1 where larger is better.
-_FIELDS = {
-  "accuracy": 1.0,
-  "valid_accuracy": 1.0,
-  "perplexity": -1.0,
-  "valid_perplexity": -1.0,
-}
 _NUM_FIRST = 10  # architectures shown
 _NUM_CELLS = 1000  # of the table
 _NUM_TRAINED = 20
-
-
-class Truth(NamedTuple):
-  """Architectures with what they are worth.
-
-  Attributes:
-    arcs: leaves [S, ...].
-    values: [S] float64, larger is better.
-  """
-
-  arcs: Any
-  values: np.ndarray
+_NLL = "nll"  # the score that every task has
 
 
 def main() -> None:
@@ -74,25 +56,16 @@ def main() -> None:
   _check_flags()
   folder = pathlib.Path(values.run).expanduser()
   _cli.enable_compilation_cache()
-  run = runs.open_search(runs.open_run(values.run), _cli.data_dir())
+  run = runs.open_search(runs.open_run(values.run), values.data_dir)
   # Before architectures are trained: that may take long.
   task, valid = _with_statistics(run), _images_of(run)
   truth = _truth(run, folder)
-  record: dict[str, Any] = {
-    "run": str(folder),
-    "space": run.space,
-    "policy": run.config.run.policy,
-    "score": values.score,
-    "statistics": values.statistics,
-    "num_images": values.num_images,
-    "seed": values.seed,
-  }
   scores = _score(run, task, valid, truth)
-  found = ranking.rank_correlation(
+  order = ranking.rank_correlation(
     scores, truth.values, bootstrap=values.bootstrap, seed=values.seed
   )
-  arcs = _validated(run, truth)
   space = run.task.space
+  arcs = truth.validated(space)
   favoured = ranking.op_preferences(
     [space.to_dict(arc) for arc in arcs], scores, truth.values
   )
@@ -104,11 +77,21 @@ def main() -> None:
     }
     for arc, score, true in zip(arcs, scores, truth.values, strict=True)
   ]
-  record |= {**found.to_dict(), "op_preferences": _json(favoured)}
-  text = json.dumps(record, allow_nan=False)
+  record: dict[str, Any] = {
+    "run": str(folder),
+    "space": run.space,
+    "policy": run.config.run.policy,
+    "score": values.score,
+    "statistics": values.statistics,
+    "num_images": values.num_images,
+    "seed": values.seed,
+    **order.to_dict(),
+    "op_preferences": favoured,
+  }
+  text = folder_lib.dumps(record)
   folder_lib.write(folder / folder_lib.RANKING, text + "\n")
   folder_lib.write_rows(folder / folder_lib.RANKING_ARCS, rows)
-  lines = [*_lines(found), *_first_lines(rows), *_op_lines(favoured)]
+  lines = [*_lines(order), *_first_lines(rows), *_op_lines(favoured)]
   print(text if values.json else "\n".join(lines))
 
 
@@ -128,99 +111,31 @@ def _check_flags() -> None:
     )
 
 
-def _truth(run: runs.Opened, folder: pathlib.Path) -> Truth:
+def _truth(run: runs.Opened, folder: pathlib.Path) -> truth_lib.Truth:
   """The architectures to score, with what they are worth."""
   values = flags.FLAGS
+  given = values.num_arcs
   if values.benchmark_table:
-    return _of_table(run)
+    _table.check_space(run.space, values.run, "; give --truth")
+    table = benchmark_table.BenchmarkTable.load(values.benchmark_table)
+    num_cells = _NUM_CELLS if given is None else given
+    return truth_lib.Truth(*table.sample(num_cells, values.seed))
   if values.truth:
-    return _of_records(run, values.truth, values.num_arcs)
-  num_arcs = _NUM_TRAINED if values.num_arcs is None else values.num_arcs
-  asked: dict[str, Any] = {
-    name: values[name].value
-    for name in ("tune_steps", "tune_rate", "tune_changes")
-    if values[name].value is not None
-  }
-  if "tune_changes" in asked:
-    asked["tune_changes"] = fields.parse_changes(
-      asked["tune_changes"], "tune_changes"
+    return truth_lib.read(run.task, values.truth, given)
+  num_arcs = _NUM_TRAINED if given is None else given
+  changes = _flags.set_values("tune_steps", "tune_rate", "tune_changes")
+  if "tune_changes" in changes:
+    changes["tune_changes"] = fields.parse_changes(
+      changes["tune_changes"], "tune_changes"
     )
   progress = loop.Progress() if values.json else _terminal.TerminalProgress()
-  path = _alone.train(run, folder, num_arcs, values.seed, asked, progress)
-  return _of_records(run, [str(path)], num_arcs)
-
-
-def _of_table(run: runs.Opened) -> Truth:
-  """Cells of the benchmark, drawn uniformly without replacement."""
-  values = flags.FLAGS
-  _table.check_space(run.space, values.run, "; give --truth")
-  table = benchmark_table.BenchmarkTable.load(values.benchmark_table)
-  num_arcs = _NUM_CELLS if values.num_arcs is None else values.num_arcs
-  return Truth(*table.sample(num_arcs, values.seed))
-
-
-def _of_records(
-  run: runs.Opened, paths: Sequence[str], num_arcs: int | None
-) -> Truth:
-  """What runs of stand-alone training, or lists of them, say."""
-  found = [
-    _read_record(run, record, place)
-    for path in paths
-    for record, place in _records(pathlib.Path(path).expanduser())
-  ]
-  found = found[: num_arcs or None]
-  if len(found) < 2:
-    raise types.InputError(
-      f"--truth has {len(found)} architectures; a ranking needs at least 2."
-    )
-  arcs = [decisions.as_arrays(arc) for arc, _ in found]
-  return Truth(
-    jax.tree.map(lambda *leaves: np.stack(leaves), *arcs),
-    np.asarray([value for _, value in found]),
+  path = trained_alone.train(
+    run, folder, num_arcs, values.seed, changes, progress
   )
+  return truth_lib.read(run.task, [str(path)], num_arcs)
 
 
-def _records(path: pathlib.Path) -> list[tuple[Any, str]]:
-  """The JSON objects of a file of lines or of a run, and where they are."""
-  try:
-    if path.is_dir():
-      path = path / folder_lib.RESULT
-      return [(json.loads(path.read_text()), str(path))]
-    return [
-      (json.loads(line), f"{path}, line {number}")
-      for number, line in enumerate(path.read_text().splitlines(), start=1)
-      if line.strip()
-    ]
-  except (OSError, ValueError) as error:
-    why = getattr(error, "strerror", None) or error
-    raise types.InputError(f"--truth: {path} cannot be read: {why}.") from None
-
-
-def _read_record(
-  run: runs.Opened, record: Any, place: str
-) -> tuple[Any, float]:
-  if not isinstance(record, dict) or not isinstance(record.get("arc"), dict):
-    raise types.InputError(f'--truth: {place} has no "arc".')
-  if "candidates" in record:
-    raise types.InputError(
-      f"--truth: {place} is the result of a search: its accuracy is that of"
-      " shared weights, not of training alone."
-    )
-  present = [name for name in _FIELDS if name in record]
-  if not present:
-    raise types.InputError(
-      f"--truth: {place} has none of {', '.join(_FIELDS)}."
-    )
-  value = record[present[0]]
-  if not isinstance(value, int | float) or not math.isfinite(value):
-    raise types.InputError(
-      f"--truth: {present[0]} of {place} must be a number, got {value!r}."
-    )
-  arc = run.task.space.from_dict(record["arc"])
-  return arc, _FIELDS[present[0]] * value
-
-
-def _with_statistics(run: runs.Opened) -> Any:
+def _with_statistics(run: runs.Opened) -> tasks_base.Task:
   """The task, evaluating with the batch norm statistics of `--statistics`."""
   asked = flags.FLAGS.statistics
   if asked == "run":
@@ -237,12 +152,13 @@ def _with_statistics(run: runs.Opened) -> Any:
   return run.task.with_config(config)
 
 
-def _images_of(run: runs.Opened) -> Any:
+def _images_of(run: runs.Opened) -> tasks_base.Split:
   """As much of the validation split as is asked for, or its text."""
   values = flags.FLAGS
-  if values.score not in ("nll", run.task.metric):
+  if values.score not in (_NLL, run.task.metric):
     raise types.InputError(
-      f"--score=accuracy is not defined in the {run.space} space; give nll."
+      f"--score={values.score} is not defined in the {run.space} space; give"
+      f" {_NLL} or {run.task.metric}."
     )
   count = len(jax.tree.leaves(run.splits.valid)[0])
   least = run.task.least_split()
@@ -255,8 +171,13 @@ def _images_of(run: runs.Opened) -> Any:
   return ranking.take(run.splits.valid, wanted)
 
 
-def _score(run: runs.Opened, task: Any, valid: Any, truth: Truth) -> np.ndarray:
-  """[S], larger is better; networks that overflow come last."""
+def _score(
+  run: runs.Opened,
+  task: tasks_base.Task,
+  valid: tasks_base.Split,
+  truth: truth_lib.Truth,
+) -> np.ndarray:
+  """[S] float64, larger is better; networks that overflow come last."""
   with tqdm.tqdm(
     total=len(truth.values), unit="arc", leave=False, disable=None
   ) as bar:
@@ -265,35 +186,25 @@ def _score(run: runs.Opened, task: Any, valid: Any, truth: Truth) -> np.ndarray:
       run.state,
       truth.arcs,
       valid,
-      score="nll" if flags.FLAGS.score == "nll" else "metric",
+      score=_NLL if flags.FLAGS.score == _NLL else "metric",
       advance=bar.update,
     )
   return ranking.finite(scores)
 
 
-def _validated(run: runs.Opened, truth: Truth) -> list[Any]:
-  """The architectures, of Python ints."""
-  return [
-    run.task.space.validate(
-      jax.tree.map(np.asarray, evaluate.nth(truth.arcs, index))
-    )
-    for index in range(len(truth.values))
-  ]
-
-
-def _lines(found: ranking.Ranking) -> list[str]:
+def _lines(order: ranking.Ranking) -> list[str]:
   """The numbers for people."""
   names = {
-    "Kendall tau": found.kendall_tau,
-    "Spearman rho": found.spearman,
-    f"Kendall tau, best {found.num_top}": found.kendall_tau_top,
-    f"Spearman rho, best {found.num_top}": found.spearman_top,
+    "Kendall tau": order.kendall_tau,
+    "Spearman rho": order.spearman,
+    f"Kendall tau, best {order.num_top}": order.kendall_tau_top,
+    f"Spearman rho, best {order.num_top}": order.spearman_top,
   }
   wide = max(map(len, names))
-  lines = [f"{found.num_arcs} architectures"]
+  lines = [f"{order.num_arcs} architectures"]
   for name, (value, low, high) in names.items():
     lines.append(f"{name:{wide}}  {value:.3f} [{low:.3f}, {high:.3f}]")
-  for k, regret in found.regret.items():
+  for k, regret in order.regret.items():
     lines.append(
       f"best of the first {k} by score: {regret:.4g} below the best of all"
     )
@@ -309,7 +220,7 @@ def _first_lines(rows: list[dict[str, Any]]) -> list[str]:
   return lines
 
 
-def _op_lines(favoured: dict[str, dict[str, float]]) -> list[str]:
+def _op_lines(favoured: Mapping[str, Mapping[str, float]]) -> list[str]:
   """Which operations the scores and the truth favour."""
   title = "rho of its count with"
   wide = max(map(len, (title, *favoured)))
@@ -319,18 +230,10 @@ def _op_lines(favoured: dict[str, dict[str, float]]) -> list[str]:
   return lines
 
 
-def _json(favoured: dict[str, dict[str, float]]) -> Any:
-  """What is not defined is None."""
-  return {
-    name: {k: v if math.isfinite(v) else None for k, v in rho.items()}
-    for name, rho in favoured.items()
-  }
-
-
 def define_flags() -> None:
   """The flags of this script."""
   flags.DEFINE_string("run", None, "the folder of a search")
-  flags.DEFINE_string("data_dir", None, "where data sets lie")
+  _workdir.define_data_dir_flag()
   _table.define_table_flag()
   flags.DEFINE_list(
     "truth",
@@ -363,8 +266,9 @@ def define_flags() -> None:
     "validation images, or time steps of text; 0: all",
     lower_bound=0,
   )
+  metrics = {tasks.get(name).metric for name in tasks.names()}
   flags.DEFINE_enum(
-    "score", "nll", ("accuracy", "nll"), "how shared weights judge"
+    "score", _NLL, sorted(metrics | {_NLL}), "how shared weights judge"
   )
   flags.DEFINE_enum(
     "statistics",
@@ -379,11 +283,7 @@ def define_flags() -> None:
     "seed", 0, "of the draw of architectures and of the bootstrap", 0
   )
   flags.DEFINE_boolean("json", False, "print one JSON object")
-  flags.DEFINE_string(
-    "compilation_cache_dir",
-    str(pathlib.Path.home() / ".cache" / "enas_jax"),
-    "keeps compiled programs between runs; empty keeps none",
-  )
+  _cli.define_cache_flag()
 
 
 if __name__ == "__main__":

@@ -1,15 +1,15 @@
-"""The comparison of searches, on a made-up table and by hand."""
+"""The comparison of searches, on a made-up table."""
 
 import json
 import pathlib
 import tempfile
-import types
 
 import numpy as np
 from absl.testing import absltest
 
 from enas_jax.spaces.nasbench201 import arc as nasbench201
 from experiments import baselines
+from tests import analysis_comparison_test as comparison_test
 from tests import command_line, tiny
 
 
@@ -34,47 +34,9 @@ def write_table(path):
   path.write_text("\n".join(lines) + "\n")
 
 
-def row(seed, accuracy, seconds=None, tau=None):
-  return {
-    "seed": seed,
-    "true_accuracy": accuracy,
-    "rank": 1,
-    "regret": 94.0 - accuracy,
-    "search_seconds": seconds,
-    "kendall_tau": tau,
-  }
-
-
-class SummaryTest(absltest.TestCase):
-  def test_by_hand(self):
-    table = types.SimpleNamespace(
-      accuracies=np.array([80.0, 90.0, 94.0]), expected_best_of=lambda k: 91.5
-    )
-    rows = {
-      "controller": [row(0, 92.0, 10.0, 0.25), row(1, 94.0, 30.0, 0.75)],
-      "table_random": [row(0, 91.0), row(1, 91.0)],
-    }
-    record = baselines.summarise(rows, table, 5)
-    self.assertEqual(record["chance"], {"one": 88.0, "best_of_5": 91.5})
-    self.assertEqual(record["optimum"], 94.0)
-    mean = record["summary"]["controller"]
-    self.assertEqual(mean["true_accuracy"], 93.0)
-    self.assertAlmostEqual(mean["true_accuracy_standard_error"], 1.0)
-    self.assertEqual(mean["search_seconds"], 20.0)
-    self.assertNotIn("search_seconds", record["summary"]["table_random"])
-    differences = {
-      name: (found["mean_difference"], found["wins"])
-      for name, found in record["comparisons"].items()
-    }
-    self.assertEqual(
-      differences,
-      {
-        "table_random": (2.0, 2),
-        "chance_one": (5.0, 2),
-        "chance_best_of_5": (1.5, 2),
-      },
-    )
-    lines = baselines.format_table(record)
+class TableTest(absltest.TestCase):
+  def test_lines_for_people(self):
+    lines = baselines.format_table(comparison_test.make_record())
     self.assertLen(lines, 5)
     self.assertIn("93.00 +- 1.00", lines[1])
     self.assertIn("92.00 94.00", lines[1])

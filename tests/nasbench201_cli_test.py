@@ -8,9 +8,6 @@ import tempfile
 import numpy as np
 from absl.testing import absltest, parameterized
 
-from enas_jax.analysis import benchmark_table
-from enas_jax.spaces.nasbench201 import arc as nasbench201_space
-from experiments import _table
 from tests import command_line
 
 FLAGS = (
@@ -132,28 +129,6 @@ class CommandLineTest(parameterized.TestCase):
     self.assertEqual(found.returncode, 2, found.stderr)
     self.assertRegex(found.stderr, f"^error: {of}.*\n$")
     self.assertFalse(workdir.exists())
-
-  def test_candidates_that_were_trained_alone(self):
-    space = nasbench201_space.NasBench201Space()
-    rows = [
-      {"reward": 0.4, "ops": "000000"},
-      {"reward": 0.3, "tuned_nats": 1.2, "ops": "333333"},
-      {"reward": 0.2, "tuned_nats": 1.1, "ops": "444444"},
-      {"reward": 0.1, "tuned_nats": 1.3, "ops": "222222"},
-    ]
-    for row in rows:
-      row["arc"] = space.to_dict(space.from_digits(row.pop("ops")))
-    lines = [json.dumps(row) + "\n" for row in rows]
-    (self.folder / "arcs.jsonl").write_text("".join(lines))
-    table = benchmark_table.BenchmarkTable.load(self.table)
-    found = _table.look_up_candidates(table, self.folder)
-    # Of the three pairs two have their order, and then all.
-    self.assertAlmostEqual(found["kendall_tau_before_tuning"], 1 / 3)
-    self.assertAlmostEqual(found["kendall_tau_after_tuning"], 1.0)
-    self.assertAlmostEqual(
-      found["mean_true_accuracy"],
-      (50.0 + truth("222222") + truth("333333") + truth("444444")) / 4,
-    )
 
 
 if __name__ == "__main__":

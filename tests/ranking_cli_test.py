@@ -5,16 +5,12 @@ import math
 import pathlib
 import tempfile
 
-import jax
-from absl.testing import absltest, parameterized
+from absl.testing import absltest
 
 from enas_jax import config as config_lib
-from enas_jax import types
 from enas_jax.search import derive, evaluate, search
 from enas_jax.search import state as states
-from enas_jax.spaces.macro import arc as macro
 from enas_jax.strategies import registry
-from experiments import _alone, ranking
 from tests import command_line, tiny
 
 
@@ -31,6 +27,7 @@ def _search_text(folder):
   done.run()
   record = {
     "experiment": "ptb_search",
+    "space": "recurrent",
     "preset": "smoke",
     "dataset": dataset,
     "config": config.to_dict(),
@@ -131,14 +128,6 @@ class TrainedHereTest(absltest.TestCase):
     self.assertRegex(other.stderr, "^error: .*another training.*move it away")
     self.assertEqual(path.read_text(), three)
 
-  def test_a_damaged_file_stays(self):
-    path = pathlib.Path(tempfile.mkdtemp()) / "trained_alone.jsonl"
-    for content in ('{"arc"', '{"arc": {}, "training": {}}\n', "[]\n"):
-      path.write_text(content)
-      with self.assertRaisesRegex(types.InputError, "is damaged: move it away"):
-        _alone._read(path, {}, "valid_accuracy")
-      self.assertEqual(path.read_text(), content)
-
   def test_refusals(self):
     for given, message in (
       (["--truth=a", "--tune_steps=3"], "one of --benchmark_table, --tune_ste"),
@@ -148,36 +137,6 @@ class TrainedHereTest(absltest.TestCase):
       found = command_line.run("ranking", "--run=none", *given)
       self.assertEqual(found.returncode, 2)
       self.assertIn(message, found.stderr)
-
-
-class RecordTest(parameterized.TestCase):
-  def _read(self, record):
-    space = macro.MacroSpace(2)
-    task = type("Task", (), {"space": space})
-    run = ranking._runs.Opened("macro", None, task, None, None)
-    arcs = space.sample_uniform(jax.random.key(0), 1)
-    arc = space.validate(jax.device_get(evaluate.nth(arcs, 0)))
-    return arc, ranking._read_record(
-      run, {"arc": space.to_dict(arc), **record}, "here"
-    )
-
-  def test_an_accuracy_is_as_it_is(self):
-    arc, found = self._read({"valid_accuracy": 0.75, "test_accuracy": 0.5})
-    self.assertEqual(found, (arc, 0.75))
-
-  @parameterized.parameters(
-    ({"accuracy": "high"}, "accuracy of here must be a number, got 'high'"),
-    ({"test_accuracy": 0.5}, "here has none of accuracy, valid_accuracy"),
-    ({"accuracy": 0.5, "candidates": 10}, "here is the result of a search"),
-    ({"arc": None, "accuracy": 0.5}, 'here has no "arc"'),
-  )
-  def test_refusals(self, record, message):
-    with self.assertRaisesRegex(types.InputError, message):
-      self._read(record)
-
-  def test_files_that_are_not_there(self):
-    with self.assertRaisesRegex(types.InputError, "--truth: .* cannot be read"):
-      ranking._records(pathlib.Path(tempfile.mkdtemp()))
 
 
 if __name__ == "__main__":

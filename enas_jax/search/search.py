@@ -1,5 +1,6 @@
 """The epoch loop of a search, for every task, space and strategy (Sec. 2.2)."""
 
+import math
 import pathlib
 from collections.abc import Callable
 from typing import Any
@@ -138,3 +139,44 @@ class Search(loop.Loop):
       "valid/reward_policy": policy_mean,
       "valid/reward_uniform": uniform_mean,
     }
+
+
+def describe_result(record: dict[str, Any], task: tasks.Task) -> list[str]:
+  """What a search came to, in lines for people.
+
+  Args:
+    record: the record of `result.json`.
+    task: the search's task.
+  """
+  count = record["candidates"]
+  chances = [
+    f"{_number(record[f'mean_reward_{who}'])}"
+    f" +- {_number(record[f'standard_error_{who}'])} ({who})"
+    for who in ("policy", "uniform")
+  ]
+  lines = [
+    f"mean reward {', '.join(chances)}; {count} architectures each,"
+    f" {record['policy']} policy"
+  ]
+  best = f"best of {count}"
+  if "tuned" in record:
+    alone = task.format_metric(record[f"tuned_valid_{task.metric}"])
+    lines.append(
+      f"best of {record['tuned']} trained alone: {task.metric} {alone}"
+      f" (validation); number {record['rank_before_tuning']} by reward"
+    )
+    best = "the same"
+  valid, test = (
+    task.format_metric(record[f"{split}_{task.metric}"])
+    for split in ("valid", "test")
+  )
+  lines.append(
+    f"{best} with shared weights: {task.metric} {valid} (validation), {test}"
+    f" (test); {record['search_seconds']:.0f} s of search"
+  )
+  return lines
+
+
+def _number(value: float | None) -> str:
+  """Four places; a file has null where no architecture earned a number."""
+  return "none" if value is None or math.isnan(value) else f"{value:.4f}"

@@ -2,16 +2,26 @@
 
 import math
 import pathlib
-from collections.abc import Callable
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import jax
 
 from enas_jax import config as config_lib
 from enas_jax import types
-from enas_jax.search import evaluate, folder, loop, metrics, steps
+from enas_jax.search import derive, evaluate, folder, loop, metrics, steps
 from enas_jax.search import state as state_lib
+from enas_jax.spaces import arcs as arcs_lib
+from enas_jax.spaces import records
+from enas_jax.spaces import registry as spaces
 from enas_jax.tasks import base as tasks
+from enas_jax.tasks import registry as task_registry
+
+Begin = Callable[[types.Arc, pathlib.Path], None]
+
+
+def _begin(arc: types.Arc, folder: pathlib.Path) -> None:
+  """Does nothing."""
 
 
 class Training(loop.Loop):
@@ -36,8 +46,8 @@ class Training(loop.Loop):
 
     Args:
       config: the training's configuration.
-      task: a task of one architecture: `language_model.OneCell`, or an
-        `image_classifier.ImageClassifier` with a network of `spaces.fixed`.
+      task: the task, with the network of one architecture (`fixed` of its
+        space's definition).
       data: the three splits; `valid` may be None where all is trained on.
       workdir: the run's folder, which exists.
       progress: is told how far the run is.
@@ -175,3 +185,157 @@ def count_params(weights: types.Omega) -> int:
   """How many numbers a network's weights are, its auxiliary head's left out."""
   body = {name: part for name, part in weights.items() if name != "aux_head"}
   return sum(math.prod(leaf.shape) for leaf in jax.tree.leaves(body))
+
+
+def best_candidates(text: str, count: int) -> list[arcs_lib.Architecture]:
+  """The best different candidates of a search, in the order it would keep them.
+
+  Args:
+    text: the path of the search's `arcs.jsonl`.
+    count: the number of candidates, K.
+
+  Raises:
+    InputError: if they cannot be read or there are fewer lines than that.
+  """
+  try:
+    lines = pathlib.Path(text).expanduser().read_text().splitlines()
+  except OSError as error:
+    raise types.InputError(
+      f"--arc={text} cannot be read: {error.strerror}."
+    ) from None
+  if len(lines) < count:
+    raise types.InputError(
+      f"--retrain_top is {count}, but {text} has {len(lines)} candidates."
+    )
+  candidates: list[arcs_lib.Architecture] = []
+  # Not by reward alone, which might leave out the one that the search kept.
+  for row in derive.in_order([records.loads(line) for line in lines]):
+    record = row.get("arc")
+    if not isinstance(record, Mapping):
+      raise types.InputError(f'{text}: each line must have an "arc".')
+    candidate = arcs_lib.of_record(record)
+    # A policy that has converged samples the same architecture many times.
+    if candidate not in candidates:
+      candidates.append(candidate)
+  return candidates[:count]
+
+
+def train_arc(
+  config: config_lib.TrainConfig,
+  arc: types.Arc,
+  data: tasks.Data,
+  workdir: pathlib.Path,
+  omega: types.Omega | None = None,
+  *,
+  progress: loop.Progress | None = None,
+  stop: Callable[[], int] = lambda: 0,
+  begin: Begin = _begin,
+) -> dict[str, Any]:
+  """Trains one architecture; of one that is trained, reads what came out.
+
+  Args:
+    config: the training's configuration, of a registered space.
+    arc: the architecture, of Python ints.
+    data: the data set, as the task's `load` returns it.
+    workdir: the folder to write to, which exists.
+    omega: weights to start from; None for fresh ones.
+    progress: the place where lines go.
+    stop: returns the number of a signal that asks the run to end, or 0.
+    begin: called with the architecture and the folder before the first step.
+
+  Returns:
+    What is in `result.json`.
+
+  Raises:
+    InputError: as `Training`.
+    Interrupted: after a signal, once the checkpoint is saved.
+    Diverged: if a loss is not finite.
+  """
+  progress = progress or loop.Progress()
+  space = config.child.space()
+  definition = spaces.get(space.name)
+  network = definition.fixed(config.child, arc)
+  task = task_registry.get(definition.task).create(config, network, data)
+  training = Training(
+    config, task, task.splits(data), workdir, progress, stop, omega
+  )
+  if training.finished:
+    progress.line("the run is finished; this is what came out")
+    record = training.load_result()
+  else:
+    written = space.to_dict(arc)
+    begin(arc, workdir)
+    folder.write(workdir / folder.ARC, records.dumps(written))
+    params = count_params(training.state.omega)
+    progress.line(f"{params:,} parameters")
+    record = training.run({"arc": written, "params": params})
+  shown = [
+    f"{split} {task.metric} {task.format_metric(value)}"
+    for split in ("valid", "test")
+    if (value := record[f"{split}_{task.metric}"]) is not None
+  ]
+  progress.line(
+    f"{', '.join(shown)}; {record['params']:,} parameters,"
+    f" {record['epochs']} epochs, {record['train_seconds']:.0f} s"
+  )
+  return record
+
+
+def train_best(
+  config: config_lib.TrainConfig,
+  arcs: Sequence[types.Arc],
+  data: tasks.Data,
+  workdir: pathlib.Path,
+  omegas: Sequence[types.Omega | None],
+  *,
+  progress: loop.Progress | None = None,
+  stop: Callable[[], int] = lambda: 0,
+  begin: Begin = _begin,
+) -> dict[str, Any]:
+  """Trains each architecture and keeps the best on validation data.
+
+  What Section 2.2 leaves out for its cost. Each has a folder of its own in
+  `workdir`, arc_1 and so on; `workdir` gets the files of the best.
+
+  Args:
+    config: the training's configuration, of a registered space.
+    arcs: the architectures, of Python ints.
+    data: the data set, with a validation split.
+    workdir: the folder to write to, which exists.
+    omegas: weights that each starts from; None for fresh ones.
+    progress: the place where lines go.
+    stop: returns the number of a signal that asks the run to end, or 0.
+    begin: called with each architecture and its folder before its first step.
+
+  Returns:
+    What is in `result.json`: that of the best, with "retrained", all of them,
+    and "best_rank", its place among them from 1.
+
+  Raises:
+    InputError: as `Training`.
+    Interrupted: after a signal, once the checkpoint is saved.
+    Diverged: if a loss is not finite.
+  """
+  progress = progress or loop.Progress()
+  results = []
+  for rank, (arc, omega) in enumerate(zip(arcs, omegas, strict=True), start=1):
+    place = workdir / f"arc_{rank}"
+    place.mkdir(exist_ok=True)
+    progress.line(f"architecture {rank} of {len(arcs)}: {place}")
+    result = train_arc(
+      config, arc, data, place, omega,
+      progress=progress, stop=stop, begin=begin,
+    )  # fmt: skip
+    results.append(result)
+  task = task_registry.get(spaces.get(config.child.space().name).task)
+  metric = f"valid_{task.metric}"
+  worths = [task.metric_sign * result[metric] for result in results]
+  best = worths.index(max(worths))  # of equal ones the first
+  record = {**results[best], "retrained": results, "best_rank": best + 1}
+  folder.write_json(workdir / folder.RESULT, record)
+  for name in (folder.ARC, folder.DRAWING):
+    source = workdir / f"arc_{best + 1}" / name
+    if source.exists():
+      folder.write(workdir / name, source.read_text())
+  progress.line(f"best of {len(results)} by {metric}: candidate {best + 1}")
+  return record

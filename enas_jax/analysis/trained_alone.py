@@ -2,6 +2,7 @@
 
 import math
 import pathlib
+from collections.abc import Mapping
 from typing import Any
 
 import jax
@@ -10,6 +11,8 @@ from enas_jax import config as config_lib
 from enas_jax import types
 from enas_jax.search import derive, evaluate, loop, runs
 from enas_jax.search import folder as folder_lib
+from enas_jax.spaces import base as spaces
+from enas_jax.strategies import uniform
 
 
 def train(
@@ -17,7 +20,7 @@ def train(
   folder: pathlib.Path,
   num_arcs: int,
   seed: int,
-  asked: dict[str, Any],
+  changes: Mapping[str, Any],
   progress: loop.Progress,
 ) -> pathlib.Path:
   """Draws architectures uniformly and trains each from fresh weights.
@@ -28,23 +31,23 @@ def train(
 
   Args:
     run: the search.
-    folder: the run's.
-    num_arcs: how many are drawn; one that comes twice is trained once.
-    seed: of the draw.
-    asked: fields of the configuration's `run` that differ from the search's.
-    progress: is told of each.
+    folder: the run's folder.
+    num_arcs: the number drawn; one that comes twice is trained once.
+    seed: the seed of the draw.
+    changes: fields of the configuration's `run` that differ from the search's.
+    progress: the place where a line about each goes.
 
   Returns:
-    The file: "arc", "nats" and the metric, "valid_accuracy" or
-    "valid_perplexity", both on the whole validation split.
+    The file: "arc", "nats" and "valid_METRIC" of the task, both on the whole
+    validation split.
 
   Raises:
     InputError: if the file has architectures that were drawn or trained
       otherwise, or the configuration is not allowed.
     Diverged: if one is worth nothing finite.
   """
-  asked = {"tune_from": "scratch", "tune_arcs": num_arcs, **asked}
-  config = config_lib.override(run.config, "run", **asked)
+  changes = {"tune_from": "scratch", "tune_arcs": num_arcs, **changes}
+  config = config_lib.override(run.config, "run", **changes)
   names = ("tune_steps", "tune_rate", "tune_changes")
   training = {name: getattr(config.run, name) for name in names}
   # As JSON gives it back.
@@ -59,23 +62,17 @@ def train(
   }
 
   def tell(one: derive.Tuned) -> None:
+    name = f"architecture {one.rank} of {num_arcs}"
     if not (math.isfinite(one.nats) and math.isfinite(one.valid)):
       raise loop.Diverged(
-        f"architecture {one.rank} of {num_arcs}, trained alone, has"
-        f" {one.nats} nats: give a smaller --tune_rate."
+        f"{name}, trained alone, has {one.nats} nats: give a smaller"
+        " --tune_rate."
       )
-    rows.append(
-      {
-        "arc": space.to_dict(one.arc),
-        "nats": one.nats,
-        metric: one.valid,
-        "training": training,
-      }
-    )
+    row = {"arc": space.to_dict(one.arc), "nats": one.nats, metric: one.valid}
+    rows.append(row | {"training": training})
     folder_lib.write_rows(path, rows)
     progress.line(
-      f"architecture {one.rank} of {num_arcs} trained alone:"
-      f" {one.nats:.4f} nats,"
+      f"{name} trained alone: {one.nats:.4f} nats,"
       f" {run.task.metric} {run.task.format_metric(one.valid)}"
     )
 
@@ -85,13 +82,12 @@ def train(
   return path
 
 
-def _draw(space: Any, num_arcs: int, seed: int) -> list[types.Arc]:
-  """Of Python ints; the first ones are the same however many are drawn."""
+def _draw(space: spaces.Space, num_arcs: int, seed: int) -> list[types.Arc]:
+  """Architectures of Python ints; fewer of them are the first of more."""
   keys = [jax.random.fold_in(jax.random.key(seed), i) for i in range(num_arcs)]
-  draw = jax.jit(lambda key: space.sample_uniform(key, 1))
-  return [
-    space.validate(jax.device_get(evaluate.nth(draw(key), 0))) for key in keys
-  ]
+  propose = evaluate.make_propose(uniform.Uniform(space))
+  drawn = [evaluate.nth(propose((), key, 1), 0) for key in keys]
+  return [space.validate(jax.device_get(arc)) for arc in drawn]
 
 
 def _read(

@@ -1,0 +1,272 @@
+"""One flag for each field of a configuration, and what they make of it."""
+
+import dataclasses
+import pathlib
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
+from typing import Any, NamedTuple
+
+from absl import flags
+
+from enas_jax import config as config_lib
+from enas_jax import types
+from enas_jax.search import runs
+from enas_jax.spaces import registry as spaces
+from enas_jax.strategies import registry as strategies
+from enas_jax.tasks import base as tasks_base
+from enas_jax.tasks import registry as tasks
+
+# Where the fields of a part of the configuration appear among the flags.
+_PREFIXES = {
+  "child": "",
+  "data": "",
+  "omega": "omega_",
+  "theta": "theta_",
+  "strategy": "theta_",
+  "run": "",
+}
+# Options of the policy's samples, of which the training of one has none.
+_SAMPLING = ("omega_num_arcs", "omega_fair_ops", "omega_op_weights")
+# Fields that a resumed run may change: they alter no step that was taken.
+_FREE_ON_RESUME = {"num_epochs"}
+
+
+class _Option(NamedTuple):
+  """A field of the configuration, which is a flag.
+
+  Attributes:
+    path: the part, and where the field is in options of that part, both.
+    field: what is known of it.
+  """
+
+  path: tuple[str, ...]
+  field: dataclasses.Field[Any]
+
+  def get(self, config: Any) -> Any:
+    """The field's value."""
+    for name in (*self.path, self.field.name):
+      config = getattr(config, name)
+    return config
+
+  def parse(self, value: Any, name: str) -> Any:
+    """The field's value from that of the flag of that name."""
+    read = self.field.metadata["parse"]
+    return read(value, name) if read else value
+
+
+Config = config_lib.SearchConfig | config_lib.TrainConfig
+Preset = Callable[[str, str], Config]  # spaces.preset or train_preset
+
+
+def is_set(name: str) -> bool:
+  """Whether a flag is defined and has a value."""
+  return name in flags.FLAGS and flags.FLAGS[name].value is not None
+
+
+def set_values(*names: str) -> dict[str, Any]:
+  """The flags of these names that have a value."""
+  return {name: flags.FLAGS[name].value for name in names if is_set(name)}
+
+
+def define_preset_flag() -> None:
+  """`--preset`."""
+  flags.DEFINE_enum(
+    "preset", "paper", config_lib.PRESETS, "which numbers to start from"
+  )
+
+
+def define_config_flags(*names: str, preset: Preset = spaces.preset) -> None:
+  """One flag per configuration field, unset; a set flag overrides a preset.
+
+  Args:
+    *names: the search spaces; a field that two of them share is one flag.
+    preset: the presets, of a search or of a training.
+  """
+  definers: dict[Any, Callable[..., Any]] = {
+    int: flags.DEFINE_integer,
+    float: flags.DEFINE_float,
+    bool: flags.DEFINE_boolean,
+    str: flags.DEFINE_string,
+  }
+  for space in names:
+    for config in _of_every_strategy(preset("paper", space)):
+      for name, (_, field) in _config_fields(config, space).items():
+        if name not in flags.FLAGS:
+          kind = str if field.metadata["parse"] else field.type
+          definers[kind](name, None, field.metadata["help"])
+
+
+def define_all_config_flags() -> None:
+  """One flag per field of every space's searches and trainings."""
+  define_config_flags(*spaces.names())
+  define_config_flags(*spaces.trainable(), preset=spaces.train_preset)
+
+
+def _of_every_strategy(config: Config) -> Iterator[Config]:
+  """The configuration of a search by one strategy after the other."""
+  if isinstance(config, config_lib.TrainConfig):
+    yield config
+    return
+  for policy in strategies.names():
+    yield strategies.with_policy(config, policy)
+
+
+def _config_fields(config: Config, space: str) -> dict[str, _Option]:
+  """The fields of a configuration by flag, without those that do nothing."""
+  without = _ignored(config, space)
+  kinds = {d.kind for d in config.child.space().decisions()} | {""}
+  return {
+    name: option
+    for part, prefix in _PREFIXES.items()
+    if hasattr(config, part)
+    for name, option in _options(getattr(config, part), (part,), prefix)
+    if name not in without and option.field.metadata["only_for"] in kinds
+  }
+
+
+def _options(
+  part: Any, path: tuple[str, ...], prefix: str
+) -> Iterator[tuple[str, _Option]]:
+  """The flags and fields of options, also of those that they hold."""
+  for field in dataclasses.fields(part):
+    value = getattr(part, field.name)
+    if dataclasses.is_dataclass(value):
+      yield from _options(value, (*path, field.name), f"{field.name}_")
+    else:
+      yield prefix + field.name, _Option(path, field)
+
+
+def _ignored(config: Config, space: str) -> tuple[str, ...]:
+  """Flags that would do nothing in this space, or in its task."""
+  definition = spaces.get(space)
+  task = tasks.get(definition.task)
+  if isinstance(config, config_lib.TrainConfig):
+    return (*task.ignored, *task.ignored_in_training, *_SAMPLING)
+  return (*task.ignored, *definition.ignored_in_search)
+
+
+def resolve_config(
+  space: str,
+  saved: Mapping[str, Any] | None = None,
+  preset: Preset = spaces.preset,
+  policy: str | None = None,
+  beside: Sequence[str] = (),
+) -> Any:
+  """The configuration that the flags ask for.
+
+  Args:
+    space: the search space.
+    saved: the `config` of a run that is resumed, or None. Flags that are set
+      must agree with it.
+    preset: the presets that the numbers come from, of a search or a training.
+    policy: the strategy, where it is not the one that `--policy` names.
+    beside: strategies whose options may be set although this one has none such.
+
+  Raises:
+    InputError: if a value is not allowed, does nothing, or would change in a
+      resumed run.
+  """
+  values = flags.FLAGS
+  config = preset(values.preset, space)
+  if saved is not None:
+    config = runs.restore_config(config, saved)
+  elif isinstance(config, config_lib.SearchConfig):
+    asked = policy or values.policy or config.run.policy
+    config = strategies.with_policy(config, asked)
+  known = _config_fields(config, space)
+  _check_no_others(space, config, known, beside)
+  changes: dict[str, dict[str, Any]] = {}
+  for name, option in known.items():
+    if values[name].value is None or (policy and name == "policy"):
+      continue
+    value, old = option.parse(values[name].value, name), option.get(config)
+    if saved and value != old and name not in _FREE_ON_RESUME:
+      raise differs(name, values[name].value, old)
+    place: dict[str, Any] = changes
+    for key in option.path:
+      place = place.setdefault(key, {})
+    place[option.field.name] = value
+  config = config_lib.override_parts(config, changes)
+  if isinstance(config, config_lib.SearchConfig):
+    config = config.settled()
+  return config
+
+
+def suit(config: Any, task: tasks_base.Definition, dataset: str) -> Any:
+  """`config` with what suits the data set, where no flag is set."""
+  suited = {
+    name: value
+    for name, value in task.suited(dataset).items()
+    if not is_set(name)
+  }
+  return config_lib.override(config, "data", **suited)
+
+
+def differs(name: str, value: Any, old: Any) -> types.InputError:
+  """The error that a flag asks for something else than a resumed run has."""
+  return types.InputError(
+    f"--{name} is {value}, but the run in --workdir has {old}; leave the flag"
+    " out, or give another --workdir."
+  )
+
+
+def check_same(
+  space: str, kept: Config, wanted: Config, folder: pathlib.Path
+) -> None:
+  """Refuses to go on with a search that has other numbers than are wanted.
+
+  Args:
+    space: the search space.
+    kept: the configuration of the search in the folder.
+    wanted: the configuration that it should have.
+    folder: the search's folder.
+
+  Raises:
+    InputError: if a field differs, unless a resumed run may change it and it is
+      to grow: what was done beyond it cannot be undone.
+  """
+  # First, since of two strategies the other fields have no counterpart.
+  options = _config_fields(wanted, space)
+  for name in sorted(options, key=lambda name: name != "policy"):
+    old, new = (options[name].get(config) for config in (kept, wanted))
+    grows = name in _FREE_ON_RESUME and old < new
+    if old != new and not grows:
+      raise types.InputError(
+        f"the search in {folder} has --{name}={old}, not {new} as is asked for"
+        " here; give another --workdir, or move that folder away."
+      )
+
+
+def _check_no_others(
+  space: str, config: Config, known: Collection[str], beside: Sequence[str]
+) -> None:
+  """Refuses options of other configurations, which would do nothing."""
+  allowed = set(known)
+  if isinstance(config, config_lib.SearchConfig):
+    paper = spaces.preset("paper", space)
+    of_strategies = {
+      policy: _config_fields(strategies.with_policy(paper, policy), space)
+      for policy in strategies.names()
+    }
+    for policy in beside:
+      allowed |= of_strategies[policy].keys()
+    for policy, options in of_strategies.items():
+      for name in filter(is_set, options.keys() - allowed):
+        raise types.InputError(
+          f"--{name} is an option of --policy={policy} and does nothing with"
+          f" --policy={config.run.policy}; leave it out."
+        )
+  others: list[tuple[str, Preset]] = [
+    *((other, spaces.preset) for other in spaces.names()),
+    *((other, spaces.train_preset) for other in spaces.trainable()),
+  ]
+  for other, preset in others:
+    for variant in _of_every_strategy(preset("paper", other)):
+      names = _config_fields(variant, other).keys()
+      for name in filter(is_set, sorted(names - allowed)):
+        where = f"in the {space} space"
+        if other == space:
+          where = "here: it is of a search or of a training alone"
+        raise types.InputError(
+          f"--{name} is an option of the {other} space and does nothing"
+          f" {where}; leave it out."
+        )

@@ -1,0 +1,219 @@
+"""A run's data set and folder: their flags, and `config.json`."""
+
+import datetime
+import importlib.metadata
+import os
+import pathlib
+import platform
+import subprocess
+from collections.abc import Mapping
+from typing import Any
+
+import jax
+from absl import flags
+
+from enas_jax import types
+from enas_jax.search import folder as folder_lib
+from enas_jax.spaces import registry as spaces
+from enas_jax.tasks import base as tasks_base
+from enas_jax.tasks import registry as tasks
+from experiments import _cli, _flags
+
+_PACKAGES = ("enas_jax", "jax", "jaxlib", "flax", "optax", "orbax-checkpoint")
+
+
+def define_run_flags(*names: str) -> None:
+  """The flags of a run that are not configuration fields.
+
+  Args:
+    *names: the search spaces that the script takes. The data set of the first
+      one's task is the default, unless their tasks differ.
+  """
+  _flags.define_preset_flag()
+  definitions = [tasks.get(spaces.get(name).task) for name in names]
+  texts = list(dict.fromkeys(task.data_help for task in definitions))
+  defaults = {task.dataset for task in definitions}
+  define_data_flags(
+    definitions[0].dataset if len(defaults) == 1 else None, "; ".join(texts)
+  )
+  define_folder_flags()
+  flags.DEFINE_boolean(
+    "resume",
+    False,
+    "continue the run in --workdir from its newest checkpoint",
+  )
+
+
+def define_data_flags(dataset: str | None, data_help: str) -> None:
+  """The flags that say which data, and where."""
+  flags.DEFINE_string("dataset", dataset, data_help)
+  define_data_dir_flag()
+
+
+def define_data_dir_flag() -> None:
+  """`--data_dir`."""
+  flags.DEFINE_string("data_dir", None, "where data sets lie")
+
+
+def define_folder_flags() -> None:
+  """The flags that say where things are written."""
+  flags.DEFINE_string(
+    "workdir", None, "the run's folder; by default a new one under ./runs"
+  )
+  _cli.define_cache_flag()
+
+
+def open_workdir(experiment: str) -> tuple[pathlib.Path, dict[str, Any] | None]:
+  """The run's folder, and the `config.json` in it if the run is resumed.
+
+  The folder is not made yet: a run that is refused leaves none behind.
+
+  Raises:
+    InputError: if the folder is in use and `--resume` is not given, or holds
+      something else than a run of this experiment.
+  """
+  values = flags.FLAGS
+  resume, given = "resume" in values and values.resume, values.workdir
+  if resume and not given:
+    raise types.InputError("--resume needs --workdir, the run's folder.")
+  stamp = datetime.datetime.now().strftime("%Y%m%d-%H%M%S")
+  workdir = pathlib.Path(given or f"runs/{experiment}-{stamp}").expanduser()
+  try:
+    used = workdir.exists() and any(workdir.iterdir())
+  except OSError as error:
+    raise _unusable(workdir, error) from None
+  if used and not resume:
+    raise types.InputError(
+      f"--workdir={workdir} is not empty; give"
+      f"{' --resume to continue the run in it, or' * ('resume' in values)}"
+      " another folder."
+    )
+  path = workdir / folder_lib.CONFIG
+  if not path.exists():
+    if used:
+      raise types.InputError(
+        f"--workdir={workdir} is not empty and holds no run (no config.json);"
+        " give another folder."
+      )
+    return workdir, None
+  saved = folder_lib.read_json(
+    path, "its run cannot be read; give another --workdir"
+  )
+  known = {"experiment", "space", "preset", "dataset", "config"}
+  if not known <= saved.keys():
+    raise types.InputError(
+      f"{path} was not written by {experiment}; give another --workdir."
+    )
+  if saved["experiment"] != experiment:
+    raise types.InputError(
+      f"--workdir={workdir} holds a run of {saved['experiment']}, not of"
+      f" {experiment}."
+    )
+  return workdir, saved
+
+
+def resolve_dataset(
+  task: tasks_base.Definition, saved: Mapping[str, Any] | None
+) -> str:
+  """`--dataset`, or that of the run that is resumed, or the task's own.
+
+  Raises:
+    InputError: if both are given and differ.
+  """
+  flag = flags.FLAGS["dataset"]
+  if saved is None:
+    return str(task.dataset if flag.value is None else flag.value)
+  if flag.present and saved["dataset"] != flag.value:
+    raise _flags.differs("dataset", flag.value, saved["dataset"])
+  return saved["dataset"]
+
+
+def write_config(
+  workdir: pathlib.Path,
+  experiment: str,
+  space: str,
+  config: _flags.Config,
+  dataset: str,
+  saved: Mapping[str, Any] | None,
+  more: Mapping[str, Any] | None = None,
+) -> pathlib.Path:
+  """Makes the folder and writes `config.json`: what was run, on what.
+
+  Args:
+    workdir: the run's folder.
+    experiment: the name of the script.
+    space: the name of the search space.
+    config: the configuration of the run.
+    dataset: the name of the data set.
+    saved: the record that `config.json` held if the run is resumed, or None.
+    more: JSON-ready, other things that the file shall hold.
+
+  Returns:
+    The folder. Without `--workdir` it is another one if a run that was started
+    in the same second has taken that name.
+
+  Raises:
+    InputError: if the folder cannot be written to.
+  """
+  preset = flags.FLAGS.preset if "preset" in flags.FLAGS else None
+  record = {
+    "experiment": experiment,
+    "space": space,
+    "preset": saved["preset"] if saved else preset,
+    "dataset": dataset,
+    "config": config.to_dict(),
+    "seed": config.run.seed,
+    "device": device_name(),
+    "versions": {
+      "python": platform.python_version(),
+      **{name: _version(name) for name in _PACKAGES},
+    },
+    "commit": _commit(),
+    **(more or {}),
+  }
+  try:
+    if flags.FLAGS.workdir is None:
+      workdir = folder_lib.make_new(workdir)
+    workdir.mkdir(parents=True, exist_ok=True)
+    folder_lib.write_json(workdir / folder_lib.CONFIG, record)
+  except OSError as error:
+    raise _unusable(workdir, error) from None
+  return workdir
+
+
+def _unusable(workdir: pathlib.Path, error: OSError) -> types.InputError:
+  return types.InputError(
+    f"--workdir={workdir} cannot be used: {error.strerror}; give another"
+    " folder."
+  )
+
+
+def device_name() -> str:
+  """The devices that JAX runs on, in words."""
+  devices = jax.devices()
+  kind = devices[0].device_kind
+  if devices[0].platform == "cpu":
+    kind = f"{platform.machine()} CPU, {os.cpu_count()} cores"
+  return f"{len(devices)} x {kind}"
+
+
+def _version(package: str) -> str | None:
+  try:
+    return importlib.metadata.version(package)
+  except importlib.metadata.PackageNotFoundError:
+    return None
+
+
+def _commit() -> str | None:
+  """The commit that the code is at, if it runs from a checkout."""
+  here = pathlib.Path(__file__).resolve().parent
+  try:
+    answer = subprocess.run(
+      ["git", "-C", str(here), "rev-parse", "HEAD"],
+      capture_output=True,
+      text=True,
+      timeout=10,
+    )
+  except (OSError, subprocess.TimeoutExpired):
+    return None
+  return answer.stdout.strip() or None
