@@ -1,0 +1,180 @@
+"""Every task of the registry keeps the contract of `tasks/base.py`."""
+
+import inspect
+import math
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from absl.testing import absltest, parameterized
+
+from enas_jax import config as config_lib
+from enas_jax.spaces import base as spaces_base
+from enas_jax.spaces import registry as spaces
+from enas_jax.tasks import base
+from enas_jax.tasks import registry as tasks
+from tests import tiny
+
+# By task, a search small enough for a test, and how many predictions the
+# validation split of its random data holds.
+CASES = {
+  # 3 windows of 5 steps in 4 streams; the first word is not predicted.
+  "language_model": ("recurrent", tiny.make_config(), 4 * 3 * 5),
+  "image_classifier": (
+    "nasbench201",
+    tiny.make_image_config("nasbench201", data={"image_size": 8}),
+    3 * 8,
+  ),
+}
+DATA = spaces_base.DataShape(
+  vocabulary_size=11, image_shape=(8, 8, 2), num_classes=3
+)
+
+
+def make(name, **theta):
+  """The task of that name on three random batches, and its data."""
+  space, config, _ = CASES[name]
+  config = config_lib.override(config, "theta", **theta)
+  definition = tasks.get(name)
+  data = definition.synthetic(config, DATA, 3)
+  task = definition.create(config, spaces.get(space).network, data)
+  return task, task.splits(data)
+
+
+def state_of(task):
+  """omega, a carry at the start of an epoch, and an arc."""
+  key = jax.random.key(0)
+  omega = jax.jit(task.init_omega)(key)
+  carry = task.start_epoch(task.init_carry(), jax.random.key(1))
+  arcs = task.space.sample_uniform(jax.random.key(2), 3)
+  return omega, carry, arcs
+
+
+class TaskTest(parameterized.TestCase):
+  def test_every_task_has_a_case(self):
+    self.assertContainsSubset(CASES, tasks.names())
+    for name in CASES:
+      self.assertEqual(tasks.get(name).name, name)
+      self.assertEqual(spaces.get(CASES[name][0]).task, name)
+
+  @parameterized.parameters(*CASES)
+  def test_it_has_every_member_of_the_contract(self, name):
+    task, _ = make(name)
+    members = {
+      *(n for n, _ in inspect.getmembers(base.Task) if not n.startswith("_")),
+      *base.Task.__annotations__,
+    }
+    self.assertGreater(len(members), 25)
+    for member in members:
+      self.assertTrue(hasattr(task, member), member)
+    definition = tasks.get(name)
+    self.assertEqual(task.metric, definition.metric)
+    self.assertEqual(task.metric_sign, definition.metric_sign)
+    self.assertIn(task.metric_sign, (-1, 1))
+
+  @parameterized.parameters(*CASES)
+  def test_a_step_of_training(self, name):
+    """One trace for all architectures; a carry of the same form."""
+    task, splits = make(name)
+    omega, carry, arcs = state_of(task)
+    traces = []
+
+    @jax.jit
+    def step(omega, arc, carry, index, key):
+      traces.append(index)
+      batch = task.train_batch(splits.train, carry, index, key)
+
+      def loss(omega):
+        return task.loss(task.child_params(omega, arc), arc, batch, carry, key)
+
+      (value, (metrics, after)), grads = jax.value_and_grad(loss, has_aux=True)(
+        omega
+      )
+      return value, metrics, after, grads, task.step_size(batch)
+
+    losses = []
+    for index in range(3):
+      arc = spaces_base.nth(arcs, index)
+      key = jax.random.fold_in(jax.random.key(3), index)
+      value, metrics, after, grads, size = step(
+        omega, arc, carry, jnp.int32(index), key
+      )
+      self.assertEqual(value.shape, ())
+      # Near to chance, in nats, with a small penalty on top.
+      self.assertBetween(float(metrics["nats"]), 0.5, 10.0)
+      self.assertGreaterEqual(float(value), float(metrics["nats"]))
+      self.assertEqual(float(size), 1.0)
+      self.assertGreater(
+        max(float(jnp.abs(g).max()) for g in jax.tree.leaves(grads)), 0.0
+      )
+      shapes = lambda tree: jax.tree.map(lambda x: (x.shape, x.dtype), tree)
+      self.assertEqual(shapes(after), shapes(carry))
+      carry = after
+      losses.append(float(value))
+    self.assertLen(traces, 1)
+    self.assertLen(set(losses), 3)
+
+  @parameterized.parameters(*CASES)
+  def test_chunks_cover_a_split_once(self, name):
+    task, splits = make(name)
+    omega, carry, arcs = state_of(task)
+    arc, split = spaces_base.nth(arcs, 0), splits.valid
+    sums = {}
+    for chunk_of in (task.evaluate_chunk, task.nats_chunk):
+      chunk = jax.jit(chunk_of)
+      at, totals, counts = task.start_split(carry), [], []
+      for index in range(task.evaluation_chunks(split)):
+        total, count, at = chunk(omega, arc, split, jnp.int32(index), at)
+        totals.append(float(total))
+        counts.append(float(count))
+      self.assertEqual(sum(counts), CASES[name][2])
+      sums[chunk_of.__name__] = sum(totals), sum(counts)
+    total, count = sums["nats_chunk"]
+    self.assertBetween(total / count, 0.5, 10.0)
+    value = task.finish_evaluation(*sums["evaluate_chunk"])
+    self.assertTrue(math.isfinite(value))
+    self.assertIsInstance(task.format_metric(value), str)
+
+  @parameterized.parameters(*CASES)
+  def test_the_likelihood_is_a_reward(self, name):
+    """c exp(-nats) on a minibatch that the key draws."""
+    task, splits = make(name, reward="likelihood", reward_scale=5.0)
+    omega, carry, arcs = state_of(task)
+
+    @jax.jit
+    def reward(arc, key):
+      batch = task.reward_batch(splits.valid, key)
+      return task.reward(omega, arc, batch, carry)
+
+    rewards = [
+      float(reward(spaces_base.nth(arcs, i), jax.random.key(i)))
+      for i in (0, 0, 1)
+    ]
+    self.assertEqual(rewards[0], rewards[1])
+    self.assertNotEqual(rewards[0], rewards[2])
+    for value in rewards:
+      self.assertBetween(-math.log(value / 5.0), 0.5, 10.0)
+      metric = task.reward_to_metric(value)
+      if metric is not None:
+        self.assertTrue(math.isfinite(metric))
+    # Of a network that overflows.
+    task.reward_to_metric(0.0)
+
+  @parameterized.parameters(*CASES)
+  def test_another_configuration_of_the_same_data(self, name):
+    task, splits = make(name)
+    same, train, valid = task.changed(task.config, splits.train, splits.valid)
+    for new, old in ((train, splits.train), (valid, splits.valid)):
+      for a, b in zip(jax.tree.leaves(new), jax.tree.leaves(old), strict=True):
+        np.testing.assert_array_equal(a, b)
+    self.assertEqual(same.steps_per_epoch(train), 3)
+    other = config_lib.override(task.config, "omega", steps=2)
+    self.assertEqual(task.with_config(other).steps_per_epoch(train), 2)
+    # What scores depend on goes into a record of JSON.
+    for value in task.scoring().values():
+      self.assertIsInstance(value, int)
+    self.assertGreater(task.least_split(), 0)
+
+
+if __name__ == "__main__":
+  absltest.main()
