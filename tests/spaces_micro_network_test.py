@@ -18,7 +18,7 @@ from enas_jax.released import micro as released_micro
 from enas_jax.released import tables
 from enas_jax.spaces import decisions
 from enas_jax.spaces.micro import arc as micro
-from enas_jax.spaces.micro import aux_head, presets
+from enas_jax.spaces.micro import aux_head, cell_weights, presets
 from enas_jax.spaces.micro import cell as micro_cell
 from enas_jax.spaces.micro import network as supergraph
 from enas_jax.spaces.micro import scan as micro_scan
@@ -123,7 +123,7 @@ class FigureFiveTest(absltest.TestCase):
       h4 = avg pool(h3) + sep conv 3x3(h1) = (1, 7) + (-1, 1) = (0, 8)
       output: normalise(relu(h4)) = (-1, 1), of the loose end h4 alone
     """
-    specs = micro_cell.cell_specs(
+    specs = cell_weights.cell_specs(
       1, num_nodes=4, filters=1, include_inputs=False, released_init=False
     )
     cell = jax.tree.map(
@@ -250,7 +250,7 @@ class GradientTest(parameterized.TestCase):
     used = {"sep_conv_3x3": set(), "sep_conv_5x5": set(), "identity": set()}
     for row, side in itertools.product(range(len(arc.inputs)), range(2)):
       node, name = arc.inputs[row][side], micro.OPS[arc.ops[row][side]]
-      if name in micro_cell.SEP_CONVS:
+      if name in cell_weights.SEP_CONVS:
         used[name].add((side, sum(r + 2 for r in range(row)) + node))
       elif name == "identity" and node < 2:
         used[name].add((side, 2 * row + node))
@@ -460,7 +460,7 @@ class InitTest(parameterized.TestCase):
       omega = supergraph.init(jax.random.key(0), config, 10, 3)
       sep = omega["stage_2"]["cells"]["sep_conv_3x3"]["pointwise"]
       for row in range(5):
-        first, end = (micro_cell.edge_index(r, 0) for r in (row, row + 1))
+        first, end = (cell_weights.edge_index(r, 0) for r in (row, row + 1))
         fan_in = rows[row] if rows else 80
         np.testing.assert_allclose(
           np.std(sep[:, :, first:end]), np.sqrt(2 / fan_in), rtol=0.03

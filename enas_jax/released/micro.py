@@ -16,14 +16,13 @@ from enas_jax import types
 from enas_jax.released import controllers, tables
 from enas_jax.spaces.base import Network
 from enas_jax.spaces.micro import arc as space_lib
-from enas_jax.spaces.micro import aux_head
-from enas_jax.spaces.micro import cell as micro_cell
+from enas_jax.spaces.micro import aux_head, cell_weights
 from enas_jax.spaces.micro import final_network as micro_final
 from enas_jax.spaces.micro import network as supergraph
 from enas_jax.spaces.micro.presets import MicroConfig
 
 _SIDES = {"x": 0, "y": 1}
-_STACK = {at: at for at in range(micro_cell.STACK)}
+_STACK = {at: at for at in range(cell_weights.STACK)}
 # What both graphs have before and after their cells.
 _ENDS = (
   *tables.unit("stem", "stem_conv"),
@@ -64,10 +63,10 @@ def _cells(
     f"{ours}/output", "layer_{l}/final_conv", (layers,), kernel=tables.ROWS
   )
   rows = range(config.num_nodes - space_lib.NUM_INPUTS + 1)
-  starts = [micro_cell.edge_index(row, 0) for row in rows]
+  starts = [cell_weights.edge_index(row, 0) for row in rows]
   edges = dict(enumerate(itertools.starmap(slice, itertools.pairwise(starts))))
   axes = (layers, ("side", _SIDES), ("row", edges), ("at", _STACK))
-  for op, k in micro_cell.SEP_CONVS.items():
+  for op, k in cell_weights.SEP_CONVS.items():
     theirs = f"layer_{{l}}/cell_{{row}}/{{side}}/conv_{k}x{k}/stack_{{at}}"
     rows_of = {"depthwise": tables.ROWS, "pointwise": tables.ROWS}
     yield from tables.unit(f"{ours}/{op}", theirs, axes, **rows_of)
@@ -117,7 +116,11 @@ SEARCH = tables.Graph(
 
 
 def fixed(arc: space_lib.MicroArc) -> tables.Graph:
-  """The graph of a found cell's network; `arc` is of Python ints."""
+  """The graph of the network that is trained for one architecture.
+
+  Args:
+    arc: the cells, of Python ints: inputs [B - 2, 2] and ops [B - 2, 2] each.
+  """
   network = micro_final.network(arc)
   shapes = functools.partial(_shapes, network)
   return tables.Graph("child/", _fixed_entries, shapes, {}, "num_layers")

@@ -26,7 +26,7 @@ _BATCH_NORM = ("scale", "offset", "bn_scale", "bn_offset")
 
 def describe(
   space: str,
-  options: Any,
+  options: base.Options,
   arc: types.Arc | None = None,
   data: base.DataShape | None = None,
 ) -> dict[str, Any]:
@@ -35,7 +35,7 @@ def describe(
   Args:
     space: the name of the search space.
     options: the options of the space and its network: `SearchConfig.child`.
-    arc: an architecture of Python ints; None for the supergraph.
+    arc: an architecture of Python ints, leaves [...]; None for the supergraph.
     data: what the network works on; None for Penn Treebank or CIFAR-10.
 
   Returns:
@@ -80,10 +80,10 @@ def describe(
 
 def _traceable(
   definition: base.Definition,
-  options: Any,
+  options: base.Options,
   arc: types.Arc | None,
   data: base.DataShape,
-) -> tuple[types.Omega, Callable[[types.Omega], Any]]:
+) -> tuple[types.Omega, Callable[[types.Omega], types.Array]]:
   """The shapes of the weights, and the forward pass of one example."""
   network = definition.network
   if arc is not None:
@@ -106,7 +106,7 @@ def _order(name: str) -> tuple[str, int]:
   return (kind, int(number)) if number.isdigit() else (name, 0)
 
 
-def _size(tree: Any, without: tuple[str, ...] = ()) -> int:
+def _size(tree: types.Omega, without: tuple[str, ...] = ()) -> int:
   """How many numbers a tree of dicts holds, leaving out leaves by name."""
   return sum(
     math.prod(leaf.shape)
@@ -116,30 +116,37 @@ def _size(tree: Any, without: tuple[str, ...] = ()) -> int:
 
 
 class _Cost(NamedTuple):
+  """What a program costs.
+
+  Attributes:
+    multiply_adds: of its matrix products and convolutions, padding counted.
+    output_bytes: the size of what these and poolings return.
+  """
+
   multiply_adds: int
   output_bytes: int
 
 
 def _cost(jaxpr: Any) -> _Cost:
   """Sums over a program and those inside it."""
-  found = [_cost_of(eqn) for eqn in getattr(jaxpr, "jaxpr", jaxpr).eqns]
-  return _Cost(*(sum(column) for column in zip((0, 0), *found, strict=True)))
+  costs = [_cost_of(eqn) for eqn in getattr(jaxpr, "jaxpr", jaxpr).eqns]
+  return _Cost(*(sum(column) for column in zip((0, 0), *costs, strict=True)))
 
 
 def _cost_of(eqn: Any) -> _Cost:
-  """Of one operation; a loop costs its body as often as it runs."""
+  """The cost of one operation; a loop costs its body as often as it runs."""
   name = eqn.primitive.name
   out: Any = eqn.outvars[0].aval if eqn.outvars else None
   if name == "dot_general":
     (contracted, _), _ = eqn.params["dimension_numbers"]
     shape = eqn.invars[0].aval.shape
-    each = math.prod(shape[axis] for axis in contracted)
-    return _Cost(out.size * each, _bytes(out))
+    per_output = math.prod(shape[axis] for axis in contracted)
+    return _Cost(out.size * per_output, _bytes(out))
   if name == "conv_general_dilated":
     kernel = eqn.invars[1].aval.shape
     channels_out = eqn.params["dimension_numbers"].rhs_spec[0]
-    each = math.prod(kernel) // kernel[channels_out]
-    return _Cost(out.size * each, _bytes(out))
+    per_output = math.prod(kernel) // kernel[channels_out]
+    return _Cost(out.size * per_output, _bytes(out))
   if name.startswith("reduce_window"):
     # One channel alone counts the pixels that an average is over.
     return _Cost(0, _bytes(out) if out.shape[-1] > 1 else 0)

@@ -3,12 +3,11 @@
 import dataclasses
 import functools
 from collections.abc import Mapping, Sequence
-from typing import Any
 
 from enas_jax import types
 from enas_jax.report import colors as colors_lib
+from enas_jax.spaces import base, registry
 from enas_jax.spaces import graph as graph_lib
-from enas_jax.spaces import registry
 
 
 @dataclasses.dataclass(frozen=True)
@@ -56,8 +55,8 @@ def draw(graphs: Sequence[graph_lib.Graph], text: str, title: str) -> Drawing:
   """Draws an architecture.
 
   Args:
-    graphs: what its space says that it looks like.
-    text: what its space says for a terminal.
+    graphs: the architecture as its space lays it out.
+    text: the architecture for a terminal.
     title: a line above the pictures.
 
   Raises:
@@ -68,13 +67,15 @@ def draw(graphs: Sequence[graph_lib.Graph], text: str, title: str) -> Drawing:
   return Drawing(tuple(graphs), text, title)
 
 
-def draw_arc(space: str, options: Any, arc: types.Arc, title: str) -> Drawing:
+def draw_arc(
+  space: str, options: base.Options, arc: types.Arc, title: str
+) -> Drawing:
   """Draws an architecture as its space says.
 
   Args:
     space: the name of the search space.
     options: the options of the space and its network.
-    arc: the architecture, of Python ints.
+    arc: the architecture, of Python ints, leaves [...].
     title: a line above the picture.
   """
   definition = registry.get(space)

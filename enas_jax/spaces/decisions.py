@@ -1,12 +1,16 @@
-"""The common language of spaces and the controller: a list of decisions."""
+"""The common language of spaces and strategies: a list of decisions."""
 
-from typing import Any, NamedTuple
+from typing import TYPE_CHECKING, NamedTuple
 
+import chex
 import jax
 import jax.numpy as jnp
 import numpy as np
 
 from enas_jax import types
+
+if TYPE_CHECKING:
+  from enas_jax.spaces import base  # which imports this module
 
 
 class Decision(NamedTuple):
@@ -39,8 +43,11 @@ class Decision(NamedTuple):
 
 
 def balance_ops(
-  space: Any, arcs: Any, key: types.PRNGKey, first: types.Array
-) -> Any:
+  space: "base.Space",
+  arcs: types.Arc,
+  key: types.PRNGKey,
+  first: types.Array,
+) -> types.Arc:
   """Exchanges the operations of arcs so that each occurs equally often.
 
   Arcs are numbered through a whole run. Of those numbered n * i to n * i + n -
@@ -50,39 +57,46 @@ def balance_ops(
 
   Args:
     space: the search space.
-    arcs: leaves [S, ...] int32, of `space.sample_uniform`.
-    key: typed key, the same for the whole run and used for nothing else.
+    arcs: leaves [S, ...] int32, from `space.sample_uniform`.
+    key: the same for the whole run and used for nothing else.
     first: [] int32, the number of the first arc.
 
   Returns:
     Arcs, leaves [S, ...] int32, with indices and skips as they were.
   """
+  chex.assert_rank(first, 0)
   choices = space.to_choices(arcs)
   numbers = first + jnp.arange(choices.shape[0], dtype=jnp.int32)
   for size, where in _op_places(space).items():
 
-    def op_of(number: Any, place: Any, size: int = size) -> types.Array:
+    def op_of(
+      number: types.Array, place: jax.typing.ArrayLike, size: int = size
+    ) -> types.Array:
       key_group = jax.random.fold_in(key, number // size)
       order = jax.random.permutation(jax.random.fold_in(key_group, place), size)
       return order[number % size]
 
-    each_place = jax.vmap(op_of, in_axes=(None, 0))
-    ops = jax.vmap(each_place, in_axes=(0, None))(numbers, where)
+    # Not over arcs but over numbers: no branch of a network is chosen here.
+    ops_of_arc = jax.vmap(op_of, in_axes=(None, 0))
+    ops = jax.vmap(ops_of_arc, in_axes=(0, None))(numbers, where)
     choices = choices.at[:, where].set(ops.astype(choices.dtype))
   return space.from_choices(choices)
 
 
 def sample_weighed(
-  space: Any, key: types.PRNGKey, num_arcs: int, weights: tuple[float, ...]
-) -> Any:
+  space: "base.Space",
+  key: types.PRNGKey,
+  num_arcs: int,
+  weights: tuple[float, ...],
+) -> types.Arc:
   """Draws uniform arcs, but some operations more often than others.
 
   Args:
     space: the search space.
-    key: typed key, split here once: one half for the uniform arcs, which a
+    key: consumed; split here once: one half for the uniform arcs, which a
       space may split again, the other for the operations.
-    num_arcs: S, how many arcs to draw.
-    weights: by operation, in proportion to which each is drawn; there are
+    num_arcs: how many arcs to draw, S.
+    weights: how often each operation is drawn, in proportion; there are
       decisions between as many.
 
   Returns:
@@ -101,7 +115,7 @@ def sample_weighed(
   return space.from_choices(choices.at[:, where].set(ops.astype(choices.dtype)))
 
 
-def _op_places(space: Any) -> dict[int, np.ndarray]:
+def _op_places(space: "base.Space") -> dict[int, np.ndarray]:
   """Where operations are in the flat choices, by how many there are."""
   places: dict[int, list[int]] = {}
   place = 0
@@ -112,11 +126,17 @@ def _op_places(space: Any) -> dict[int, np.ndarray]:
   return {size: np.array(at, np.int32) for size, at in places.items()}
 
 
-def as_arrays(arc: Any) -> Any:
-  """`arc` with int32 arrays as leaves, to be traced and not compiled in.
+def as_arrays(arc: types.Arc) -> types.Arc:
+  """An architecture to be traced and not compiled in.
 
   Only NamedTuples are structure. A plain tuple, also a tuple of tuples as
   `validate` returns for a table, is one leaf.
+
+  Args:
+    arc: an architecture of Python ints, or of arrays.
+
+  Returns:
+    The same with leaves [...] int32.
   """
   if hasattr(arc, "_fields"):
     return type(arc)(*(as_arrays(field) for field in arc))

@@ -13,7 +13,7 @@ import jax
 
 from enas_jax import types
 from enas_jax.nn import batch_norm
-from enas_jax.spaces.base import ImageNetwork, TextNetwork
+from enas_jax.spaces.base import ImageNetwork, Logits, Options, TextNetwork
 
 # No batch norm's size depends on the images or on the classes.
 _ANY_CLASSES, _ANY_SHAPE = 2, (32, 32, 3)
@@ -24,7 +24,7 @@ def fix_image_network(network: ImageNetwork, arc: types.Arc) -> ImageNetwork:
 
   Args:
     network: the shared network of a space.
-    arc: an architecture of Python ints.
+    arc: an architecture of Python ints, leaves [...] as the space says.
 
   Returns:
     Its functions take and return the child's weights, as the shared network's
@@ -34,14 +34,14 @@ def fix_image_network(network: ImageNetwork, arc: types.Arc) -> ImageNetwork:
 
   def init(
     key: types.PRNGKey,
-    options: Any,
+    options: Options,
     num_classes: int,
     shape: tuple[int, int, int],
   ) -> types.Omega:
     omega = network.init(key, options, num_classes, shape)
     return network.child_params(omega, arc, options)
 
-  def init_statistics(options: Any) -> types.Statistics:
+  def init_statistics(options: Options) -> types.Statistics:
     if not options.moving_statistics:
       return {}
     draw = functools.partial(
@@ -52,10 +52,10 @@ def fix_image_network(network: ImageNetwork, arc: types.Arc) -> ImageNetwork:
   def apply_child(
     child: types.Omega,
     statistics: types.Statistics,
-    _: Any,
+    _: types.Arc,
     images: types.Array,
     **how: Any,
-  ) -> Any:
+  ) -> tuple[Logits, types.Statistics]:
     return network.apply_child(child, statistics, arc, images, **how)
 
   return network._replace(
@@ -67,17 +67,27 @@ def fix_image_network(network: ImageNetwork, arc: types.Arc) -> ImageNetwork:
 
 
 def fix_text_network(network: TextNetwork, arc: types.Arc) -> TextNetwork:
-  """A network that is always `arc`; see `fix_image_network`."""
+  """A network that is always `arc`, whichever arc it is asked for.
+
+  Args:
+    network: the shared network of a space.
+    arc: an architecture of Python ints, leaves [...] as the space says.
+
+  Returns:
+    Its functions take and return the child's weights, as the shared network's
+    `child_params` lays them out, in place of omega. No update of a child is
+    left to be added to omega.
+  """
 
   def init(
-    key: types.PRNGKey, options: Any, vocabulary_size: int
+    key: types.PRNGKey, options: Options, vocabulary_size: int
   ) -> types.Omega:
     omega = network.init(key, options, vocabulary_size)
     return network.child_params(omega, arc, options)
 
   def apply_child(
     child: types.Omega,
-    _: Any,
+    _: types.Arc,
     tokens: types.Array,
     state: types.Array,
     **how: Any,

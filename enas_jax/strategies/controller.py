@@ -10,14 +10,16 @@ scored in the same way, each earlier node with a yes or no of its own.
 
 import dataclasses
 import itertools
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
+import chex
 import flax.linen as nn
 import jax
 import jax.numpy as jnp
 
 from enas_jax import config as config_lib
 from enas_jax import types
+from enas_jax.spaces import base
 from enas_jax.spaces import decisions as decisions_lib
 
 # The first operations, which `op_bias` and `op_prior` favour: the separable
@@ -32,11 +34,11 @@ class Sample(NamedTuple):
   decision, but as many as there are bits for one of the kind "skips".
 
   Attributes:
-    arc: of the space; leaves [S, ...] int32.
+    arc: the architectures, leaves [S, ...] int32.
     log_prob: [S] float32, log pi(m; theta), nats, summed over choices.
     entropy: [S] float32, nats, summed over choices; see
       `ControllerConfig.entropy`.
-    step_log_probs: [S, C] float32, nats, of each choice.
+    step_log_probs: [S, C] float32, the log-probability of each choice, nats.
     step_probs: [S, C, max choices] float32, each choice's softmax, padded
       with zeros.
     hidden: [S, D, H] float32, the LSTM's output at each decision.
@@ -64,13 +66,21 @@ class Controller:
     config: the LSTM's options.
   """
 
-  space: Any
+  space: base.Space
   config: config_lib.ControllerConfig
 
   def init(self, key: types.PRNGKey) -> types.Theta:
-    """Initialises theta uniformly in [-init_range, init_range] (App. A).
+    """Initialises theta uniformly in [-init_range, init_range] (Appendix A).
 
     But for the biases of operations, see `ControllerConfig.op_bias`.
+
+    Args:
+      key: consumed.
+
+    Returns:
+      A dict of float32 arrays, with H units and K operations: "lstm" [2H, 4H],
+      "start" [H], "op_embedding" [K, H], "attend_key" and "attend_query"
+      [H, H], "attend_v" [H]; "op_softmax" [H, K] and "op_bias" [K] by options.
     """
     width = sum(d.width for d in self.space.decisions())
     choices = jnp.zeros((1, width), jnp.int32)
@@ -79,13 +89,34 @@ class Controller:
   def sample(
     self, theta: types.Theta, key: types.PRNGKey, num_arcs: int
   ) -> Sample:
-    """Samples `num_arcs` architectures (S) from pi(m; theta)."""
+    """Samples architectures from pi(m; theta) (Section 2.2).
+
+    Args:
+      theta: arrays as `init` lays them out.
+      key: consumed.
+      num_arcs: how many architectures, S.
+
+    Returns:
+      The S architectures, [S, ...], and what the policy says of them.
+    """
     choices, rest = self._module().apply({"params": theta}, None, key, num_arcs)
     return Sample(self.space.from_choices(choices), *rest)
 
   def score(self, theta: types.Theta, arc: types.Arc) -> Sample:
-    """What the policy says of given architectures, leaves [S, ...]."""
+    """Scores given architectures; `score` of a sample's arc is that sample.
+
+    Args:
+      theta: arrays as `init` lays them out.
+      arc: the architectures, leaves [S, ...] int32.
+
+    Returns:
+      The same S architectures, and what the policy says of them.
+
+    Raises:
+      AssertionError: if there is no axis S (at trace time).
+    """
     choices = self.space.to_choices(arc)
+    chex.assert_rank(choices, 2)
     _, rest = self._module().apply(
       {"params": theta}, choices, None, choices.shape[0]
     )
@@ -95,7 +126,7 @@ class Controller:
     return _Policy(decisions=self.space.decisions(), config=self.config)
 
 
-_Nodes = dict[tuple[int, int], types.Array]  # [S, H] each, by cell and node
+_Nodes = dict[tuple[int, int], types.Array]  # by cell and node, [S, H]
 
 
 @dataclasses.dataclass
@@ -105,9 +136,9 @@ class _State:
   Changed in place from decision to decision, while the policy is traced.
 
   Attributes:
-    memory: [S, H], the LSTM's cell.
-    hidden: [S, H], its output.
-    x: [S, H], its next input.
+    memory: [S, H] float32, the LSTM's cell.
+    hidden: [S, H] float32, its output.
+    x: [S, H] float32, its next input.
     anchors: the output that a node's attention key is made of.
     vectors: the next input after a node is taken.
   """
@@ -143,7 +174,7 @@ class _Policy(nn.Module):
     cfg, size = self.config, self.config.hidden_size
     num_ops = max(d.num_choices for d in self.decisions if d.kind == "op")
 
-    def init(key: Any, shape: Any) -> types.Array:
+    def init(key: types.PRNGKey, shape: tuple[int, ...]) -> types.Array:
       limit = cfg.init_range
       return jax.random.uniform(key, shape, jnp.float32, -limit, limit)
 
@@ -168,7 +199,20 @@ class _Policy(nn.Module):
     key: types.PRNGKey | None,
     num_arcs: int,
   ) -> tuple[types.Array, tuple[types.Array, ...]]:
-    """Scores `choices` [S, C], or samples them where they are None."""
+    """Runs the policy over all decisions, one LSTM step after another.
+
+    Args:
+      choices: [S, C] int32, the choices to score; None samples them.
+      key: consumed by sampling, else None.
+      num_arcs: how many architectures, S.
+
+    Returns:
+      [S, C] int32, the choices; and the fields of `Sample` but the arc.
+    """
+    if choices is not None:
+      width = sum(decision.width for decision in self.decisions)
+      chex.assert_shape(choices, (num_arcs, width))
+      chex.assert_type(choices, int)
     zero = jnp.zeros((num_arcs, self.config.hidden_size))
     start = jnp.broadcast_to(self.start, zero.shape)
     state = _State(zero, zero, start, anchors={}, vectors={})
@@ -207,6 +251,7 @@ class _Policy(nn.Module):
     ]
 
   def _lstm_step(self, state: _State) -> None:
+    """Moves memory and output one step, after reading `state.x`."""
     gates = jnp.concatenate([state.x, state.hidden], axis=-1) @ self.lstm
     i, f, o, g = jnp.split(gates, 4, axis=-1)
     state.memory = (
@@ -275,6 +320,7 @@ class _Policy(nn.Module):
   def _op_scores(
     self, decision: decisions_lib.Decision, hidden: types.Array
   ) -> types.Array:
+    """[S, num_choices]: what the classifier of operations says."""
     weights = self.op_embedding.T if self.config.tied_ops else self.op_softmax
     scores = hidden @ weights[:, : decision.num_choices]
     if self.config.op_bias > 0:
@@ -306,8 +352,8 @@ class _Policy(nn.Module):
     """log_prob, entropy, step_log_probs and step_probs of `Sample`.
 
     Args:
-      choices: [S, C].
-      tables: a decision's log-probabilities each, [S, width, alternatives].
+      choices: [S, C] int32.
+      tables: log-probabilities [S, width, alternatives], one for each decision.
     """
     most = max(table.shape[-1] for table in tables)
     padded = jnp.concatenate(
@@ -333,7 +379,11 @@ class _Policy(nn.Module):
     return jnp.sum(picked, axis=-1), entropy, picked, probs
 
   def _skip_kl(self, tables: list[types.Array]) -> types.Array:
-    """skip_kl of `Sample`; `tables` as of `_summary`."""
+    """skip_kl of `Sample`, [S]: how far skips are from their target rate.
+
+    Args:
+      tables: log-probabilities [S, width, alternatives], one for each decision.
+    """
     target, divergences = self.config.skip_target, []
     for decision, table in zip(self.decisions, tables, strict=True):
       if decision.kind == "skips":

@@ -38,6 +38,7 @@ POOLS: dict[str, Callable[[types.Array], types.Array]] = {
   "max_pool_3x3": image_ops.max_pool,
   "avg_pool_3x3": image_ops.avg_pool,
 }
+_Bit = int | types.Array  # 0 or 1; traced, [] int32
 
 
 def init(
@@ -48,8 +49,8 @@ def init(
   Args:
     key: consumed.
     config: the network's options; F is its `num_filters`.
-    num_classes: of the classifier.
-    channels: C, of the images.
+    num_classes: classes of the images.
+    channels: channels of the images, C.
 
   Returns:
     Nested dicts of float32 arrays. A convolution and its batch norm are one
@@ -59,8 +60,8 @@ def init(
         "in": (w [F, F]), the 1x1 convolution that each begins with
         "out": (w [k, k, F, F]), or (depthwise [k, k, F], pointwise [F, F]);
           pooling has none
-      "skip_1" and so on: of the layer's join; with skip_combination=concat
-        also w [l + 1, F, F], a block for each candidate
+      "skip_1" and so on: what joins the layer's candidates; with
+        skip_combination=concat also w [l + 1, F, F], a block for each candidate
       "reduction_0" and so on, by the layer that it follows:
         "node_0" and so on: (w1 [F, F / 2], w2 [F, F / 2])
       "classifier": w [F, num_classes]
@@ -71,8 +72,11 @@ def init(
 def init_statistics(config: MacroConfig) -> types.Statistics:
   """The moving statistics before the first step.
 
+  Args:
+    config: the network's options.
+
   Returns:
-    {} unless `config.moving_statistics`. Else "steps", int32, the training
+    {} unless `config.moving_statistics`. Else "steps", [] int32, the training
     steps that they have seen; and for each batch norm, in the place where
     `init` has its scale, "mean" [F] and "variance" [F].
   """
@@ -88,6 +92,15 @@ def child_params(
 
   The reductions of all nodes stay, as in the release. So does all of omega
   for a traced arc: operations differ in shape, so none can stand for another.
+
+  Args:
+    omega: the shared weights, as `init` lays them out.
+    arc: the network, of Python ints or traced.
+    config: the network's options.
+
+  Returns:
+    omega without the other operations; with skip_combination=concat the w of
+    "skip_l" is [taken, F, F].
   """
   if not ops.is_static(arc):
     return omega
@@ -109,13 +122,13 @@ def apply_child(
 
   Args:
     child: the weights that `child_params` has picked.
-    statistics: the moving statistics, as of `init_statistics`.
+    statistics: the moving statistics, as `init_statistics` lays them out.
     arc: the network; traced int32 arrays, or the tuples of Python ints that
       `MacroSpace.validate` returns for a fixed child.
     images: [B, H, W, C] float32.
     config: the network's options.
     train: whether to drop features and to move the statistics.
-    key: for dropout; not needed where nothing is dropped.
+    key: consumed by dropout; None where nothing is dropped.
 
   Returns:
     [B, num_classes] float32, the logits; and the statistics, which a training
@@ -125,8 +138,10 @@ def apply_child(
 
   Raises:
     InputError: if features are dropped and there is no key.
+    AssertionError: if images have another rank or type (at trace time).
   """
   chex.assert_rank(images, 4)
+  chex.assert_type(images, float)
   moving = config.moving_statistics
   if moving and not train:
     child = batch_norm.with_statistics(child, statistics)
@@ -147,9 +162,9 @@ class _Network:
   batch norm has seen, laid out as `init_statistics` lays them out.
 
   Attributes:
-    weights: of the child; with statistics among them where batch norms are to
-      use these and not the batch's.
-    arc: traced, or of Python ints.
+    weights: the child's weights; with statistics among them where batch norms
+      are to use these and not the batch's.
+    arc: the network, traced or of Python ints.
     config: the network's options.
     every_operation: whether a traced arc's layers also report what the batch
       norms of the operations not sampled would have seen.
@@ -160,8 +175,17 @@ class _Network:
   config: MacroConfig
   every_operation: bool
 
-  def features(self, images: types.Array) -> tuple[types.Array, Any]:
-    """The pooled output of the last layer, [B, F]."""
+  def features(
+    self, images: types.Array
+  ) -> tuple[types.Array, types.Statistics]:
+    """The pooled output of the last layer.
+
+    Args:
+      images: [B, H, W, C] float32.
+
+    Returns:
+      [B, F] float32; and what the batch norms saw.
+    """
     seen = {}
     stem = self.weights["stem"]
     x, seen["stem"] = batch_norm.normalise(
@@ -178,7 +202,7 @@ class _Network:
 
   def _layer(
     self, layer: int, nodes: Sequence[types.Array]
-  ) -> tuple[types.Array, Any]:
+  ) -> tuple[types.Array, types.Statistics]:
     """Joins, then operates (paper); or the other way round (released)."""
     seen = {}
     operate, join = f"layer_{layer}", f"skip_{layer}"
@@ -196,7 +220,7 @@ class _Network:
 
   def _operate(
     self, layer: int, x: types.Array
-  ) -> tuple[types.Array, dict[str, Any]]:
+  ) -> tuple[types.Array, types.Statistics]:
     weights, op = self.weights[f"layer_{layer}"], self.arc.ops[layer]
     if ops.is_static(op):
       name = space_lib.OPS[op]
@@ -208,7 +232,7 @@ class _Network:
 
   def _seen_by_all(
     self, weights: types.Omega, x: types.Array
-  ) -> dict[str, Any]:
+  ) -> types.Statistics:
     """What the batch norms of all six operations see of x.
 
     Apart from the switch and without gradient: the operations not sampled then
@@ -221,8 +245,8 @@ class _Network:
     }
 
   def _join(
-    self, name: str, candidates: Sequence[types.Array], bits: Sequence[Any]
-  ) -> tuple[types.Array, dict[str, Any]]:
+    self, name: str, candidates: Sequence[types.Array], bits: Sequence[_Bit]
+  ) -> tuple[types.Array, types.Statistics]:
     """Joins the candidates whose bit is 1."""
     weights = self.weights[name]
     taken = [
@@ -238,7 +262,7 @@ class _Network:
 
   def _reduce(
     self, layer: int, nodes: Sequence[types.Array]
-  ) -> tuple[list[types.Array], dict[str, Any]]:
+  ) -> tuple[list[types.Array], types.Statistics]:
     """Halves the size of every node, each with weights of its own."""
     reduced, seen = [], {}
     for i, x in enumerate(nodes):
@@ -252,7 +276,7 @@ class _Network:
 
 def _operation(
   name: str, config: MacroConfig, weights: types.Omega, x: types.Array
-) -> tuple[types.Array, dict[str, Any]]:
+) -> tuple[types.Array, types.Statistics]:
   """One of `spaces.macro.OPS`, with the 1x1 convolution before it."""
   blocks, seen = weights[name], {}
   x, seen["in"] = _conv_block(config, blocks["in"], x, batch_norm.EPSILON)
@@ -264,7 +288,7 @@ def _operation(
 
 def _conv_block(
   config: MacroConfig, weights: types.Omega, x: types.Array, eps: float
-) -> tuple[types.Array, Any]:
+) -> tuple[types.Array, types.Statistics]:
   """A convolution, its batch norm and a ReLU, in the configured order."""
   if config.conv_order == "conv_bn_relu":
     y, seen = batch_norm.normalise(_convolve(weights, x), weights, eps)
@@ -285,7 +309,7 @@ def _convolve(weights: types.Omega, x: types.Array) -> types.Array:
 
 def _bits(
   config: MacroConfig, arc: space_lib.MacroArc, layer: int
-) -> list[Any]:
+) -> list[_Bit]:
   """Which candidates layer > 0 joins: a bit each, an int or traced.
 
   Released: node i is `nodes[i]`, so node 0 is the stem; the candidates are the
@@ -301,16 +325,17 @@ def _bits(
   return [_nothing(row), *row]
 
 
-def _may_be(bit: Any) -> bool:
+def _may_be(bit: _Bit) -> bool:
   """Whether a bit can be 1: it is, or it is traced."""
-  return not ops.is_static(bit) or bit == 1
+  return not isinstance(bit, int) or bit == 1
 
 
-def _masked(x: types.Array, bit: Any) -> types.Array:
-  return x if ops.is_static(bit) else x * bit.astype(x.dtype)
+def _masked(x: types.Array, bit: _Bit) -> types.Array:
+  """A candidate, or zeros where its bit is 0."""
+  return x if isinstance(bit, int) else x * bit.astype(x.dtype)
 
 
-def _stacked(taken: Sequence[tuple[types.Array, Any]]) -> types.Array | None:
+def _stacked(taken: Sequence[tuple[types.Array, _Bit]]) -> types.Array | None:
   """The bits of (candidate, bit) pairs, [N]; None if each is known to be 1."""
   bits = [bit for _, bit in taken]
   if ops.is_static(bits):
@@ -318,14 +343,16 @@ def _stacked(taken: Sequence[tuple[types.Array, Any]]) -> types.Array | None:
   return jnp.stack([jnp.asarray(bit, jnp.int32) for bit in bits])
 
 
-def _nothing(bits: Sequence[Any]) -> Any:
+def _nothing(bits: Sequence[_Bit]) -> _Bit:
   """1 where no bit is 1, else 0."""
   if ops.is_static(bits):
     return int(not any(bits))
   return 1 - functools.reduce(jnp.maximum, bits)
 
 
-def _child_operations(tree: Any, arc: space_lib.MacroArc) -> Any:
+def _child_operations(
+  tree: types.Omega, arc: space_lib.MacroArc
+) -> types.Omega:
   """Drops the operations that a fixed child has not."""
   chosen = {
     f"layer_{layer}": space_lib.OPS[op] for layer, op in enumerate(arc.ops)

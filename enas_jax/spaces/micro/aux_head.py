@@ -1,11 +1,9 @@
-"""The auxiliary head of the authors' networks of cells, in training alone.
+"""The auxiliary head: a second classifier in training, as in the release.
 
-The paper does not speak of it. It classifies by the output of the cell after
-the last reduction cell.
+It reads the cell after the last reduction cell. The paper does not speak of it.
 """
 
-from typing import Any
-
+import chex
 import jax
 import numpy as np
 from jax import lax
@@ -17,23 +15,39 @@ from enas_jax.spaces.micro import parts
 from enas_jax.spaces.micro.presets import NUM_STAGES, MicroConfig
 
 _POOL, _STRIDE = 5, 3
-_CHANNELS = (128, 768)
+_CHANNELS = (128, 768)  # of the 1x1 convolution, and of the wide one
+
+
+def least_image_size(wide: int = 1) -> int:
+  """The least height of images, in pixels, at which the head fits them.
+
+  Args:
+    wide: height of the kernel of the head's wide convolution, which is as
+      large as what it sees.
+  """
+  pooled = _POOL + (wide - 1) * _STRIDE
+  # Halving rounds up.
+  return (pooled - 1) * 2 ** (NUM_STAGES - 1) + 1
 
 
 def specs(
   channels: int, num_classes: int, image_size: int | None
-) -> dict[str, Any]:
+) -> dict[str, weights_lib.Spec | dict[str, weights_lib.Spec]]:
   """The auxiliary head's weights.
 
   Args:
-    channels: of the cell's output that it sees.
-    num_classes: of the classifier.
-    image_size: of the images, before the stem.
+    channels: channels of the cell's output that it sees, C.
+    num_classes: classes of the images.
+    image_size: height and width of the images before the stem, in pixels.
+
+  Returns:
+    "narrow" with "kernel" [C, 128] and "wide" with "kernel" [k, k, 128, 768],
+    each with a batch norm; "fc" [768, num_classes].
 
   Raises:
     InputError: if images are too small for it.
   """
-  size = _final_size(image_size)
+  size = _kernel_size(image_size)
   narrow, wide = _CHANNELS
   return {
     "narrow": parts.conv_specs((channels, narrow)),
@@ -42,14 +56,7 @@ def specs(
   }
 
 
-def least_image_size(wide: int = 1) -> int:
-  """The least height that gives the auxiliary head's last kernel that size."""
-  pooled = _POOL + (wide - 1) * _STRIDE
-  # Halving rounds up.
-  return (pooled - 1) * 2 ** (NUM_STAGES - 1) + 1
-
-
-def _final_size(image_size: int | None) -> int:
+def _kernel_size(image_size: int | None) -> int:
   """Height and width of what the auxiliary head's wide convolution sees."""
   if image_size is None:
     raise types.InputError("image_size must be given for an auxiliary head.")
@@ -65,16 +72,18 @@ def _final_size(image_size: int | None) -> int:
 def logits(
   weights: types.Omega, x: types.Array, config: MicroConfig
 ) -> tuple[types.Array, types.Statistics]:
-  """Classifies by a cell's output.
+  """Runs the auxiliary head on a cell's output, in training.
 
   Args:
-    weights: arrays of `specs`.
-    x: [B, H, W, channels] float32, the cell's output.
-    config: the network's options.
+    weights: arrays as `specs` lays them out.
+    x: [B, H, W, C] float32.
+    config: the network's options; `aux_frozen` stops the gradient to `weights`.
 
   Returns:
-    [B, classes] float32; and what its batch norms saw.
+    [B, num_classes] float32, the logits; and what the batch norms saw, "narrow"
+    and "wide".
   """
+  chex.assert_rank(x, 4)
   if config.aux_frozen:
     weights = lax.stop_gradient(weights)
   x = lax.reduce_window(

@@ -1,13 +1,9 @@
 """Convolutional cells: what happens between two inputs and an output.
 
-Every branch of a cell (one of the two halves of a node) has its own weights
-for each node that it may take, in tables with a row per pair of a node and
-one before it. The arc picks the rows.
-
 A traced arc runs its branches one after another in a `lax.scan` (see
-`micro_scan`), and so do neighbouring cells of one size: a program with every
+`micro.scan`), and so do neighbouring cells of one size: a program with every
 cell written out would compile for minutes. An arc of Python ints writes its
-branches out.
+branches out. The weights are those of `cell_weights`.
 """
 
 import collections
@@ -15,6 +11,7 @@ import itertools
 from collections.abc import Callable, Sequence
 from typing import Any
 
+import chex
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -22,165 +19,17 @@ from jax import lax
 
 from enas_jax import types
 from enas_jax.nn import batch_norm, image_ops, ops
-from enas_jax.nn import weights as weights_lib
 from enas_jax.spaces.micro import arc as space_lib
-from enas_jax.spaces.micro import drop_path, parts
+from enas_jax.spaces.micro import cell_weights, drop_path, parts
 from enas_jax.spaces.micro import scan as micro_scan
 
-SEP_CONVS = {"sep_conv_3x3": 3, "sep_conv_5x5": 5}  # kernel widths
-OPERATIONS = (*SEP_CONVS, "identity")  # those that have weights
-SIDES = 2  # the branches of a node
-STACK = 2  # a separable convolution is applied twice (Appendix B)
-
-_Branch = Callable[[types.Omega, types.Array], tuple[types.Array, Any]]
-
-
-def edge_index(row: Any, node: Any) -> Any:
-  """The table row of the weights with which row `row` of an arc takes `node`.
-
-  Row r has r + 2 nodes before it.
-  """
-  return row * (row + 3) // 2 + node
-
-
-def cell_specs(
-  count: int,
-  *,
-  num_nodes: int,
-  filters: int,
-  include_inputs: bool,
-  released_init: bool,
-  strided: bool = False,
-) -> dict[str, dict[str, weights_lib.Spec]]:
-  """The weights of `count` cells of one size.
-
-  Args:
-    count: L, the leading axis of every array.
-    num_nodes: of a cell, with its inputs.
-    filters: F, channels of every node.
-    include_inputs: whether an input may be a loose end.
-    released_init: see `MicroConfig.weight_init`.
-    strided: whether operations on the inputs have stride 2.
-
-  Returns:
-    By operation "depthwise" [L, 2, E, 2, k, k, F], "pointwise"
-    [L, 2, E, 2, F, F], "scale" and "offset" [L, 2, E, 2, F], for each side,
-    edge and application; "output" with "kernel" [L, nodes, F, F], "scale"
-    and "offset" [L, F]. Strided cells also have "identity": the factorized
-    reductions [L, 2, 2(B - 2), ...] that stand for identity on an input.
-  """
-  rows = num_nodes - space_lib.NUM_INPUTS
-  specs = {
-    name: _sep_conv_specs(count, rows, width, filters, released_init)
-    for name, width in SEP_CONVS.items()
-  }
-  candidates = num_nodes if include_inputs else rows
-  specs["output"] = {
-    "kernel": weights_lib.Spec(
-      (count, candidates, filters, filters),
-      candidates if released_init else filters,
-    ),
-    **weights_lib.norm_specs((count, filters)),
-  }
-  if strided:
-    lead = (count, SIDES, space_lib.NUM_INPUTS * rows)
-    specs["identity"] = parts.reduction_specs(filters, filters, lead)
-  return specs
-
-
-def _sep_conv_specs(
-  count: int, rows: int, width: int, filters: int, released_init: bool
-) -> dict[str, weights_lib.Spec]:
-  lead = (count, SIDES, edge_index(rows, 0), STACK)
-  fan_in: tuple[Any, Any] = (width * width, filters)
-  if released_init:
-    # The release takes the number of rows of its weight matrices: how many
-    # nodes there are to choose from.
-    choices = np.repeat(np.arange(rows) + 2, np.arange(rows) + 2)
-    fan_in = choices[:, None, None, None, None], choices[:, None, None, None]
-  return {
-    "depthwise": weights_lib.Spec((*lead, width, width, filters), fan_in[0]),
-    "pointwise": weights_lib.Spec((*lead, filters, filters), fan_in[1]),
-    **weights_lib.norm_specs((*lead, filters)),
-  }
-
-
-def child_cells(
-  cells: types.Omega,
-  arcs: Sequence[space_lib.CellArc],
-  *,
-  include_inputs: bool,
-) -> types.Omega:
-  """The weights of fixed cells: of what each of them computes, and no more.
-
-  Args:
-    cells: weights of L cells, of `cell_specs`.
-    arcs: of the L cells, of Python ints.
-    include_inputs: whether an input may be a loose end.
-
-  Returns:
-    "run_0" and so on, one for neighbouring cells of equal arcs: as `cells`,
-    but [n, uses, ...] in the order of the arc's branches, and an output kernel
-    of the loose ends alone.
-  """
-  child, start = {}, 0
-  for at, (arc, count) in enumerate(_runs(arcs)):
-    part = jax.tree.map(lambda a, s=start, n=count: a[s : s + n], cells)
-    loose = np.flatnonzero(space_lib.are_loose(arc, include_inputs))
-    kernel = part["output"]["kernel"][:, loose]
-    own = {"output": {**part["output"], "kernel": kernel}}
-    for name, places in _uses(arc, "identity" in cells).items():
-      sides, rows = (np.array(index) for index in zip(*places, strict=True))
-      own[name] = jax.tree.map(
-        lambda leaf, i=sides, j=rows: leaf[:, i, j], part[name]
-      )
-    child[f"run_{at}"] = own
-    start += count
-  return child
-
-
-def child_statistics(
-  cells: types.Statistics, arcs: Sequence[space_lib.CellArc]
-) -> types.Statistics:
-  """The statistics of L fixed cells, laid out as `child_cells`."""
-  child, start = {}, 0
-  for at, (_, count) in enumerate(_runs(arcs)):
-    child[f"run_{at}"] = jax.tree.map(
-      lambda a, s=start, n=count: a[s : s + n], cells
-    )
-    start += count
-  return child
-
-
-def shared_statistics(
-  child: types.Statistics, arcs: Sequence[space_lib.CellArc]
-) -> types.Statistics:
-  """The inverse of `child_statistics`; drops those of operations."""
-  outputs = [child[f"run_{at}"]["output"] for at in range(len(_runs(arcs)))]
-  join = lambda *leaves: jnp.concatenate(leaves)
-  return {"output": jax.tree.map(join, *outputs)}
-
-
-def _runs(
-  arcs: Sequence[space_lib.CellArc],
-) -> list[tuple[space_lib.CellArc, int]]:
-  return [(arc, len(list(group))) for arc, group in itertools.groupby(arcs)]
-
-
-def _uses(
-  arc: space_lib.CellArc, strided: bool
-) -> dict[str, list[tuple[int, int]]]:
-  """Which weights a fixed cell uses: (side, table row), in its order."""
-  found: dict[str, list[tuple[int, int]]] = {}
-  for row, (taken, chosen) in enumerate(zip(arc.inputs, arc.ops, strict=True)):
-    for side, (node, op) in enumerate(zip(taken, chosen, strict=True)):
-      name = space_lib.OPS[op]
-      if name in SEP_CONVS:
-        found.setdefault(name, []).append((side, edge_index(row, node)))
-      elif name == "identity" and strided and node < space_lib.NUM_INPUTS:
-        at = row * space_lib.NUM_INPUTS + node
-        found.setdefault(name, []).append((side, at))
-  return found
+# What a batch norm saw is None for an operation that has none.
+_Branch = Callable[
+  [types.Omega, types.Array], tuple[types.Array, types.Statistics | None]
+]
+# Inputs 0 and 1 of the next cell, and input 0 of the one after it.
+_Carry = tuple[types.Array, types.Array, types.Array]
+_CellOut = tuple[types.Array, types.Statistics]  # [B, H, W, F]
 
 
 def chain(
@@ -196,24 +45,33 @@ def chain(
   """Runs cells of one size, each on the outputs of the two before it.
 
   Args:
-    cells: weights of L cells, of `cell_specs`, or of `child_cells`.
-    arcs: of the L cells, all traced or all of Python ints.
-    first: inputs of the first cell, [B, H, W, F] each.
-    second_0: input 0 of the second cell, whose input 1 is the first's output.
+    cells: weights of L cells, as `cell_weights.cell_specs` or `child_cells`
+      lays them out.
+    arcs: the L cells, all traced or all of Python ints.
+    first: two arrays [B, H, W, F] float32, the inputs of the first cell.
+    second_0: [B, H, W, F] float32, input 0 of the second cell, whose input 1
+      is the first's output.
     include_inputs: whether an input may be a loose end.
     strided: whether operations on inputs have stride 2; then L is 1.
-    masks: [L, nodes - 2, 2, B] of `drop_path.draw`, or None.
+    masks: [L, nodes - 2, 2, B] float32, from `drop_path.draw`; or None.
 
   Returns:
-    [L, B, H', W', F], the outputs, half as high and wide if strided; and what
-    batch norms have seen: of traced cells those after their output
-    convolutions, "output" [L, F] each; of fixed cells all, laid out as the
-    weights of `child_cells`.
+    [L, B, H', W', F] float32, the outputs, half as high and wide if
+    strided; and what batch norms have seen: of traced cells those after their
+    output convolutions, "output" with "mean" and "variance" [L, F]; of fixed
+    cells all, laid out as the weights of `cell_weights.child_cells`.
+
+  Raises:
+    AssertionError: if an array has another rank, or an input another shape.
   """
+  chex.assert_rank(second_0, 4)
+  chex.assert_equal_shape([*first, second_0])
+  if masks is not None:
+    chex.assert_rank(masks, 4)
   carry = (*first, second_0)
   if not ops.is_static(arcs):
 
-    def step(carry: Any, now: Any) -> Any:
+    def step(carry: _Carry, now: Any) -> tuple[_Carry, _CellOut]:
       cell, arc, mask = now
       return _pass_on(carry, _traced_cell(cell, arc, carry[:2], strided, mask))
 
@@ -224,11 +82,13 @@ def chain(
     return outs, {"output": seen}
 
   if "run_0" not in cells:
-    cells = child_cells(cells, arcs, include_inputs=include_inputs)
-  images, found, start = [], {}, 0
-  for at, (arc, count) in enumerate(_runs(arcs)):
+    cells = cell_weights.child_cells(cells, arcs, include_inputs=include_inputs)
+  images, seen, start = [], {}, 0
+  for at, (arc, count) in enumerate(cell_weights.runs(arcs)):
 
-    def fixed(carry: Any, now: Any, arc: space_lib.CellArc = arc) -> Any:
+    def fixed(
+      carry: _Carry, now: Any, arc: space_lib.CellArc = arc
+    ) -> tuple[_Carry, _CellOut]:
       cell, mask = now
       nodes, seen = _fixed_nodes(cell, arc, carry[:2], strided, mask)
       out, seen["output"] = _fixed_output(
@@ -237,38 +97,43 @@ def chain(
       return _pass_on(carry, (out, seen))
 
     run = f"run_{at}"
-    own = None if masks is None else masks[start : start + count]
-    carry, (out, found[run]) = _over_cells(
-      fixed, carry, (cells[run], own), count
+    run_masks = None if masks is None else masks[start : start + count]
+    carry, (out, seen[run]) = _over_cells(
+      fixed, carry, (cells[run], run_masks), count
     )
     images.append(out)
     start += count
-  return jnp.concatenate(images), found
+  return jnp.concatenate(images), seen
 
 
 def _over_cells(
-  step: Callable[[Any, Any], Any], carry: Any, cells: Any, count: int
-) -> tuple[Any, tuple[types.Array, types.Statistics]]:
+  step: Callable[[_Carry, Any], tuple[_Carry, _CellOut]],
+  carry: _Carry,
+  cells: Any,
+  count: int,
+) -> tuple[_Carry, _CellOut]:
   """`lax.scan`, which a strided cell could not pass: it changes the size."""
   if count > 1:
     return lax.scan(step, carry, cells)
-  carry, found = step(carry, jax.tree.map(lambda a: a[0], cells))
-  return carry, jax.tree.map(lambda a: a[None], found)
+  carry, cell_out = step(carry, jax.tree.map(lambda a: a[0], cells))
+  return carry, jax.tree.map(lambda a: a[None], cell_out)
 
 
-def _pass_on(carry: Any, found: tuple[types.Array, types.Statistics]) -> Any:
+def _pass_on(carry: _Carry, cell_out: _CellOut) -> tuple[_Carry, _CellOut]:
   """What the next cell gets, and this one's output."""
   _, _, kept = carry
-  out, _ = found
-  return (kept, out, out), found
+  image, _ = cell_out
+  return (kept, image, image), cell_out
 
 
 def _gather(cell: types.Omega, arc: space_lib.CellArc) -> types.Omega:
-  """The weights that a traced arc picks: arrays [B - 2, 2, ...]."""
+  """The weights that a traced arc picks, [B - 2, 2, ...] for row and side."""
   inputs = jnp.asarray(arc.inputs)
-  sides = np.arange(SIDES)
+  sides = np.arange(cell_weights.SIDES)
   rows = np.arange(inputs.shape[0])[:, None]
-  index = dict.fromkeys(SEP_CONVS, edge_index(rows, inputs))
+  index = dict.fromkeys(
+    cell_weights.SEP_CONVS, cell_weights.edge_index(rows, inputs)
+  )
   if "identity" in cell:
     # Of other nodes identity is itself: what they gather is not used.
     last = space_lib.NUM_INPUTS - 1
@@ -284,8 +149,8 @@ def _sep_conv(name: str, stride: int) -> _Branch:
   def branch(
     weights: types.Omega, x: types.Array
   ) -> tuple[types.Array, types.Statistics]:
-    found: list[types.Statistics] = []
-    for at in range(STACK):
+    all_seen: list[types.Statistics] = []
+    for at in range(cell_weights.STACK):
       one = jax.tree.map(lambda leaf, at=at: leaf[at], weights[name])
       x = image_ops.separable_conv(
         jax.nn.relu(x),
@@ -294,8 +159,8 @@ def _sep_conv(name: str, stride: int) -> _Branch:
         stride if at == 0 else 1,
       )
       x, seen = batch_norm.normalise(x, one)
-      found.append(seen)
-    return x, jax.tree.map(lambda *leaves: jnp.stack(leaves), *found)
+      all_seen.append(seen)
+    return x, jax.tree.map(lambda *leaves: jnp.stack(leaves), *all_seen)
 
   return branch
 
@@ -306,7 +171,7 @@ def _branches(stride: int) -> tuple[_Branch, ...]:
   Each returns an image and what its batch norms have seen, None without any.
   """
   by_name: dict[str, _Branch] = {
-    **{name: _sep_conv(name, stride) for name in SEP_CONVS},
+    **{name: _sep_conv(name, stride) for name in cell_weights.SEP_CONVS},
     "avg_pool_3x3": lambda weights, x: (image_ops.avg_pool(x, stride), None),
     "max_pool_3x3": lambda weights, x: (image_ops.max_pool(x, stride), None),
     "identity": lambda weights, x: (
@@ -335,26 +200,27 @@ def _fixed_nodes(
     order of its weights.
   """
   nodes = list(inputs)
-  found: dict[str, list[types.Statistics]] = collections.defaultdict(list)
+  by_name: dict[str, list[types.Statistics]] = collections.defaultdict(list)
   next_use: dict[str, int] = collections.Counter()
   for row, (taken, chosen) in enumerate(zip(arc.inputs, arc.ops, strict=True)):
     halves = []
     for side, (node, op) in enumerate(zip(taken, chosen, strict=True)):
       stride = 2 if strided and node < space_lib.NUM_INPUTS else 1
       name = space_lib.OPS[op]
-      own = {}
-      if name in SEP_CONVS or (name == "identity" and stride > 1):
+      weights = {}
+      if name in cell_weights.SEP_CONVS or (name == "identity" and stride > 1):
+        # An operation's weights lie in the order of the branches that use it.
         at = next_use[name]
-        own = {name: jax.tree.map(lambda leaf, at=at: leaf[at], cell[name])}
+        weights = {name: jax.tree.map(lambda a, at=at: a[at], cell[name])}
         next_use[name] += 1
       mask = None if masks is None else masks[row, side]
-      half, seen = _branches(stride)[op](own, nodes[node])
+      half, seen = _branches(stride)[op](weights, nodes[node])
       halves.append(drop_path.apply(mask, op, half))
-      if own:
-        found[name].append(seen)
+      if weights:
+        by_name[name].append(seen)
     nodes.append(halves[0] + halves[1])
   stack = lambda *leaves: jnp.stack(leaves)
-  return nodes, {n: jax.tree.map(stack, *each) for n, each in found.items()}
+  return nodes, {n: jax.tree.map(stack, *seen) for n, seen in by_name.items()}
 
 
 def _traced_cell(
@@ -364,9 +230,17 @@ def _traced_cell(
   strided: bool,
   masks: types.Array | None,
 ) -> tuple[types.Array, types.Statistics]:
-  """The output of a traced cell, one branch after another."""
+  """The output of a traced cell, one branch after another.
+
+  Args:
+    cell: the cell's tables, as `cell_weights.cell_specs` without the axis L.
+    arc: the cell, traced.
+    inputs: two arrays [B, H, W, F] float32.
+    strided: whether operations on the inputs have stride 2.
+    masks: [nodes - 2, 2, B] float32, or None.
+  """
   kernel = cell["output"]["kernel"]
-  flat = lambda leaf: leaf.reshape(-1, *leaf.shape[SIDES:])
+  flat = lambda leaf: leaf.reshape(-1, *leaf.shape[2:])
   weights = jax.tree.map(flat, _gather(cell, arc))
   sources, chosen = (flat(jnp.asarray(leaf)) for leaf in arc)
   nodes = np.arange(np.shape(arc.inputs)[0] + space_lib.NUM_INPUTS)
@@ -380,7 +254,7 @@ def _traced_cell(
   plan = micro_scan.Plan(
     sources,
     chosen,
-    targets=np.repeat(nodes[space_lib.NUM_INPUTS :], SIDES),
+    targets=np.repeat(nodes[space_lib.NUM_INPUTS :], cell_weights.SIDES),
     loose=space_lib.are_loose(arc, include_inputs),
     masks=masks,
   )

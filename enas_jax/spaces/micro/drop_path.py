@@ -1,10 +1,12 @@
 """Drop path: whole operations of a network of cells left out in training.
 
-Not in the paper; the authors' code trains found cells with it. For each image
-an operation other than identity is left out, more often the later its cell and
-the further the training; what is kept is scaled up, so that its mean stays.
+Not in the paper; the authors' code trains the cells of a search with it.
+For each image an operation other than identity is left out, more often the
+later its cell and the further the training; what is kept is scaled up, so that
+its mean stays.
 """
 
+import chex
 import jax
 import jax.numpy as jnp
 
@@ -21,13 +23,15 @@ def keep_rates(
   """How often each cell keeps an operation.
 
   Args:
-    config: with `drop_path`, the rate of the last cell in the end.
+    config: the network's options; `drop_path` is the rate of the last cell in
+      the end.
     progress: [] float32, how much of the training is over; 1 if more.
 
   Returns:
     [L] float32, of all cells with the reduction cells:
     1 - (l + 1) / L * min(1, progress) * drop_path.
   """
+  chex.assert_rank(progress, 0)
   count = sum(config.normal_cells()) + len(config.normal_cells()) - 1
   depth = jnp.arange(1, count + 1, dtype=jnp.float32) / count
   return 1.0 - depth * jnp.minimum(1.0, progress) * config.drop_path
@@ -40,6 +44,12 @@ def draw(
   progress: types.Array | float,
 ) -> types.Array:
   """What to multiply the operations by, if none were identity.
+
+  Args:
+    key: consumed.
+    config: the network's options.
+    batch: images of the batch.
+    progress: [] float32, how much of the training is over.
 
   Returns:
     [L, B - 2, 2, batch] float32, of each cell, node, side and image: 0, or 1
@@ -63,13 +73,13 @@ def masks_of_step(
   Args:
     config: the network's options.
     train: whether anything is dropped.
-    key: consumed; not needed where nothing is dropped.
-    batch: how many images there are.
-    progress: [] float32, how much of the training is over.
+    key: consumed; None will do where nothing is dropped.
+    batch: images of the batch.
+    progress: [] float32 in (0, 1], how much of the training is over.
 
   Returns:
-    The masks of `draw`, or None where nothing is dropped; and a key for all
-    else.
+    [L, B - 2, 2, batch] float32, as `draw` returns them, or None where nothing
+    is dropped; and a key for all else.
 
   Raises:
     InputError: if operations are dropped and there is no key.
@@ -86,10 +96,14 @@ def apply(masks: types.Array | None, op: int, x: types.Array) -> types.Array:
   """Drops a fixed operation's output.
 
   Args:
-    masks: [batch] of `draw`, or None where nothing is dropped.
-    op: of the space's `OPS`.
-    x: [batch, H, W, F].
+    masks: [batch] float32, from `draw`; None where nothing is dropped.
+    op: the operation, an index into `OPS`, a Python int.
+    x: [batch, H, W, F] float32.
+
+  Returns:
+    [batch, H, W, F] float32.
   """
+  chex.assert_rank(x, 4)
   if masks is None or op == _IDENTITY:
     return x
   return masks[:, None, None, None] * x
@@ -99,7 +113,11 @@ def for_traced(masks: types.Array, ops: types.Array) -> types.Array:
   """The masks of traced operations: 1 for identity.
 
   Args:
-    masks: [..., batch] of `draw`.
+    masks: [..., batch] float32, from `draw`.
     ops: [...] int32.
+
+  Returns:
+    [..., batch] float32.
   """
+  chex.assert_rank(masks, ops.ndim + 1)
   return jnp.where(ops[..., None] == _IDENTITY, 1.0, masks)

@@ -1,6 +1,6 @@
-"""The network that the authors' code trains for a found cell.
+"""The network that the authors' code trains for the cells of a search.
 
-It departs from `micro`, which the cell was found in, as theirs does from their
+It departs from `network`, in which a search is made, as theirs does from their
 search (Section 2.4 leaves all of this open):
 
 - a cell's output is its loose ends side by side, with the inputs among them,
@@ -27,8 +27,13 @@ from enas_jax.nn import batch_norm, image_ops, ops
 from enas_jax.nn import weights as weights_lib
 from enas_jax.spaces.base import ImageNetwork, Logits
 from enas_jax.spaces.micro import arc as space_lib
-from enas_jax.spaces.micro import aux_head, drop_path, parts
-from enas_jax.spaces.micro import cell as micro_cell
+from enas_jax.spaces.micro import (
+  aux_head,
+  cell_weights,
+  drop_path,
+  parts,
+  stages,
+)
 from enas_jax.spaces.micro import network as micro
 from enas_jax.spaces.micro.presets import MicroConfig
 
@@ -39,9 +44,9 @@ class _Cell(NamedTuple):
   """One cell of the network.
 
   Attributes:
-    arc: of Python ints.
-    filters: F, of its nodes.
-    channels: of its two inputs as they come.
+    arc: the cell, of Python ints.
+    filters: channels of its nodes, F.
+    channels: channels of its two inputs as they come.
     reduces: whether it is a reduction cell.
     halves: whether its input 0 comes from before a reduction cell, and so is
       twice as high and wide as its input 1.
@@ -71,16 +76,17 @@ def network(arc: space_lib.MicroArc) -> ImageNetwork:
   """The network of one architecture.
 
   Args:
-    arc: of Python ints, as `MicroSpace.validate` returns it.
+    arc: the cells, of Python ints, as `MicroSpace.validate` returns them.
 
   Returns:
-    Functions that ignore any architecture given to them. omega is a dict:
-    "stem"; "cell_0" and so on; "fc" [channels, classes]; and "aux_head", if
-    there is one. A cell has "input_0" and "input_1" where an input is brought
-    to its size; "base", what input 1 goes through then; "node_2_side_0" and so
-    on where an operation has weights, those of a separable convolution being
-    "conv_0" and "conv_1"; and "output_0" or "output_1" where such an input of a
-    reduction cell is a loose end.
+    Functions that ignore any architecture given to them. omega is a dict of
+    float32 arrays: "stem" with "kernel" [3, 3, C, 3F]; "cell_0" and so on;
+    "fc" [channels, classes]; and "aux_head", if there is one.
+    A cell has "input_0" and "input_1" where an input is brought to its size;
+    "base", what input 1 goes through then; "node_2_side_0" and so on where an
+    operation has weights, those of a separable convolution being "conv_0" and
+    "conv_1"; and "output_0" or "output_1" where such an input of a reduction
+    cell is a loose end.
 
   Raises:
     InputError: if the architecture is traced.
@@ -94,7 +100,7 @@ def network(arc: space_lib.MicroArc) -> ImageNetwork:
   def apply_child(
     child: types.Omega,
     statistics: types.Statistics,
-    _: Any,
+    _: types.Arc,
     images: types.Array,
     **options: Any,
   ) -> tuple[Logits, types.Statistics]:
@@ -110,7 +116,11 @@ def network(arc: space_lib.MicroArc) -> ImageNetwork:
 
 
 def cells(arc: space_lib.MicroArc, config: MicroConfig) -> list[_Cell]:
-  """All cells of the network, in order.
+  """All cells of the network, in order, reduction cells among them.
+
+  Args:
+    arc: the cells, of Python ints: inputs [B - 2, 2] and ops [B - 2, 2] each.
+    config: the network's options.
 
   Raises:
     InputError: if the architecture's cells are of another size.
@@ -123,17 +133,17 @@ def cells(arc: space_lib.MicroArc, config: MicroConfig) -> list[_Cell]:
         f" {len(cell.inputs) + space_lib.NUM_INPUTS}."
       )
   filters = config.num_filters
-  channels, halves = (micro.STEM_WIDTH * filters,) * 2, False
-  found = []
+  channels, halves = (stages.STEM_WIDTH * filters,) * 2, False
+  layout = []
   for stage, count in enumerate(config.normal_cells()):
     first = 1 if stage > 0 else 0
     for at in range(first + count):
       reduces = at < first
       filters *= 2 if reduces else 1
-      own = arc.reduction if reduces else arc.normal
-      found.append(_Cell(own, filters, channels, reduces, halves))
-      channels, halves = (channels[1], found[-1].width()), reduces
-  return found
+      cell = arc.reduction if reduces else arc.normal
+      layout.append(_Cell(cell, filters, channels, reduces, halves))
+      channels, halves = (channels[1], layout[-1].width()), reduces
+  return layout
 
 
 def _specs(
@@ -172,9 +182,9 @@ def _cell_specs(cell: _Cell) -> dict[str, Any]:
     elif channels != filters:
       specs[f"input_{at}"] = parts.conv_specs((channels, filters))
   for name, node, op in branches(cell.arc):
-    own = _operation_specs(space_lib.OPS[op], filters, cell.stride(node))
-    if own:
-      specs[name] = own
+    arrays = _operation_specs(space_lib.OPS[op], filters, cell.stride(node))
+    if arrays:
+      specs[name] = arrays
   for node in cell.loose_ends():
     if cell.stride(node) > 1:
       specs[f"output_{node}"] = parts.reduction_specs(filters, filters)
@@ -182,7 +192,14 @@ def _cell_specs(cell: _Cell) -> dict[str, Any]:
 
 
 def branches(arc: space_lib.CellArc) -> list[tuple[str, int, int]]:
-  """Of each branch its name, the node it takes and its operation, in order."""
+  """The branches of a cell, in order.
+
+  Args:
+    arc: the cell, of Python ints: inputs [B - 2, 2] and ops [B - 2, 2].
+
+  Returns:
+    Of each branch its name, the node it takes and its operation.
+  """
   return [
     (f"node_{row + space_lib.NUM_INPUTS}_side_{side}", node, op)
     for row, (taken, chosen) in enumerate(zip(arc.inputs, arc.ops, strict=True))
@@ -192,8 +209,8 @@ def branches(arc: space_lib.CellArc) -> list[tuple[str, int, int]]:
 
 def _operation_specs(name: str, filters: int, stride: int) -> dict[str, Any]:
   """The weights of one operation; {} if it has none."""
-  if name in micro_cell.SEP_CONVS:
-    width = micro_cell.SEP_CONVS[name]
+  if name in cell_weights.SEP_CONVS:
+    width = cell_weights.SEP_CONVS[name]
     depthwise = (width, width, filters)
     one = {
       # The release counts all of a depthwise kernel; batch norm undoes it.
@@ -201,7 +218,7 @@ def _operation_specs(name: str, filters: int, stride: int) -> dict[str, Any]:
       "pointwise": weights_lib.Spec((filters, filters), filters),
       **weights_lib.norm_specs((filters,)),
     }
-    return {f"conv_{at}": one for at in range(micro_cell.STACK)}
+    return {f"conv_{at}": one for at in range(cell_weights.STACK)}
   if name == "identity" and stride > 1:
     return parts.reduction_specs(filters, filters)
   return {}
@@ -223,7 +240,7 @@ def _init(
 def _init_statistics(
   arc: space_lib.MicroArc, config: MicroConfig
 ) -> types.Statistics:
-  """Of every batch norm."""
+  """The moving statistics of every batch norm, before the first step."""
   if not config.moving_statistics:
     return {}
   specs = _specs(arc, config, 1, 1, aux_head.least_image_size())
@@ -242,7 +259,8 @@ def _apply_child(
   progress: types.Array | float = 1.0,
 ) -> tuple[Logits, types.Statistics]:
   """See `Network`; a key is needed where features or operations are dropped."""
-  chex.assert_rank(images, 4)
+  chex.assert_rank([images, progress], [4, 0])
+  chex.assert_type(images, float)
   moving = config.moving_statistics
   if moving and not train:
     child = batch_norm.with_statistics(child, statistics)
@@ -254,8 +272,8 @@ def _apply_child(
   )
   outs, seen = [x, x], {"stem": stem}
   for at, cell in enumerate(cells(arc, config)):
-    name, own = f"cell_{at}", None if masks is None else masks[at]
-    out, seen[name] = _run_cell(child[name], cell, outs[-2:], own)
+    name, cell_masks = f"cell_{at}", None if masks is None else masks[at]
+    out, seen[name] = _run_cell(child[name], cell, outs[-2:], cell_masks)
     outs.append(out)
   features = image_ops.global_average_pool(jax.nn.relu(outs[-1]))
   aux = None
@@ -279,22 +297,26 @@ def _run_cell(
   """A cell's loose ends, side by side.
 
   Args:
-    weights: of the cell.
+    weights: arrays as `_cell_specs` lays them out.
     cell: what it is.
-    inputs: the outputs of the two cells before, the later one second.
-    masks: [B - 2, 2, images] of `drop_path.draw`, or None.
+    inputs: the outputs of the two cells before, [B, H, W, C] each, the later
+      one second.
+    masks: [nodes - 2, 2, B] float32, from `drop_path.draw`; or None.
+
+  Returns:
+    [B, H', W', width] float32; and what the batch norms saw.
   """
   nodes, seen = _fit_inputs(weights, inputs)
   halves = []
   for at, (name, node, op) in enumerate(branches(cell.arc)):
-    x, found = _operation(
+    x, operation_seen = _operation(
       weights.get(name), space_lib.OPS[op], cell.stride(node), nodes[node]
     )
-    if found:
-      seen[name] = found
-    mask = None if masks is None else masks[divmod(at, micro_cell.SIDES)]
+    if operation_seen:
+      seen[name] = operation_seen
+    mask = None if masks is None else masks[divmod(at, cell_weights.SIDES)]
     halves.append(drop_path.apply(mask, op, x))
-    if len(halves) == micro_cell.SIDES:
+    if len(halves) == cell_weights.SIDES:
       nodes.append(halves[0] + halves[1])
       halves = []
   ends = []
@@ -326,9 +348,9 @@ def _operation(
   weights: types.Omega, name: str, stride: int, x: types.Array
 ) -> _Part:
   """One operation; `weights` are None if it has none."""
-  if name in micro_cell.SEP_CONVS:
+  if name in cell_weights.SEP_CONVS:
     seen = {}
-    for at in range(micro_cell.STACK):
+    for at in range(cell_weights.STACK):
       one = weights[f"conv_{at}"]
       x = image_ops.separable_conv(
         jax.nn.relu(x),

@@ -1,5 +1,6 @@
 """What brings an image to a cell's size and channels, with batch norm."""
 
+import chex
 import jax
 import numpy as np
 
@@ -9,7 +10,14 @@ from enas_jax.nn import weights as weights_lib
 
 
 def conv_specs(shape: tuple[int, ...]) -> dict[str, weights_lib.Spec]:
-  """A convolution's weights [*shape], and those of its batch norm."""
+  """A convolution's weights, and those of its batch norm.
+
+  Args:
+    shape: [..., C, F], of the kernel.
+
+  Returns:
+    "kernel" [..., C, F]; "scale" and "offset" [F].
+  """
   kernel = weights_lib.Spec(shape, int(np.prod(shape[:-1])))
   return {"kernel": kernel, **weights_lib.norm_specs(shape[-1:])}
 
@@ -20,12 +28,14 @@ def fit(
   """Brings an input to a cell's number of channels: ReLU, 1x1, batch norm.
 
   Args:
-    weights: arrays of `conv_specs`, the kernel [C, F].
+    weights: "kernel" [C, F], "scale" and "offset" [F].
     x: [B, H, W, C] float32.
 
   Returns:
-    [B, H, W, F] float32; and what the batch norm saw.
+    [B, H, W, F] float32; and the "mean" and "variance" [F] that the batch norm
+    used.
   """
+  chex.assert_rank([x, weights["kernel"]], [4, 2])
   x = image_ops.pointwise_conv(jax.nn.relu(x), weights["kernel"])
   return batch_norm.normalise(x, weights)
 
@@ -33,12 +43,16 @@ def fit(
 def reduction_specs(
   channels: int, filters: int, lead: tuple[int, ...] = ()
 ) -> dict[str, weights_lib.Spec]:
-  """A factorized reduction's weights, and those of its batch norm.
+  """The weights of a factorized reduction, and those of its batch norm.
 
   Args:
-    channels: C, of what is reduced.
-    filters: F, of the result; each of two paths gives half of them.
-    lead: dimensions before all others, of as many reductions.
+    channels: C, channels of the image that is halved.
+    filters: F, channels of the result: half from each of two paths.
+    lead: leading axes of every array.
+
+  Returns:
+    "w1" [*lead, C, F / 2], "w2" [*lead, C, F - F / 2]; "scale" and "offset"
+    [*lead, F].
   """
   half = filters // 2
   return {
@@ -51,14 +65,16 @@ def reduction_specs(
 def reduce_size(
   weights: types.Omega, x: types.Array
 ) -> tuple[types.Array, types.Statistics]:
-  """Halves height and width, and normalises.
+  """Halves an image: factorized reduction, then batch norm (Section 2.4).
 
   Args:
-    weights: arrays of `reduction_specs`.
+    weights: arrays as `reduction_specs` lays them out.
     x: [B, H, W, C] float32.
 
   Returns:
-    [B, ceil(H / 2), ceil(W / 2), F] float32; and what the batch norm saw.
+    [B, ceil(H / 2), ceil(W / 2), F] float32; and the "mean" and "variance" [F]
+    that the batch norm used.
   """
+  chex.assert_rank(x, 4)
   x = image_ops.factorized_reduction(x, weights["w1"], weights["w2"])
   return batch_norm.normalise(x, weights)

@@ -13,6 +13,7 @@ import functools
 from collections.abc import Callable
 from typing import Any, NamedTuple
 
+import chex
 import jax
 import jax.numpy as jnp
 from jax import lax
@@ -36,14 +37,14 @@ class Plan(NamedTuple):
       (`drop_path`); None for nothing.
   """
 
-  sources: Any
-  ops: Any
-  targets: Any
-  loose: Any
-  masks: Any = None
+  sources: types.Array
+  ops: types.Array
+  targets: jax.typing.ArrayLike
+  loose: types.Array
+  masks: types.Array | None = None
 
-  def steps(self) -> tuple[Any, Any, Any, Any]:
-    """What a scan over the branches reads."""
+  def steps(self) -> tuple[jax.typing.ArrayLike | None, ...]:
+    """What a scan over the branches reads, leading axis S."""
     return self.sources, self.ops, self.targets, self.masks
 
 
@@ -61,13 +62,16 @@ def run(
     branches: the operations, each a function of a branch's weights and of
       what lies at its source in every buffer.
     plan: what to do; it has no gradient.
-    weights: arrays [S, ...], of each branch.
-    kernel: [K, F, D], of the 1x1 convolution of the last K nodes.
-    buffers: the nodes as they start, [N, B, H, W, F]; then other arrays that
-      branches read, by the same indices, cut off at an array's end.
+    weights: arrays [S, ...] float32, a row for each branch.
+    kernel: [K, F, D] float32, the 1x1 convolution of the last K nodes.
+    buffers: the nodes as they start, [N, B, H, W, F] float32; then other arrays
+      that branches read, by the same indices, cut off at an array's end.
 
   Returns:
-    [B, H, W, D].
+    [B, H, W, D] float32.
+
+  Raises:
+    AssertionError: if an array has another rank (at trace time).
   """
   return _forward(branches, plan, weights, kernel, buffers)[0]
 
@@ -80,17 +84,20 @@ def _forward(
   buffers: Buffers,
 ) -> tuple[types.Array, Any]:
   """`run`'s value, and what its derivative needs: the nodes at the end."""
+  # Here and not in `run`, which is not traced where a gradient is taken.
+  chex.assert_rank([plan.sources, plan.ops, plan.loose, kernel], [1, 1, 1, 3])
+  chex.assert_rank(buffers, 5)
   nodes, *others = buffers
 
-  def step(nodes: types.Array, now: Any) -> Any:
-    own, (source, op, target, mask) = now
+  def step(nodes: types.Array, now: Any) -> tuple[types.Array, None]:
+    branch_weights, (source, op, target, mask) = now
     taken = _read((nodes, *others), source)
-    out = _masked(mask, ops.switch(op, branches, own, *taken))
+    out = _masked(mask, ops.switch(op, branches, branch_weights, *taken))
     return _add(nodes, target, out), None
 
   nodes, _ = lax.scan(step, nodes, (weights, plan.steps()))
 
-  def join(total: types.Array, now: Any) -> Any:
+  def join(total: types.Array, now: Any) -> tuple[types.Array, None]:
     loose, *part = now
     add = lambda total, *part: total + _joined(*part)
     return lax.cond(loose, add, lambda total, *_: total, total, *part), None
@@ -120,13 +127,13 @@ def _backward(
   grads = (nodes.at[-kernel.shape[0] :].set(d_last), *others)
   pulls = [_pull(branch) for branch in branches]
 
-  def step(grads: Buffers, now: Any) -> Any:
-    own, (source, op, target, mask) = now
+  def step(grads: Buffers, now: Any) -> tuple[Buffers, types.Omega]:
+    branch_weights, (source, op, target, mask) = now
     taken = _read(buffers, source)
     grad = _masked(mask, _read(grads[:1], target)[0])
-    d_own, *d_taken = ops.switch(op, pulls, grad, own, *taken)
+    d_branch, *d_taken = ops.switch(op, pulls, grad, branch_weights, *taken)
     pairs = zip(grads, d_taken, strict=True)
-    return tuple(_add(total, source, part) for total, part in pairs), d_own
+    return tuple(_add(total, source, part) for total, part in pairs), d_branch
 
   grads, d_weights = lax.scan(
     step, grads, (weights, plan.steps()), reverse=True

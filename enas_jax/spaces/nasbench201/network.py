@@ -46,8 +46,8 @@ def init(
   Args:
     key: consumed.
     config: the network's options; F is its `num_filters`, N its `num_cells`.
-    num_classes: of the classifier.
-    shape: (H, W, C) of the images.
+    num_classes: classes of the images.
+    shape: height, width and channels of the images, (H, W, C).
 
   Raises:
     InputError: unless H and W can be halved twice.
@@ -77,6 +77,9 @@ def init(
 def init_statistics(config: NasBench201Config) -> types.Statistics:
   """The moving statistics before the first step.
 
+  Args:
+    config: the network's options.
+
   Returns:
     {} unless `config.moving_statistics`. Else for each batch norm, in the place
     where `init` has the weights before it, "mean" and "variance": [D], in a
@@ -85,28 +88,38 @@ def init_statistics(config: NasBench201Config) -> types.Statistics:
   if not config.moving_statistics:
     return {}
 
-  def fresh(*shape: int) -> Any:
+  def fresh(*shape: int) -> dict[str, types.Array]:
     return {"mean": jnp.zeros(shape), "variance": jnp.ones(shape)}
 
   filters = config.filters()
-  found: Any = {"stem": fresh(filters[0]), "last": fresh(filters[-1])}
+  statistics: types.Statistics = {
+    "stem": fresh(filters[0]),
+    "last": fresh(filters[-1]),
+  }
   for stage, width in enumerate(filters):
     shape = (config.num_cells, space_lib.NUM_EDGES, width)
-    found[f"stage_{stage}"] = {name: fresh(*shape) for name in CONVS}
+    statistics[f"stage_{stage}"] = {name: fresh(*shape) for name in CONVS}
   for block, width in enumerate(filters[1:]):
-    found[f"reduction_{block}"] = {
+    statistics[f"reduction_{block}"] = {
       name: fresh(width) for name in ("first", "second")
     }
-  return found
+  return statistics
 
 
 def child_params(
   omega: types.Omega, arc: space_lib.NasBench201Arc, config: NasBench201Config
 ) -> types.Omega:
-  """The weights of a fixed child: in a stage [N, edges that use them, ...].
+  """The weights of a fixed child.
 
-  All of omega for a traced arc: the two convolutions differ in shape, so
-  neither can stand for the other.
+  Args:
+    omega: the shared weights, as `init` lays them out.
+    arc: the cell, of Python ints or traced.
+    config: the network's options.
+
+  Returns:
+    omega, whose stages have for each operation w [N, edges that use it, ...].
+    All of omega for a traced arc: the two convolutions differ in shape, so
+    neither can stand for the other.
   """
   del config
   if not ops.is_static(arc):
@@ -138,13 +151,13 @@ def apply_child(
 
   Args:
     child: the weights that `child_params` has picked.
-    statistics: the moving statistics, as of `init_statistics`.
+    statistics: the moving statistics, as `init_statistics` lays them out.
     arc: the cell; traced int32, or the Python ints that
       `NasBench201Space.validate` returns for a fixed child.
     images: [B, H, W, C] float32.
     config: the network's options.
     train: whether to drop features and to move the statistics.
-    key: for dropout; not needed where nothing is dropped.
+    key: consumed by dropout; None where nothing is dropped.
     progress: ignored, as there is no drop path.
 
   Returns:
@@ -153,8 +166,10 @@ def apply_child(
 
   Raises:
     InputError: if features are dropped and there is no key.
+    AssertionError: if images have another rank or type (at trace time).
   """
   chex.assert_rank(images, 4)
+  chex.assert_type(images, float)
   del progress
   given = statistics if config.moving_statistics and not train else {}
   weights = batch_norm.with_statistics(child, given) if given else child
@@ -172,7 +187,7 @@ def _features(
   arc: space_lib.NasBench201Arc,
   images: types.Array,
   num_cells: int,
-) -> tuple[types.Array, Any]:
+) -> tuple[types.Array, types.Statistics]:
   """The pooled output of the last stage, [B, 4F], and what batch norms saw.
 
   Of a stage that is a mean and a variance for each edge, [N, 6, D]; they mean
@@ -196,9 +211,9 @@ def _stage(
   arc: space_lib.NasBench201Arc,
   x: types.Array,
   num_cells: int,
-) -> tuple[types.Array, Any]:
+) -> tuple[types.Array, types.Statistics]:
   """N cells, one after another."""
-  cell = lambda x, own: _cell(own, arc, x)
+  cell = lambda x, cell_weights: _cell(cell_weights, arc, x)
   return lax.scan(cell, x, weights, length=num_cells)
 
 
@@ -206,8 +221,18 @@ def _cell(
   weights: types.Omega,
   arc: space_lib.NasBench201Arc,
   x: types.Array,
-) -> tuple[types.Array, Any]:
-  """One cell; its weights are [6, ...], of a fixed child of its own edges."""
+) -> tuple[types.Array, types.Statistics]:
+  """One cell.
+
+  Args:
+    weights: arrays [6, ...]; of a fixed child a row for each edge that uses
+      them.
+    arc: the cell, traced or of Python ints.
+    x: [B, H, W, D] float32.
+
+  Returns:
+    [B, H, W, D] float32; and what the batch norms saw, [6, D].
+  """
   nodes, seen = [x], []
   for node in range(1, space_lib.NUM_NODES):
     terms = []
@@ -217,7 +242,7 @@ def _cell(
         terms.append(y)
         seen.append(moments)
     nodes.append(functools.reduce(jnp.add, terms))
-  mean, variance = (jnp.stack(each) for each in zip(*seen, strict=True))
+  mean, variance = map(jnp.stack, zip(*seen, strict=True))
   return nodes[-1], {"mean": mean, "variance": variance}
 
 
@@ -231,7 +256,7 @@ def _edge(
 
   They are zero for an operation without.
   """
-  op, own = arc.ops[edge], {}
+  op, edge_weights = arc.ops[edge], {}
   for name, conv in weights.items():
     row = edge
     if ops.is_static(op):
@@ -239,11 +264,12 @@ def _edge(
         continue
       # The child has the weights of those edges alone that use them.
       row = arc.ops[:edge].count(op)
-    own[name] = {"w": conv["w"][row]}
+    edge_weights[name] = {"w": conv["w"][row]}
     if "mean" in conv:
-      own[name] |= {part: conv[part][edge] for part in ("mean", "variance")}
+      moments = {part: conv[part][edge] for part in ("mean", "variance")}
+      edge_weights[name] |= moments
   run = _switch if ops.is_static(op) else _traced
-  return run(op, own, x, image_ops.chosen())
+  return run(op, edge_weights, x, image_ops.chosen())
 
 
 def _operate(
@@ -257,16 +283,19 @@ def _operate(
     return x, nothing
   if name == "avg_pool_3x3":
     return image_ops.avg_pool(x), nothing
-  own, width = weights[name], x.shape[-1]
-  y = _convolve(jax.nn.relu(x), own["w"])
-  plain = {**own, "scale": jnp.ones(width), "offset": jnp.zeros(width)}
+  conv, width = weights[name], x.shape[-1]
+  y = _convolve(jax.nn.relu(x), conv["w"])
+  plain = {**conv, "scale": jnp.ones(width), "offset": jnp.zeros(width)}
   y, seen = batch_norm.normalise(y, plain)
   return y, (seen["mean"], seen["variance"])
 
 
 def _switch(
-  op: Any, weights: types.Omega, x: types.Array, form: image_ops.Form | None
-) -> Any:
+  op: ops.Index,
+  weights: types.Omega,
+  x: types.Array,
+  form: image_ops.Form | None,
+) -> tuple[types.Array, tuple[types.Array, types.Array]]:
   del form  # `image_ops` knows it; a trace of one is not taken for another's
   # New ones each time: JAX keeps the traces of branches, too.
   branches = [functools.partial(_operate, name) for name in space_lib.OPS]
@@ -285,7 +314,7 @@ def _convolve(x: types.Array, kernel: types.Array) -> types.Array:
 
 def _reduce(
   weights: types.Omega, x: types.Array
-) -> tuple[types.Array, dict[str, Any]]:
+) -> tuple[types.Array, types.Statistics]:
   """The benchmark's residual block of stride 2."""
   first, second = weights["first"], weights["second"]
   seen = {}
@@ -305,16 +334,20 @@ def _halve(x: types.Array) -> types.Array:
 
 
 def _moved(
-  statistics: types.Statistics, seen: Any, arc: space_lib.NasBench201Arc
+  statistics: types.Statistics,
+  seen: types.Statistics,
+  arc: space_lib.NasBench201Arc,
 ) -> types.Statistics:
   """Moves the statistics one step: in cells, those of operations that ran."""
   ops_run = jnp.asarray(arc.ops)[:, None]
 
-  def move(old: Any, new: Any) -> Any:
+  def move(old: types.Statistics, new: types.Statistics) -> types.Statistics:
     step = lambda o, n: _DECAY * o + (1 - _DECAY) * n
     return jax.tree.map(step, old, new)
 
-  def move_cells(name: str, old: Any, new: Any) -> Any:
+  def move_cells(
+    name: str, old: types.Statistics, new: types.Statistics
+  ) -> types.Statistics:
     ran = ops_run == space_lib.OPS.index(name)
     keep = lambda o, n: jnp.where(ran, n, o)
     return jax.tree.map(keep, old, move(old, new))
@@ -327,7 +360,9 @@ def _moved(
   }
 
 
-def _leaves(config: NasBench201Config, num_classes: int, channels: int) -> Any:
+def _leaves(
+  config: NasBench201Config, num_classes: int, channels: int
+) -> dict[str, Any]:
   """How each weight starts, laid out as `init` says."""
   filters = config.filters()
   tree: dict[str, Any] = {

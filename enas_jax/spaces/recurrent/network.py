@@ -6,7 +6,7 @@ code compiles to the plain cell. Each pair of nodes (j, l) has one matrix, the
 highway candidate's and the gate's columns side by side (Eqs. 4-5).
 """
 
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import chex
 import jax
@@ -44,8 +44,16 @@ class Masks(NamedTuple):
   output: types.Array | None = None
 
 
-def edge_index(row: Any, prev: Any) -> Any:
-  """The row of `omega["w_edge"]` that holds the matrix of edge (prev, row)."""
+def edge_index(row: types.Indices, prev: types.Indices) -> types.Indices:
+  """The row of `omega["w_edge"]` that holds the matrix of edge (prev, row).
+
+  Args:
+    row: [...] int, the later node, from 0; a Python int serves too.
+    prev: [...] int, the node that it reads, in [0, row).
+
+  Returns:
+    [...] int, in [0, E).
+  """
   return row * (row - 1) // 2 + prev
 
 
@@ -55,6 +63,11 @@ def init(
   vocabulary_size: int,
 ) -> types.Omega:
   """Initialises omega uniformly in [-init_range, init_range] (Appendix A).
+
+  Args:
+    key: consumed.
+    config: the network's options; D is its `hidden_size`.
+    vocabulary_size: words of the vocabulary, V.
 
   Returns:
     A dict of float32 arrays: "embedding" [V, D], tied with the softmax; "w_x"
@@ -84,7 +97,16 @@ def init(
 def child_params(
   omega: types.Omega, arc: space_lib.RecurrentArc
 ) -> types.Omega:
-  """Gathers the weights of one child: "w_edge" becomes [N - 1, D, 2D]."""
+  """Gathers the weights of one child, once for all time steps of a window.
+
+  Args:
+    omega: the shared weights, as `init` lays them out.
+    arc: the cell, traced int32 arrays or Python ints.
+
+  Returns:
+    omega with "w_edge" [N - 1, D, 2D] float32: of node l the matrix of the edge
+    from `arc.prev[l]`.
+  """
   index = _edge_rows(omega, arc)
   return {**omega, "w_edge": omega["w_edge"][index]}
 
@@ -92,7 +114,18 @@ def child_params(
 def add_to_child(
   omega: types.Omega, arc: space_lib.RecurrentArc, update: types.Omega
 ) -> types.Omega:
-  """Adds `update`, shaped as `child_params` returns, to the child's weights."""
+  """Adds an update of one child's weights to omega.
+
+  Args:
+    omega: the shared weights, as `init` lays them out.
+    arc: the cell whose weights `update` changes.
+    update: what to add, as `child_params` lays the weights out: "w_edge"
+      [N - 1, D, 2D] float32, the others as in `omega`.
+
+  Returns:
+    omega, changed in the child's weights alone.
+  """
+  chex.assert_rank(update["w_edge"], 3)
   index = _edge_rows(omega, arc)
   # Rows of different nodes are different edges, so none occurs twice.
   edges = omega["w_edge"].at[index].add(update["w_edge"], unique_indices=True)
@@ -100,7 +133,10 @@ def add_to_child(
   return {**dense, "w_edge": edges}
 
 
-def _edge_rows(omega: types.Omega, arc: space_lib.RecurrentArc) -> Any:
+def _edge_rows(
+  omega: types.Omega, arc: space_lib.RecurrentArc
+) -> types.Indices:
+  """The index of the child's matrices into "w_edge", nodes 1 to N - 1."""
   rows = np.arange(1, np.shape(arc.prev)[0])
   index = edge_index(rows, jnp.asarray(arc.prev)[1:])
   if omega["w_edge"].ndim == 4:
@@ -114,7 +150,17 @@ def sample_masks(
   batch_size: int,
   vocabulary_size: int,
 ) -> Masks:
-  """Draws the dropout masks of one window."""
+  """Draws the dropout masks of one window.
+
+  Args:
+    key: consumed.
+    config: the rates, and D.
+    batch_size: sequences of the window, B.
+    vocabulary_size: words of the vocabulary, V.
+
+  Returns:
+    Masks [V] and [B, D] float32, 0 or 1 / (1 - rate).
+  """
   unit = (batch_size, config.hidden_size)
   plan = {
     "word": (config.drop_word, (vocabulary_size,)),
@@ -144,7 +190,7 @@ def apply_child(
   """Runs one cell over a window.
 
   Args:
-    child: the weights that `child_params` has gathered.
+    child: the weights that `child_params` gathers, "w_edge" [N - 1, D, 2D].
     arc: the cell; traced int32 arrays, or Python ints for a fixed child.
     tokens: [T, B] int32.
     state: [B, D] float32, h_0.
@@ -154,8 +200,12 @@ def apply_child(
   Returns:
     [T, B, D] float32: h_t before output dropout. Batch norm, where on, uses
     the statistics of the batch, also in evaluation.
+
+  Raises:
+    AssertionError: if an array has another rank or type (at trace time).
   """
-  chex.assert_rank([tokens, state], 2)
+  chex.assert_rank([tokens, state, child["w_edge"]], [2, 2, 3])
+  chex.assert_type([tokens, state], [int, float])
   masks = masks or Masks()
   x = child["embedding"][tokens]
   if masks.word is not None:
@@ -181,14 +231,20 @@ def softmax_loss(
   """Cross-entropy with the embedding as softmax weights (Section 3.1).
 
   Args:
-    child: holds "embedding" [V, D].
-    states: [T, B, D] float32, of `apply_child`.
-    targets: [T, B] int32.
-    masks: dropout masks, or None.
+    child: the child's weights, of which "embedding" [V, D] is read.
+    states: [T, B, D] float32, h_t, as `apply_child` returns them.
+    targets: [T, B] int32, the word that follows each state.
+    masks: dropout masks, of which `output` is read; None drops nothing.
 
   Returns:
     [T, B] float32, nats per token.
+
+  Raises:
+    AssertionError: if an array has another rank or type (at trace time).
   """
+  chex.assert_rank(states, 3)
+  chex.assert_shape(targets, states.shape[:2])
+  chex.assert_type([states, targets], [float, int])
   states = loop.masked(states, masks.output if masks else None)
   embedding = child["embedding"]
   flat = states.reshape(-1, states.shape[-1])
@@ -205,13 +261,14 @@ def logits(
   """Unnormalised log-probabilities of the next word.
 
   Args:
-    child: the child's weights; holds "embedding" [V, D].
-    states: [T, B, D] float32, h_t.
-    masks: dropout masks, or None.
+    child: the child's weights, of which "embedding" [V, D] is read.
+    states: [T, B, D] float32, h_t, as `apply_child` returns them.
+    masks: dropout masks, of which `output` is read; None drops nothing.
 
   Returns:
     [T, B, V] float32.
   """
+  chex.assert_rank(states, 3)
   states = loop.masked(states, masks.output if masks else None)
   return states @ child["embedding"].T
 
@@ -223,8 +280,9 @@ def l2_penalty(child: types.Omega, form: str) -> types.Array:
   loss of that child, and the released code does the same.
 
   Args:
-    child: the weights that `child_params` returns.
-    form: "squares" or "released"; see `OmegaConfig.l2_form`.
+    child: float32 arrays, as `child_params` lays them out.
+    form: how to compute it, "squares" or "released"; see
+      `OmegaConfig.l2_form`.
 
   Returns:
     [] float32.

@@ -7,8 +7,10 @@ input of a node from being copied through the whole loop. With that a traced
 arc costs little more than a fixed one (`experiments/benchmark.py`).
 """
 
+from collections.abc import Sequence
 from typing import Any, NamedTuple
 
+import chex
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -25,11 +27,11 @@ class CellWeights(NamedTuple):
   """What the time loop differentiates besides the state.
 
   Attributes:
-    x_in: [T, B, 2D], x_t times node 1's input matrix, for all t at once.
-    w_h: [D, 2D].
-    w_edge: [N - 1, D, 2D], the child's own matrices.
-    bn_scale: [D], or None without batch norm.
-    bn_offset: [D], or None.
+    x_in: [T, B, 2D] float32, x_t times node 1's input matrix, for all t.
+    w_h: [D, 2D] float32, node 1's matrix for h_(t-1).
+    w_edge: [N - 1, D, 2D] float32, the child's matrices.
+    bn_scale: [D] float32, or None without batch norm.
+    bn_offset: [D] float32, or None without batch norm.
   """
 
   x_in: types.Array
@@ -40,12 +42,12 @@ class CellWeights(NamedTuple):
 
 
 class _Trace(NamedTuple):
-  """What one time step keeps for the backward pass, each [N, B, D].
+  """What one time step keeps for the backward pass.
 
   Attributes:
-    nodes: h_l of Eqs. 3 and 5.
-    values: f_l(...), the candidate after its activation.
-    gates: c_l, after the sigmoid.
+    nodes: [N, B, D] float32, h_l of Eqs. 3 and 5.
+    values: [N, B, D] float32, f_l(...), the candidate after its activation.
+    gates: [N, B, D] float32, c_l, after the sigmoid.
   """
 
   nodes: types.Array
@@ -54,7 +56,16 @@ class _Trace(NamedTuple):
 
 
 def masked(x: types.Array, mask: types.Array | None) -> types.Array:
-  """`x` times a dropout mask, if there is one."""
+  """An array with what a dropout mask drops left out.
+
+  Args:
+    x: [..., D] float32.
+    mask: [..., D] float32, 0 or 1 / (1 - rate), which broadcasts to `x`; None
+      drops nothing.
+
+  Returns:
+    [..., D] float32.
+  """
   return x if mask is None else x * mask
 
 
@@ -70,40 +81,54 @@ def unroll(
   Args:
     arc: the cell, traced or of Python ints; it has no gradient.
     output: "loose_ends" or "all_nodes"; see `RecurrentConfig.output`.
-    weights: of the child; x_t comes multiplied.
+    weights: the child's weights; x_t comes multiplied.
     state: [B, D] float32, h_0.
-    mask: [B, D] dropout mask on what enters every matrix product, or None; it
-      has no gradient.
+    mask: [B, D] float32, dropout mask on what enters every matrix product, or
+      None; it has no gradient.
 
   Returns:
     [T, B, D] float32, h_1 ... h_T.
+
+  Raises:
+    AssertionError: if an array has another rank or type (at trace time).
   """
+  chex.assert_rank([weights.x_in, weights.w_edge, state], [3, 3, 2])
+  chex.assert_type([weights.x_in, state], float)
   fixed = arc if ops.is_static(arc) else None
 
-  def run(traced: Any, weights: CellWeights, state: Any, mask: Any) -> Any:
-    cell = fixed or traced
-    return _forward(cell, output, weights, state, mask)
+  def run(traced: types.Arc, *operands: Any) -> tuple[types.Array, _Trace]:
+    return _forward(fixed or traced, output, *operands)
 
+  # A fixed arc is closed over: as an argument its ints would become arrays.
   @jax.custom_vjp
-  def loop(traced: Any, weights: Any, state: Any, mask: Any) -> Any:
+  def loop(
+    traced: types.Arc,
+    weights: CellWeights,
+    state: types.Array,
+    mask: types.Array | None,
+  ) -> types.Array:
     return run(traced, weights, state, mask)[0]
 
-  def forward(traced: Any, weights: Any, state: Any, mask: Any) -> Any:
-    states, trace = run(traced, weights, state, mask)
-    return states, (traced, weights, state, mask, states, trace)
+  def forward(*operands: Any) -> tuple[types.Array, tuple[Any, ...]]:
+    states, trace = run(*operands)
+    return states, (*operands, states, trace)
 
-  def backward(residuals: Any, d_states: types.Array) -> Any:
+  def backward(
+    residuals: tuple[Any, ...], d_states: types.Array
+  ) -> tuple[None, CellWeights, types.Array, None]:
     traced, weights, state, mask, states, trace = residuals
-    grads = _backward(
+    d_weights, d_state = _backward(
       fixed or traced, output, weights, state, mask, states, trace, d_states
     )
-    return (None, *grads, None)
+    return None, d_weights, d_state, None
 
   loop.defvjp(forward, backward)
   return loop(None if fixed else arc, weights, state, mask)
 
 
-def _output_weights(arc: space_lib.RecurrentArc, output: str) -> Any:
+def _output_weights(
+  arc: space_lib.RecurrentArc, output: str
+) -> np.ndarray | types.Array:
   """[N] float32 weights of the average that is h_t: Section 2.1, step 5."""
   count = np.shape(arc.prev)[0]
   if output == "all_nodes":
@@ -113,7 +138,9 @@ def _output_weights(arc: space_lib.RecurrentArc, output: str) -> Any:
   return loose / loose.sum()
 
 
-def _average(weights: Any, nodes: Any) -> types.Array:
+def _average(
+  weights: np.ndarray | types.Array, nodes: Sequence[types.Array] | types.Array
+) -> types.Array:
   """The weighted sum of nodes, leaving out those known to have weight 0."""
   used = list(range(len(nodes)))
   if isinstance(weights, np.ndarray):
@@ -144,7 +171,9 @@ def _forward(
   """Returns h_t and the trace of all time steps, leading axis T."""
   average = _output_weights(arc, output)
 
-  def step(h: types.Array, x_in: types.Array) -> Any:
+  def step(
+    h: types.Array, x_in: types.Array
+  ) -> tuple[types.Array, tuple[types.Array, _Trace]]:
     nodes: list[types.Array] = []
     values: list[types.Array] = []
     gates: list[types.Array] = []
