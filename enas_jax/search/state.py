@@ -18,6 +18,7 @@ from enas_jax.tasks import base as tasks
 ARC_KEYS, OMEGA_KEYS, THETA_KEYS, EVAL_KEYS, DERIVE_KEYS, EPOCH_KEYS = range(6)
 # Folded in further by group and place, not by epoch and step.
 FAIR_KEYS = 6
+WARMUP_KEYS = 7  # uniform architectures, beside those that are proposed
 
 
 @flax.struct.dataclass

@@ -82,7 +82,10 @@ def make_omega_step(
     if not config.warmup_epochs:
       return arcs
     early = state.epoch < config.warmup_epochs
-    uniform = sample_uniform(state, key)
+    key_uniform = state_lib.step_key(
+      state, state_lib.WARMUP_KEYS, state.omega_step
+    )
+    uniform = sample_uniform(state, key_uniform)
     return jax.tree.map(functools.partial(jnp.where, early), uniform, arcs)
 
   def sample_and_step(
