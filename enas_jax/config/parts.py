@@ -333,8 +333,8 @@ class TrainConfig(Generic[Child, Data]):
   Attributes:
     child: the network.
     data: minibatches.
-    omega: how its weights are trained.
-    run: the loop.
+    omega: the training of its weights.
+    run: the loop around it.
   """
 
   child: Child
@@ -355,7 +355,8 @@ class TrainConfig(Generic[Child, Data]):
     return dataclasses.asdict(self)
 
 
-Config = TypeVar("Config", bound=SearchConfig | TrainConfig)
+AnyConfig = SearchConfig | TrainConfig
+Config = TypeVar("Config", bound=AnyConfig)
 
 
 def override(config: Config, part: str, **changes: Any) -> Config:
