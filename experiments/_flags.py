@@ -9,6 +9,7 @@ from absl import flags
 
 from enas_jax import config as config_lib
 from enas_jax import types
+from enas_jax.config import parts
 from enas_jax.search import runs
 from enas_jax.spaces import registry as spaces
 from enas_jax.strategies import registry as strategies
@@ -34,18 +35,19 @@ class _Option(NamedTuple):
   """A field of the configuration, which is a flag.
 
   Attributes:
-    path: the part, and where the field is in options of that part, both.
-    field: what is known of it.
+    path: the names that lead to the field, the part's first.
+    field: the field, with what its flag needs to know.
   """
 
   path: tuple[str, ...]
   field: dataclasses.Field[Any]
 
-  def get(self, config: Any) -> Any:
+  def get(self, config: config_lib.AnyConfig) -> Any:
     """The field's value."""
+    value: Any = config
     for name in (*self.path, self.field.name):
-      config = getattr(config, name)
-    return config
+      value = getattr(value, name)
+    return value
 
   def parse(self, value: Any, name: str) -> Any:
     """The field's value from that of the flag of that name."""
@@ -53,8 +55,9 @@ class _Option(NamedTuple):
     return read(value, name) if read else value
 
 
-Config = config_lib.SearchConfig | config_lib.TrainConfig
-Preset = Callable[[str, str], Config]  # spaces.preset or train_preset
+Preset = Callable[
+  [str, str], config_lib.AnyConfig
+]  # spaces.preset or train_preset
 
 
 def is_set(name: str) -> bool:
@@ -101,7 +104,9 @@ def define_all_config_flags() -> None:
   define_config_flags(*spaces.trainable(), preset=spaces.train_preset)
 
 
-def _of_every_strategy(config: Config) -> Iterator[Config]:
+def _of_every_strategy(
+  config: config_lib.AnyConfig,
+) -> Iterator[config_lib.AnyConfig]:
   """The configuration of a search by one strategy after the other."""
   if isinstance(config, config_lib.TrainConfig):
     yield config
@@ -110,7 +115,9 @@ def _of_every_strategy(config: Config) -> Iterator[Config]:
     yield strategies.with_policy(config, policy)
 
 
-def _config_fields(config: Config, space: str) -> dict[str, _Option]:
+def _config_fields(
+  config: config_lib.AnyConfig, space: str
+) -> dict[str, _Option]:
   """The fields of a configuration by flag, without those that do nothing."""
   without = _ignored(config, space)
   kinds = {d.kind for d in config.child.space().decisions()} | {""}
@@ -135,7 +142,7 @@ def _options(
       yield prefix + field.name, _Option(path, field)
 
 
-def _ignored(config: Config, space: str) -> tuple[str, ...]:
+def _ignored(config: config_lib.AnyConfig, space: str) -> tuple[str, ...]:
   """Flags that would do nothing in this space, or in its task."""
   definition = spaces.get(space)
   task = tasks.get(definition.task)
@@ -191,7 +198,9 @@ def resolve_config(
   return config
 
 
-def suit(config: Any, task: tasks_base.Definition, dataset: str) -> Any:
+def suit(
+  config: parts.Config, task: tasks_base.Definition, dataset: str
+) -> parts.Config:
   """`config` with what suits the data set, where no flag is set."""
   suited = {
     name: value
@@ -210,7 +219,10 @@ def differs(name: str, value: Any, old: Any) -> types.InputError:
 
 
 def check_same(
-  space: str, kept: Config, wanted: Config, folder: pathlib.Path
+  space: str,
+  kept: config_lib.AnyConfig,
+  wanted: config_lib.AnyConfig,
+  folder: pathlib.Path,
 ) -> None:
   """Refuses to go on with a search that has other numbers than are wanted.
 
@@ -237,7 +249,10 @@ def check_same(
 
 
 def _check_no_others(
-  space: str, config: Config, known: Collection[str], beside: Sequence[str]
+  space: str,
+  config: config_lib.AnyConfig,
+  known: Collection[str],
+  beside: Sequence[str],
 ) -> None:
   """Refuses options of other configurations, which would do nothing."""
   allowed = set(known)

@@ -12,6 +12,7 @@ from typing import Any
 import jax
 from absl import flags
 
+from enas_jax import config as config_lib
 from enas_jax import types
 from enas_jax.search import folder as folder_lib
 from enas_jax.spaces import registry as spaces
@@ -132,7 +133,7 @@ def write_config(
   workdir: pathlib.Path,
   experiment: str,
   space: str,
-  config: _flags.Config,
+  config: config_lib.AnyConfig,
   dataset: str,
   saved: Mapping[str, Any] | None,
   more: Mapping[str, Any] | None = None,

@@ -65,7 +65,7 @@ def main() -> None:
   print("\n".join(_table(record)))
 
 
-def _preset(name: str, space: str) -> _flags.Config:
+def _preset(name: str, space: str) -> config_lib.AnyConfig:
   """What `--network` asks for; a space without trainings has searches alone."""
   if flags.FLAGS.network == "trained" and space in registry.trainable():
     return registry.train_preset(name, space)

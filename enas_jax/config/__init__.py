@@ -6,6 +6,7 @@ and its presets are in its folder, `spaces/NAME/presets.py`.
 
 from enas_jax.config.images import ImagesConfig
 from enas_jax.config.parts import (
+  AnyConfig,
   OmegaConfig,
   RunConfig,
   SearchConfig,
@@ -25,6 +26,7 @@ PRESETS = ("paper", "released", "small", "smoke")
 
 __all__ = [
   "PRESETS",
+  "AnyConfig",
   "ControllerConfig",
   "ImagesConfig",
   "OmegaConfig",

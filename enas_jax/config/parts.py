@@ -333,8 +333,8 @@ class TrainConfig(Generic[Child, Data]):
   Attributes:
     child: the network.
     data: minibatches.
-    omega: how its weights are trained.
-    run: the loop.
+    omega: the training of its weights.
+    run: the loop around it.
   """
 
   child: Child
@@ -355,7 +355,8 @@ class TrainConfig(Generic[Child, Data]):
     return dataclasses.asdict(self)
 
 
-Config = TypeVar("Config", bound=SearchConfig | TrainConfig)
+AnyConfig = SearchConfig | TrainConfig
+Config = TypeVar("Config", bound=AnyConfig)
 
 
 def override(config: Config, part: str, **changes: Any) -> Config:
@@ -369,7 +370,7 @@ def override_parts(
   """`config` with fields of its parts replaced at once, then checked again.
 
   Args:
-    config: a search's or a training's.
+    config: the configuration of a search or of a training.
     changes: new values by part and field; of a field that holds options, such
       as the strategy's controller, a mapping of the fields to be replaced.
 

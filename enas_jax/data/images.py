@@ -54,6 +54,16 @@ class ImageData(NamedTuple):
   mean: np.ndarray
   std: np.ndarray
 
+  def describe(self) -> str:
+    """A line about the data set."""
+    parts = (self.train_images, self.valid_images, self.test_images)
+    sizes = " / ".join(f"{len(split):,}" for split in parts)
+    height, width, channels = self.train_images.shape[1:]
+    return (
+      f"{self.name}: {sizes} images (train / valid / test) of {height} x"
+      f" {width} pixels, {channels} channels, {self.num_classes} classes"
+    )
+
 
 def load(
   dataset: str,

@@ -58,6 +58,14 @@ class TextData(NamedTuple):
   test: np.ndarray
   vocabulary: tuple[str, ...]
 
+  def describe(self) -> str:
+    """A line about the text."""
+    sizes = [f"{len(s):,}" for s in (self.train, self.valid, self.test)]
+    return (
+      f"{self.name}: {' / '.join(sizes)} tokens (train / valid / test),"
+      f" vocabulary {len(self.vocabulary):,}"
+    )
+
 
 def load(dataset: str, data_dir: str | None) -> TextData:
   """Reads a corpus.

@@ -9,6 +9,7 @@ import dataclasses
 from collections.abc import Callable, Mapping
 from typing import Any, NamedTuple, Protocol
 
+from enas_jax import config as config_lib
 from enas_jax import types
 from enas_jax.spaces import base as spaces
 
@@ -40,7 +41,7 @@ class Task(Protocol):
   metric_sign: int
 
   @property
-  def config(self) -> Any:
+  def config(self) -> config_lib.AnyConfig:
     """The whole configuration, of a search or of a training."""
     ...
 
@@ -70,12 +71,12 @@ class Task(Protocol):
     """
     ...
 
-  def with_config(self, config: Any) -> "Task":
+  def with_config(self, config: config_lib.AnyConfig) -> "Task":
     """The task under a configuration that uses the same data and weights."""
     ...
 
   def changed(
-    self, config: Any, train: Split, valid: Split
+    self, config: config_lib.AnyConfig, train: Split, valid: Split
   ) -> tuple["Task", Split, Split]:
     """The task under another configuration of the same space, with its data.
 
@@ -199,6 +200,12 @@ class Task(Protocol):
     ...
 
 
+def theta_of(config: config_lib.AnyConfig) -> config_lib.ThetaConfig:
+  """The part that says what a reward is; a training is never asked for one."""
+  assert isinstance(config, config_lib.SearchConfig)
+  return config.theta
+
+
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class Definition:
   """All that the scripts ask of a task besides `Task`.
@@ -212,7 +219,7 @@ class Definition:
     synthetic: (config, data shape, number of batches) -> random data.
     describe: (data) -> a line about them.
     dataset: the data set if none is named.
-    data_help: what `--dataset` takes.
+    data_help: the help of `--dataset`: what it takes.
     suited: (data set) -> fields of `config.data` that suit it.
     has_validation: (config) -> whether some data is set aside for validation.
     ignored: flags of the configuration that do nothing in this task.
@@ -222,13 +229,13 @@ class Definition:
   name: str
   metric: str
   metric_sign: int
-  create: Callable[[Any, Any, Data], Task]
-  load: Callable[[str, str | None, Any], Data]
-  synthetic: Callable[[Any, spaces.DataShape, int], Data]
+  create: Callable[[config_lib.AnyConfig, Any, Data], Task]
+  load: Callable[[str, str | None, config_lib.AnyConfig], Data]
+  synthetic: Callable[[config_lib.AnyConfig, spaces.DataShape, int], Data]
   describe: Callable[[Data], str]
   dataset: str
   data_help: str
   suited: Callable[[str], Mapping[str, Any]]
-  has_validation: Callable[[Any], bool]
+  has_validation: Callable[[config_lib.AnyConfig], bool]
   ignored: tuple[str, ...] = ()
   ignored_in_training: tuple[str, ...] = ()

@@ -6,38 +6,28 @@ augments its batch there.
 """
 
 import dataclasses
-import functools
 import math
 from collections.abc import Callable
-from typing import Any, NamedTuple
+from typing import Any
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 import optax
-from jax import lax
 
+from enas_jax import config as config_lib
 from enas_jax import types
-from enas_jax.data import augment, images
+from enas_jax.data import augment, batches, images
+from enas_jax.data import synthetic as synthetic_data
 from enas_jax.nn import losses
 from enas_jax.spaces import base as spaces
 from enas_jax.tasks import base
 
 Carry = dict[str, Any]
-_ORDER = 20180209  # seeds the order of the images in their splits
+Split = batches.Split
+# (logits [B, classes], labels [B] int32) -> [B] float32, nats.
+_cross_entropies = optax.softmax_cross_entropy_with_integer_labels
 _SEARCH = "the search (see tune_changes)"  # where images of a size come from
-
-
-class Split(NamedTuple):
-  """Images on the device.
-
-  Attributes:
-    images: [n, H, W, C] uint8.
-    labels: [n] int32.
-  """
-
-  images: types.Array
-  labels: types.Array
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
@@ -51,14 +41,14 @@ class ImageClassifier:
   Attributes:
     config: the whole configuration, of a search or of a training.
     network: the shared network of its space, or that of one architecture.
-    num_classes: of the data set.
+    num_classes: the classes of the data set.
     image_shape: H, W and C.
-    num_train: images of the training split.
-    mean: [C] float32, of the training images in units of [0, 1].
-    std: [C] float32, likewise.
+    num_train: the number of training images.
+    mean: [C] float32, mean of the training images in units of [0, 1].
+    std: [C] float32, standard deviation of the training images, same units.
   """
 
-  config: Any
+  config: config_lib.AnyConfig
   network: spaces.ImageNetwork
   num_classes: int
   image_shape: tuple[int, int, int]
@@ -73,26 +63,15 @@ class ImageClassifier:
   @classmethod
   def of(
     cls,
-    config: Any,
+    config: config_lib.AnyConfig,
     network: spaces.ImageNetwork,
     data: images.ImageData,
   ) -> "ImageClassifier":
-    """The task on a data set.
-
-    Args:
-      config: the whole configuration, of a search or of a training.
-      network: the shared network of a space, or that of one architecture.
-      data: the data set.
-    """
-    height, width, channels = data.train_images.shape[1:]
+    """The task on a data set; `config` and `network` are its attributes."""
+    count, height, width, channels = data.train_images.shape
+    shape = (height, width, channels)
     return cls(
-      config,
-      network,
-      data.num_classes,
-      (height, width, channels),
-      len(data.train_images),
-      data.mean,
-      data.std,
+      config, network, data.num_classes, shape, count, data.mean, data.std
     )
 
   @property
@@ -103,46 +82,36 @@ class ImageClassifier:
   def splits(self, data: images.ImageData) -> base.Splits:
     """Puts a data set on the device, every split in an order of its own.
 
-    Files are often sorted by class. Batch norm looks at the batch that is
-    scored, so images that lie side by side must be no kind of their own. The
-    order is the same in every run, whatever its seed.
-
     Returns:
       The splits; `valid` is None if all images are trained on.
 
     Raises:
       InputError: if a split has too few images for one batch.
     """
-    prepared = []
-    for stream, (name, pixels, labels) in enumerate(
-      (
-        ("train", data.train_images, data.train_labels),
-        ("valid", data.valid_images, data.valid_labels),
-        ("test", data.test_images, data.test_labels),
-      )
-    ):
-      order = np.random.default_rng([_ORDER, stream]).permutation(len(pixels))
-      prepared.append(
-        self.prepare(pixels[order], labels[order], name)
-        if len(pixels) or name != "valid"
-        else None
-      )
-    return base.Splits(*prepared)
+    data = batches.shuffled(data)
+    valid = None
+    if len(data.valid_images):
+      valid = self.prepare(data.valid_images, data.valid_labels, "valid")
+    return base.Splits(
+      train=self.prepare(data.train_images, data.train_labels, "train"),
+      valid=valid,
+      test=self.prepare(data.test_images, data.test_labels, "test"),
+    )
 
-  def with_config(self, config: Any) -> "ImageClassifier":
+  def with_config(self, config: config_lib.AnyConfig) -> "ImageClassifier":
     """The task under a configuration that uses the same data and weights."""
     return dataclasses.replace(self, config=config)
 
   def changed(
-    self, config: Any, train: Split, valid: Split
+    self, config: config_lib.AnyConfig, train: Split, valid: Split
   ) -> tuple["ImageClassifier", Split, Split]:
     """The task under another configuration, with its data.
 
     Args:
-      config: of a search of the same space; its images are scaled down to the
-        size that it names, from the size that they have here.
-      train: as `prepare` made it.
-      valid: likewise.
+      config: a search's, of the same space; images are scaled down to the size
+        that it names, from the size that they have here.
+      train: the training images, as `prepare` made them.
+      valid: the validation images, as `prepare` made them.
 
     Raises:
       InputError: if they cannot be scaled to that size, are too few for one
@@ -155,7 +124,7 @@ class ImageClassifier:
     pixels = [np.asarray(split.images) for split in (train, valid)]
     size = config.data.image_size
     if size and size != self.config.data.image_size:
-      pixels = [images.shrink(_SEARCH, each, size) for each in pixels]
+      pixels = [images.shrink(_SEARCH, split, size) for split in pixels]
     shape, (mean, std) = pixels[0].shape[1:], images.channel_moments(pixels[0])
     task = dataclasses.replace(
       self, config=config, image_shape=shape, mean=mean, std=std
@@ -176,18 +145,17 @@ class ImageClassifier:
     """
     data = self.config.data
     size = data.batch_size if split == "train" else data.reward_batch_size
-    augment.num_batches(len(pixels), size, split)
-    return Split(jnp.asarray(pixels), jnp.asarray(labels))
+    return batches.put(pixels, labels, size, split)
 
   def steps_per_epoch(self, train: Split) -> int:
     """Batches of a whole pass, or the configured number if that is less."""
     return self._steps_for(len(train.images))
 
   def _steps_for(self, num_images: int) -> int:
-    batches = augment.num_batches(
+    whole = augment.num_batches(
       num_images, self.config.data.batch_size, "train"
     )
-    return min(self.config.omega.steps or batches, batches)
+    return min(self.config.omega.steps or whole, whole)
 
   def _total_steps(self) -> int:
     return self.config.run.num_epochs * self._steps_for(self.num_train)
@@ -220,16 +188,14 @@ class ImageClassifier:
   ) -> types.ImageBatch:
     """The batch of that step of the epoch, augmented."""
     data = self.config.data
-    pixels, labels = augment.take_batch(
-      train.images, train.labels, carry["order"], step, data.batch_size
-    )
-    shown = self._standardise(pixels)
+    taken = batches.take(train, carry["order"], step, data.batch_size)
+    shown = self._standardise(taken.images)
     if data.cutout:
       key, key_cutout = jax.random.split(key)
     shown = augment.augment(key, shown, data.pad, flip=data.flip)
     if data.cutout:
       shown = augment.cutout(key_cutout, shown, data.cutout)
-    return types.ImageBatch(shown, labels)
+    return types.ImageBatch(shown, taken.labels)
 
   def step_size(self, batch: types.ImageBatch) -> float:
     """The learning rate is the schedule's."""
@@ -239,14 +205,9 @@ class ImageClassifier:
   def reward_batch(self, valid: Split, key: types.PRNGKey) -> types.ImageBatch:
     """One validation minibatch, drawn without replacement."""
     order = augment.epoch_permutation(key, len(valid.images))
-    pixels, labels = augment.take_batch(
-      valid.images,
-      valid.labels,
-      order,
-      jnp.int32(0),
-      self.config.data.reward_batch_size,
-    )
-    return types.ImageBatch(self._standardise(pixels), labels)
+    size = self.config.data.reward_batch_size
+    taken = batches.take(valid, order, jnp.int32(0), size)
+    return types.ImageBatch(self._standardise(taken.images), taken.labels)
 
   def child_params(self, omega: types.Omega, arc: types.Arc) -> types.Omega:
     """The weights of one fixed child; all of omega for a traced arc."""
@@ -294,12 +255,10 @@ class ImageClassifier:
     if config.omega.l2_weight:
       weights = self.network.penalised(child, config.child)
       loss += config.omega.l2_weight * losses.sum_of_squares(weights)
-    found = {
-      "nats": nats,
-      "accuracy": self._share_right(logits.main, batch.labels),
-    }
+    accuracy = self._accuracy(logits.main, batch.labels)
+    metrics = {"nats": nats, "accuracy": accuracy}
     step = carry["step"] + 1
-    return loss, (found, {**carry, "statistics": statistics, "step": step})
+    return loss, (metrics, {**carry, "statistics": statistics, "step": step})
 
   def reward(
     self,
@@ -314,14 +273,16 @@ class ImageClassifier:
     to the right class, times c: the c / perplexity of text.
     """
     logits = self._logits(omega, arc, batch, carry)
-    if self.config.theta.reward == "accuracy":
-      return self._share_right(logits, batch.labels)
+    theta = base.theta_of(self.config)
+    if theta.reward == "accuracy":
+      return self._accuracy(logits, batch.labels)
     nats = _cross_entropy(logits, batch.labels)
-    return self.config.theta.reward_scale * jnp.exp(-nats)
+    return theta.reward_scale * jnp.exp(-nats)
 
   def reward_to_metric(self, reward: float) -> float | None:
     """The accuracy, where that is the reward; a likelihood does not tell it."""
-    return reward if self.config.theta.reward == "accuracy" else None
+    theta = base.theta_of(self.config)
+    return reward if theta.reward == "accuracy" else None
 
   def format_metric(self, accuracy: float) -> str:
     """An accuracy as people read it."""
@@ -339,10 +300,7 @@ class ImageClassifier:
     index: types.Array,
     carry: Carry,
   ) -> tuple[types.Array, types.Array, Carry]:
-    """Scores one batch of a split.
-
-    The last one begins early enough to be full, as batch norm may look at the
-    whole batch, and does not count the images that were counted before.
+    """Scores one batch of a split; no image is counted twice.
 
     Returns:
       Number of images classified rightly, number of images, and the carry.
@@ -357,9 +315,8 @@ class ImageClassifier:
     index: types.Array,
     carry: Carry,
   ) -> tuple[types.Array, types.Array, Carry]:
-    """As `evaluate_chunk`, but the sum of the images' cross-entropies, nats."""
-    each = optax.softmax_cross_entropy_with_integer_labels
-    return self._sum_chunk(each, omega, arc, split, index, carry)
+    """`evaluate_chunk` of the images' cross-entropies, nats."""
+    return self._sum_chunk(_cross_entropies, omega, arc, split, index, carry)
 
   def _sum_chunk(
     self,
@@ -371,17 +328,11 @@ class ImageClassifier:
     carry: Carry,
   ) -> tuple[types.Array, types.Array, Carry]:
     """The sum over one batch of `measure`, (logits, labels) -> [B]."""
-    size, count = self.config.data.reward_batch_size, len(split.images)
-    start = jnp.minimum(index * size, count - size)
-    cut = functools.partial(
-      lax.dynamic_slice_in_dim, start_index=start, slice_size=size
-    )
-    labels = cut(split.labels)
-    batch = types.ImageBatch(self._standardise(cut(split.images)), labels)
+    part, fresh = batches.chunk(split, index, self.least_split())
+    batch = types.ImageBatch(self._standardise(part.images), part.labels)
     logits = self._logits(omega, arc, batch, carry)
-    fresh = start + jnp.arange(size) >= index * size
-    found = jnp.where(fresh, measure(logits, labels), 0)
-    return jnp.sum(found), jnp.sum(fresh), carry
+    counted = jnp.where(fresh, measure(logits, part.labels), 0)
+    return jnp.sum(counted), jnp.sum(fresh), carry
 
   def finish_evaluation(self, total: float, count: float) -> float:
     """Accuracy on a split."""
@@ -399,9 +350,7 @@ class ImageClassifier:
     """
     return jnp.argmax(logits, axis=-1) == labels
 
-  def _share_right(
-    self, logits: types.Array, labels: types.Array
-  ) -> types.Array:
+  def _accuracy(self, logits: types.Array, labels: types.Array) -> types.Array:
     return jnp.mean(self.is_right(logits, labels).astype(jnp.float32))
 
   def scoring(self) -> dict[str, int]:
@@ -439,8 +388,7 @@ class ImageClassifier:
 
 def _cross_entropy(logits: types.Array, labels: types.Array) -> types.Array:
   """[] float32, nats, mean over the batch."""
-  each = optax.softmax_cross_entropy_with_integer_labels(logits, labels)
-  return jnp.mean(each)
+  return jnp.mean(_cross_entropies(logits, labels))
 
 
 # What suits a data set. A mirrored digit is another digit, or none; those of
@@ -453,7 +401,9 @@ _SUITED: dict[str, dict[str, Any]] = {
 }
 
 
-def load(dataset: str, data_dir: str | None, config: Any) -> images.ImageData:
+def load(
+  dataset: str, data_dir: str | None, config: config_lib.AnyConfig
+) -> images.ImageData:
   """The data set of that name, of the size and split that `config` wants.
 
   Raises:
@@ -468,33 +418,12 @@ def load(dataset: str, data_dir: str | None, config: Any) -> images.ImageData:
 
 
 def synthetic(
-  config: Any, data: spaces.DataShape, num_batches: int
+  config: config_lib.AnyConfig, data: spaces.DataShape, num_batches: int
 ) -> images.ImageData:
-  """Random images, enough for so many batches, the same in every split."""
-  rng, batch = np.random.default_rng(0), config.data
+  """Random images, enough for so many batches."""
+  batch = config.data
   count = max(num_batches * batch.batch_size, batch.reward_batch_size)
-  pixels = rng.integers(256, size=(count, *data.image_shape), dtype=np.uint8)
-  labels = rng.integers(data.num_classes, size=count, dtype=np.int32)
-  channels = data.image_shape[2]
-  return images.ImageData(
-    "random images",
-    *(pixels, labels) * 3,
-    num_classes=data.num_classes,
-    class_names=tuple(map(str, range(data.num_classes))),
-    mean=np.full(channels, 0.5, np.float32),
-    std=np.full(channels, 0.25, np.float32),
-  )
-
-
-def describe(data: images.ImageData) -> str:
-  """A line about a data set."""
-  parts = (data.train_images, data.valid_images, data.test_images)
-  sizes = " / ".join(f"{len(split):,}" for split in parts)
-  height, width, channels = data.train_images.shape[1:]
-  return (
-    f"{data.name}: {sizes} images (train / valid / test) of {height} x {width}"
-    f" pixels, {channels} channels, {data.num_classes} classes"
-  )
+  return synthetic_data.random_images(count, data.image_shape, data.num_classes)
 
 
 DEFINITION = base.Definition(
@@ -504,7 +433,7 @@ DEFINITION = base.Definition(
   create=ImageClassifier.of,
   load=load,
   synthetic=synthetic,
-  describe=describe,
+  describe=images.ImageData.describe,
   dataset="cifar10",
   data_help="'cifar10', 'digits' (no download), 'fashion_mnist', 'tfds:NAME',"
   " or 'npz:FILE' with x_train, y_train, x_test and y_test",

@@ -6,14 +6,16 @@ parallel streams, a window of T steps after another (Section 3.1).
 
 import dataclasses
 import math
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 from jax import lax
 
+from enas_jax import config as config_lib
 from enas_jax import types
+from enas_jax.data import synthetic as synthetic_data
 from enas_jax.data import text
 from enas_jax.nn import losses
 from enas_jax.spaces import base as spaces
@@ -42,7 +44,7 @@ class LanguageModel:
     vocabulary_size: words, V.
   """
 
-  config: Any
+  config: config_lib.AnyConfig
   network: spaces.TextNetwork
   vocabulary_size: int
 
@@ -71,12 +73,12 @@ class LanguageModel:
       test=self.prepare(data.test, "test"),
     )
 
-  def with_config(self, config: Any) -> "LanguageModel":
+  def with_config(self, config: config_lib.AnyConfig) -> "LanguageModel":
     """The task under a configuration that uses the same data and weights."""
     return dataclasses.replace(self, config=config)
 
   def changed(
-    self, config: Any, train: types.Array, valid: types.Array
+    self, config: config_lib.AnyConfig, train: types.Array, valid: types.Array
   ) -> tuple["LanguageModel", types.Array, types.Array]:
     """The task under another configuration, with its data.
 
@@ -237,12 +239,14 @@ class LanguageModel:
     """R(m, omega) = c / perplexity of the window from a zero state."""
     del carry
     nats, _ = self._nats(omega, arc, batch, self.init_carry())
-    return self.config.theta.reward_scale * jnp.exp(-jnp.mean(nats))
+    scale = base.theta_of(self.config).reward_scale
+    return scale * jnp.exp(-jnp.mean(nats))
 
   def reward_to_metric(self, reward: float) -> float:
     """The perplexity that a reward stands for."""
     # A perplexity beyond all floats has earned 0.
-    return self.config.theta.reward_scale / reward if reward else math.inf
+    scale = base.theta_of(self.config).reward_scale
+    return scale / reward if reward else math.inf
 
   def format_metric(self, perplexity: float) -> str:
     """A perplexity as people read it."""
@@ -317,7 +321,9 @@ class LanguageModel:
 
 
 def load(
-  dataset: str, data_dir: str | None, config: Any = None
+  dataset: str,
+  data_dir: str | None,
+  config: config_lib.AnyConfig | None = None,
 ) -> text.TextData:
   """The text of that name; nothing of the configuration changes it."""
   del config
@@ -325,23 +331,11 @@ def load(
 
 
 def synthetic(
-  config: Any, data: spaces.DataShape, num_batches: int
+  config: config_lib.AnyConfig, data: spaces.DataShape, num_batches: int
 ) -> text.TextData:
   """Random words, enough for so many windows of every stream."""
   count = config.data.batch_size * (num_batches * config.data.bptt_length + 1)
-  size = data.vocabulary_size
-  tokens = np.random.default_rng(0).integers(size, size=count, dtype=np.int32)
-  words = tuple(map(str, range(size)))
-  return text.TextData("random words", tokens, tokens, tokens, words)
-
-
-def describe(data: text.TextData) -> str:
-  """A line about a text."""
-  sizes = [f"{len(s):,}" for s in (data.train, data.valid, data.test)]
-  return (
-    f"{data.name}: {' / '.join(sizes)} tokens (train / valid / test),"
-    f" vocabulary {len(data.vocabulary):,}"
-  )
+  return synthetic_data.random_words(count, data.vocabulary_size)
 
 
 DEFINITION = base.Definition(
@@ -353,7 +347,7 @@ DEFINITION = base.Definition(
   ),
   load=load,
   synthetic=synthetic,
-  describe=describe,
+  describe=text.TextData.describe,
   dataset="ptb",
   data_help="'ptb', 'python_docs' (no download), or 'text:DIR' with files"
   " train.txt, valid.txt and test.txt",

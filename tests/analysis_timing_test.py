@@ -1,0 +1,50 @@
+"""Timings of tiny steps: what is counted, and that times are times."""
+
+import jax
+from absl.testing import absltest
+
+from enas_jax import config as config_lib
+from enas_jax.analysis import timing
+from enas_jax.spaces import registry
+from tests import tiny
+
+
+class SearchTest(absltest.TestCase):
+  def test_a_search(self):
+    timer = timing.SearchTimer(tiny.make_config(), "recurrent", 30)
+    before = timer.compiled.count
+    counted = timer.compilations(3)
+    # One program serves every architecture.
+    self.assertEqual(counted["omega_compilations"], 1)
+    self.assertEqual(counted["theta_compilations"], 1)
+    self.assertGreater(timer.compiled.count, before)
+    self.assertGreater(counted["first_call_seconds"], 0.0)
+    omega = timer.omega(2, 3)
+    self.assertEqual((omega["arcs"], omega["rounds"]), (2, 3))
+    for name in ("traced_seconds", "static_seconds", "traced_over_static"):
+      self.assertGreater(omega[name], 0.0)
+    theta = timer.theta(2)
+    self.assertGreater(theta["theta_seconds"], 0.0)
+    self.assertBetween(theta["theta_host_share"], 0.0, 1.0)
+
+  def test_a_training(self):
+    config = registry.train_preset("smoke", "recurrent")
+    config = config_lib.override(
+      config, "child", num_nodes=3, hidden_size=8, init_range=0.1
+    )
+    config = config_lib.override(config, "data", **tiny.FLAGS["data"])
+    arc = config.child.space().from_tokens("0 0 1 0 2")
+    record = timing.time_training(config, "recurrent", arc, 30, 2)
+    task = tiny.text_task(config, 30, arc)
+    self.assertEqual(record["params"], _count(task))
+    self.assertGreater(record["first_call_seconds"], record["train_seconds"])
+
+
+def _count(task):
+  """Numbers in the weights, by the shapes of a fresh network."""
+  shapes = jax.eval_shape(task.init_omega, jax.random.key(0))
+  return sum(leaf.size for leaf in jax.tree.leaves(shapes))
+
+
+if __name__ == "__main__":
+  absltest.main()
