@@ -72,10 +72,10 @@ class Graph(NamedTuple):
 
   Attributes:
     scope: what the variables' names begin with.
-    entries: options -> where arrays are.
+    entries: options -> the places of arrays.
     shapes: variables, options -> nested dicts of our arrays' shapes and types,
       for as many classes, channels or words as the variables have.
-    requires: options that the release has no other value of.
+    requires: values of options, where the release has no other.
     size: the option to check if variables are of a bigger graph.
   """
 
@@ -110,7 +110,8 @@ def unit(
     ours: path of the dict that holds the arrays, as in `Entry`.
     theirs: the release's scope of them.
     axes: as in `Entry`.
-    **forms: of the arrays that the release shapes otherwise than is usual.
+    **forms: the form of arrays that the release shapes otherwise than is
+      usual, by our name.
   """
   return tuple(
     Entry(f"{ours}/{leaf}", f"{theirs}/{name}", forms.get(leaf, form), axes)
@@ -130,9 +131,13 @@ def write(tree: Any, graph: Graph, config: Any) -> dict[str, np.ndarray]:
   """Arrays by the release's names, and as it shapes them.
 
   Args:
-    tree: weights, their gradients or moving statistics, in nested dicts.
+    tree: weights, their gradients or moving statistics, in nested dicts of
+      arrays [...].
     graph: the graph that they are of.
     config: the options of its network, or of its controller.
+
+  Returns:
+    Arrays [...], float32 where ours are.
 
   Raises:
     InputError: if the graph has no variable for an array.

@@ -83,7 +83,11 @@ class MicroConfig:
     return space_lib.MicroSpace(self.num_nodes)
 
   def loose_ends(self, cell: space_lib.CellArc) -> tuple[int, ...]:
-    """The nodes of a fixed cell that form its output, as `MicroSpace` does."""
+    """The nodes of a fixed cell that form its output, counted from 0.
+
+    Args:
+      cell: a cell of Python ints: inputs [B - 2, 2] and ops [B - 2, 2].
+    """
     # The authors' final network never leaves an input out.
     inputs = self.include_inputs or self.cell_output == "concat"
     return self.space().loose_ends(cell, inputs)

@@ -69,7 +69,11 @@ class RecurrentConfig:
     return space_lib.RecurrentSpace(self.num_nodes, self.first_node)
 
   def outputs(self, arc: space_lib.RecurrentArc) -> tuple[int, ...]:
-    """The nodes, counted from 0, whose mean is h_t; `arc` is of ints."""
+    """The nodes, counted from 0, whose mean is h_t (Section 2.1, step 5).
+
+    Args:
+      arc: the cell, of Python ints: prev [N] and ops [N].
+    """
     if self.output == "all_nodes":
       return tuple(range(1, len(arc.prev)))
     return self.space().output_nodes(arc)
