@@ -58,7 +58,7 @@ class Entry(NamedTuple):
       of `axes`. Arrays whose variables have one name follow one another along
       its first axis, in the table's order.
     form: how the release shapes what `axes` picks.
-    axes: of the array's first axes: what a variable holds of each.
+    axes: the part that a variable holds of each of the array's first axes.
   """
 
   ours: str
@@ -109,7 +109,7 @@ def unit(
   Args:
     ours: path of the dict that holds the arrays, as in `Entry`.
     theirs: the release's scope of them.
-    axes: as in `Entry`.
+    axes: the part that a variable holds of each first axis, as in `Entry`.
     **forms: the form of arrays that the release shapes otherwise than is
       usual, by our name.
   """
@@ -161,14 +161,14 @@ def read(
   corrected for their start, as where the release starts from given values.
 
   Args:
-    variables: by the release's names.
+    variables: arrays [...] of floats by the release's names.
     graph: the graph that they are of.
     config: the options of its network, or of its controller.
     like: what has our arrays' shapes and types, if not the graph's weights:
       the network's `init_statistics`.
 
   Returns:
-    Nested dicts of arrays, float32 all but a count of steps.
+    Nested dicts of arrays [...], float32 all but a count of steps.
 
   Raises:
     InputError: if a variable is missing, has another shape or no floats, if

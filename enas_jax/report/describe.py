@@ -119,7 +119,7 @@ class _Cost(NamedTuple):
   """What a program costs.
 
   Attributes:
-    multiply_adds: of its matrix products and convolutions, padding counted.
+    multiply_adds: how many its matrix products and convolutions have.
     output_bytes: the size of what these and poolings return.
   """
 

@@ -69,6 +69,9 @@ def arcs(
     arc: the architecture, traced or of Python ints.
     config: the network's options.
     stage: the stage, counted from 0.
+
+  Returns:
+    The L arcs, inputs and ops [nodes - 2, 2] int each.
   """
   normal = [arc.normal] * config.normal_cells()[stage]
   if stage == 0 or config.reduction == "strided":
