@@ -20,6 +20,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from enas_jax import types
+from enas_jax.spaces import base
 
 Variables = Mapping[str, np.ndarray]
 # A name for entries' templates, and by its value an index of one axis.
@@ -80,8 +81,8 @@ class Graph(NamedTuple):
   """
 
   scope: str
-  entries: Callable[[Any], Iterable[Entry]]
-  shapes: Callable[[Variables, Any], Any]
+  entries: Callable[[base.Options], Iterable[Entry]]
+  shapes: Callable[[Variables, base.Options], types.Omega]
   requires: Mapping[str, Any]
   size: str
 
@@ -127,7 +128,9 @@ def reordered(order: Iterable[int]) -> Axis:
 WHOLE: Axis = ("", {"": slice(None)})
 
 
-def write(tree: Any, graph: Graph, config: Any) -> dict[str, np.ndarray]:
+def write(
+  tree: types.Omega, graph: Graph, config: base.Options
+) -> dict[str, np.ndarray]:
   """Arrays by the release's names, and as it shapes them.
 
   Args:
@@ -152,8 +155,11 @@ def write(tree: Any, graph: Graph, config: Any) -> dict[str, np.ndarray]:
 
 
 def read(
-  variables: Variables, graph: Graph, config: Any, like: Any = None
-) -> Any:
+  variables: Variables,
+  graph: Graph,
+  config: base.Options,
+  like: types.Omega | None = None,
+) -> types.Omega:
   """The inverse of `write`.
 
   Moving statistics count as of no step: the release's own count is not among
@@ -218,7 +224,9 @@ class _Place(NamedTuple):
   form: Form
 
 
-def _places(tree: Any, graph: Graph, config: Any) -> Iterator[_Place]:
+def _places(
+  tree: types.Omega, graph: Graph, config: base.Options
+) -> Iterator[_Place]:
   """In the table's order."""
   paths = dict.fromkeys(_paths(tree))
   unplaced = set(paths) - {"steps"}  # of moving statistics, a count of ours
@@ -243,7 +251,7 @@ def _places(tree: Any, graph: Graph, config: Any) -> Iterator[_Place]:
     )
 
 
-def _paths(tree: Any, before: str = "") -> Iterator[str]:
+def _paths(tree: types.Omega, before: str = "") -> Iterator[str]:
   """The paths of all arrays in nested dicts."""
   for name, part in tree.items():
     if isinstance(part, dict):
@@ -252,7 +260,7 @@ def _paths(tree: Any, before: str = "") -> Iterator[str]:
       yield before + name
 
 
-def _at(tree: Any, path: tuple[str, ...]) -> np.ndarray:
+def _at(tree: types.Omega, path: tuple[str, ...]) -> np.ndarray:
   return functools.reduce(lambda part, name: part[name], path, tree)
 
 

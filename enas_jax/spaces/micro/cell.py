@@ -71,7 +71,7 @@ def chain(
   carry = (*first, second_0)
   if not ops.is_static(arcs):
 
-    def step(carry: _Carry, now: Any) -> tuple[_Carry, _CellOut]:
+    def step(carry: _Carry, now: tuple[Any, ...]) -> tuple[_Carry, _CellOut]:
       cell, arc, mask = now
       return _pass_on(carry, _traced_cell(cell, arc, carry[:2], strided, mask))
 
@@ -87,7 +87,7 @@ def chain(
   for at, (arc, count) in enumerate(cell_weights.runs(arcs)):
 
     def fixed(
-      carry: _Carry, now: Any, arc: space_lib.CellArc = arc
+      carry: _Carry, now: tuple[Any, ...], arc: space_lib.CellArc = arc
     ) -> tuple[_Carry, _CellOut]:
       cell, mask = now
       nodes, seen = _fixed_nodes(cell, arc, carry[:2], strided, mask)
@@ -107,9 +107,9 @@ def chain(
 
 
 def _over_cells(
-  step: Callable[[_Carry, Any], tuple[_Carry, _CellOut]],
+  step: Callable[[_Carry, tuple[Any, ...]], tuple[_Carry, _CellOut]],
   carry: _Carry,
-  cells: Any,
+  cells: tuple[Any, ...],
   count: int,
 ) -> tuple[_Carry, _CellOut]:
   """`lax.scan`, which a strided cell could not pass: it changes the size."""

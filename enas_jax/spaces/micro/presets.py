@@ -35,7 +35,7 @@ class MicroConfig:
   cell_output: str = fields.field(
     "loose ends of a cell, side by side: 'projected' back to the cell's filters"
     " by ReLU, 1x1 convolution and batch norm; 'concat', left as they are, with"
-    " all else as the released code trains a found cell (not for a search)"
+    " all else as the released code trains a cell (not for a search)"
   )
   drop_path: float = fields.field(
     "rate at which an operation other than identity is dropped, for each image,"

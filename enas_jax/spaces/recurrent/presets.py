@@ -213,7 +213,7 @@ def _train_paper() -> Training:
       hidden_size=787,  # open; gives Table 1's 24M parameters
       batch_norm=False,  # Appendix A
       init_range=0.04,  # Appendix A
-      # Open; enas_lm's for a found cell.
+      # Open; enas_lm's training of one cell.
       drop_word=0.125,
       drop_embedding=0.175,
       drop_x=0.725,

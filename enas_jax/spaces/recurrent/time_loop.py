@@ -21,6 +21,8 @@ from enas_jax.nn import ops
 from enas_jax.spaces.recurrent import arc as space_lib
 
 _BN_EPSILON = 1e-5
+# Gradients of batch norm's scale and offset, [D] float32 each, if there is one.
+_Affine = tuple[types.Array, types.Array] | None
 
 
 class CellWeights(NamedTuple):
@@ -212,7 +214,10 @@ def _backward(
   count = np.shape(arc.prev)[0]
   inputs = jnp.concatenate([state[None], states[:-1]])
 
-  def step(carry: Any, now: Any) -> Any:
+  def step(
+    carry: tuple[types.Array, _Affine],
+    now: tuple[types.Array, _Trace, types.Array],
+  ) -> tuple[tuple[types.Array, _Affine], types.Array]:
     d_h, d_bn = carry
     h_tm1, trace, d_state = now
     d_mean, d_bn = _normalise_vjp(
@@ -222,7 +227,7 @@ def _backward(
     d_nodes = jnp.stack(
       [jnp.float32(average[i]) * d_mean for i in range(count)]
     )
-    d_z: list[Any] = [None] * count
+    d_z: dict[int, types.Array] = {}
     for row in reversed(range(count)):
       source = h_tm1 if row == 0 else trace.nodes[arc.prev[row]]
       value, gate = trace.values[row], trace.gates[row]
@@ -241,7 +246,7 @@ def _backward(
         d_h = d_source
       else:
         d_nodes = d_nodes.at[arc.prev[row]].add(d_source)
-    return (d_h, d_bn), jnp.stack(d_z)
+    return (d_h, d_bn), jnp.stack([d_z[row] for row in range(count)])
 
   d_bn = (
     None
@@ -271,8 +276,8 @@ def _backward(
 
 
 def _normalise_vjp(
-  weights: CellWeights, x: types.Array, d_out: types.Array, d_bn: Any
-) -> tuple[types.Array, Any]:
+  weights: CellWeights, x: types.Array, d_out: types.Array, d_bn: _Affine
+) -> tuple[types.Array, _Affine]:
   """Pulls `d_out` back through `_normalise`, adding to the affine's grads."""
   if d_bn is None:
     return d_out, None
