@@ -75,6 +75,7 @@ def chain(
       cell, arc, mask = now
       return _pass_on(carry, _traced_cell(cell, arc, carry[:2], strided, mask))
 
+    # Arcs of one stage differ where a reduction cell is among its cells.
     stacked = jax.tree.map(lambda *leaves: jnp.stack(leaves), *arcs)
     _, (outs, seen) = _over_cells(
       step, carry, (cells, stacked, masks), len(arcs)
@@ -246,9 +247,11 @@ def _traced_cell(
   nodes = np.arange(np.shape(arc.inputs)[0] + space_lib.NUM_INPUTS)
   include_inputs = kernel.shape[0] == len(nodes)
   if masks is not None:
+    # Which branch is identity, and so is never dropped, only the arc knows.
     masks = drop_path.for_traced(flat(masks), chosen)
   branches = _traced_branches(1)
   if strided:
+    # On an input an operation has stride 2: it is a branch of its own there.
     chosen = chosen + len(branches) * (sources < space_lib.NUM_INPUTS)
     branches = _either_stride()
   plan = micro_scan.Plan(

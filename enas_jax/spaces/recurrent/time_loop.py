@@ -209,7 +209,21 @@ def _backward(
   trace: _Trace,
   d_states: types.Array,
 ) -> tuple[CellWeights, types.Array]:
-  """Gradients of `_forward`'s states: for the weights and for h_0."""
+  """Gradients of `_forward`'s states.
+
+  Args:
+    arc: the cell, traced or of Python ints.
+    output: "loose_ends" or "all_nodes".
+    weights: the child's weights.
+    state: [B, D] float32, h_0.
+    mask: [B, D] float32, or None.
+    states: [T, B, D] float32, h_1 ... h_T.
+    trace: what the forward pass kept, leading axis T.
+    d_states: [T, B, D] float32, the gradient for `states`.
+
+  Returns:
+    The gradients for the weights, and [B, D] float32, for h_0.
+  """
   average = _output_weights(arc, output)
   count = np.shape(arc.prev)[0]
   inputs = jnp.concatenate([state[None], states[:-1]])
@@ -232,6 +246,7 @@ def _backward(
       source = h_tm1 if row == 0 else trace.nodes[arc.prev[row]]
       value, gate = trace.values[row], trace.gates[row]
       d_node = d_nodes[row]
+      # Eq. 5: h_l = c f(z_h) + (1 - c) h_j with c = sigmoid(z_c), side by side.
       slope = ops.activation_grad(arc.ops[row], value)
       d_z[row] = jnp.concatenate(
         [
@@ -245,6 +260,7 @@ def _backward(
       if row == 0:
         d_h = d_source
       else:
+        # Several nodes may read one: it is whole when its row comes.
         d_nodes = d_nodes.at[arc.prev[row]].add(d_source)
     return (d_h, d_bn), jnp.stack([d_z[row] for row in range(count)])
 
@@ -259,6 +275,7 @@ def _backward(
   )
 
   def weight_grad(source: types.Array, row: int) -> types.Array:
+    # One product over all time steps and the batch, outside the scan.
     return jnp.einsum("tbi,tbo->io", masked(source, mask), d_z[:, row])
 
   edges = [
