@@ -63,7 +63,7 @@ def _graph(
   def shapes(
     _: tables.Variables, config: config_lib.ControllerConfig
   ) -> types.Theta:
-    """The arrays of theta, as of `Controller.init`."""
+    """The shapes of theta, as `Controller.init` lays it out."""
     rule = f"op_bias must be {'above 0' if op_bias else '0'}"
     tables.require((config.op_bias > 0) == op_bias, rule)
     h = config.hidden_size

@@ -20,6 +20,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from enas_jax import types
+from enas_jax.spaces import base
 
 Variables = Mapping[str, np.ndarray]
 # A name for entries' templates, and by its value an index of one axis.
@@ -58,7 +59,7 @@ class Entry(NamedTuple):
       of `axes`. Arrays whose variables have one name follow one another along
       its first axis, in the table's order.
     form: how the release shapes what `axes` picks.
-    axes: of the array's first axes: what a variable holds of each.
+    axes: the part that a variable holds of each of the array's first axes.
   """
 
   ours: str
@@ -72,16 +73,16 @@ class Graph(NamedTuple):
 
   Attributes:
     scope: what the variables' names begin with.
-    entries: options -> where arrays are.
+    entries: options -> the places of arrays.
     shapes: variables, options -> nested dicts of our arrays' shapes and types,
       for as many classes, channels or words as the variables have.
-    requires: options that the release has no other value of.
+    requires: values of options, where the release has no other.
     size: the option to check if variables are of a bigger graph.
   """
 
   scope: str
-  entries: Callable[[Any], Iterable[Entry]]
-  shapes: Callable[[Variables, Any], Any]
+  entries: Callable[[base.Options], Iterable[Entry]]
+  shapes: Callable[[Variables, base.Options], types.Omega]
   requires: Mapping[str, Any]
   size: str
 
@@ -109,8 +110,9 @@ def unit(
   Args:
     ours: path of the dict that holds the arrays, as in `Entry`.
     theirs: the release's scope of them.
-    axes: as in `Entry`.
-    **forms: of the arrays that the release shapes otherwise than is usual.
+    axes: the part that a variable holds of each first axis, as in `Entry`.
+    **forms: the form of arrays that the release shapes otherwise than is
+      usual, by our name.
   """
   return tuple(
     Entry(f"{ours}/{leaf}", f"{theirs}/{name}", forms.get(leaf, form), axes)
@@ -126,13 +128,19 @@ def reordered(order: Iterable[int]) -> Axis:
 WHOLE: Axis = ("", {"": slice(None)})
 
 
-def write(tree: Any, graph: Graph, config: Any) -> dict[str, np.ndarray]:
+def write(
+  tree: types.Omega, graph: Graph, config: base.Options
+) -> dict[str, np.ndarray]:
   """Arrays by the release's names, and as it shapes them.
 
   Args:
-    tree: weights, their gradients or moving statistics, in nested dicts.
+    tree: weights, their gradients or moving statistics, in nested dicts of
+      arrays [...].
     graph: the graph that they are of.
     config: the options of its network, or of its controller.
+
+  Returns:
+    Arrays [...], float32 where ours are.
 
   Raises:
     InputError: if the graph has no variable for an array.
@@ -147,8 +155,11 @@ def write(tree: Any, graph: Graph, config: Any) -> dict[str, np.ndarray]:
 
 
 def read(
-  variables: Variables, graph: Graph, config: Any, like: Any = None
-) -> Any:
+  variables: Variables,
+  graph: Graph,
+  config: base.Options,
+  like: types.Omega | None = None,
+) -> types.Omega:
   """The inverse of `write`.
 
   Moving statistics count as of no step: the release's own count is not among
@@ -156,14 +167,14 @@ def read(
   corrected for their start, as where the release starts from given values.
 
   Args:
-    variables: by the release's names.
+    variables: arrays [...] of floats by the release's names.
     graph: the graph that they are of.
     config: the options of its network, or of its controller.
     like: what has our arrays' shapes and types, if not the graph's weights:
       the network's `init_statistics`.
 
   Returns:
-    Nested dicts of arrays, float32 all but a count of steps.
+    Nested dicts of arrays [...], float32 all but a count of steps.
 
   Raises:
     InputError: if a variable is missing, has another shape or no floats, if
@@ -213,7 +224,9 @@ class _Place(NamedTuple):
   form: Form
 
 
-def _places(tree: Any, graph: Graph, config: Any) -> Iterator[_Place]:
+def _places(
+  tree: types.Omega, graph: Graph, config: base.Options
+) -> Iterator[_Place]:
   """In the table's order."""
   paths = dict.fromkeys(_paths(tree))
   unplaced = set(paths) - {"steps"}  # of moving statistics, a count of ours
@@ -238,7 +251,7 @@ def _places(tree: Any, graph: Graph, config: Any) -> Iterator[_Place]:
     )
 
 
-def _paths(tree: Any, before: str = "") -> Iterator[str]:
+def _paths(tree: types.Omega, before: str = "") -> Iterator[str]:
   """The paths of all arrays in nested dicts."""
   for name, part in tree.items():
     if isinstance(part, dict):
@@ -247,7 +260,7 @@ def _paths(tree: Any, before: str = "") -> Iterator[str]:
       yield before + name
 
 
-def _at(tree: Any, path: tuple[str, ...]) -> np.ndarray:
+def _at(tree: types.Omega, path: tuple[str, ...]) -> np.ndarray:
   return functools.reduce(lambda part, name: part[name], path, tree)
 
 

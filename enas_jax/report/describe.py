@@ -15,6 +15,7 @@ from collections.abc import Callable, Iterator, Mapping
 from typing import Any, NamedTuple
 
 import jax
+from jax.extend import core
 
 from enas_jax import types
 from enas_jax.nn import image_ops
@@ -119,7 +120,7 @@ class _Cost(NamedTuple):
   """What a program costs.
 
   Attributes:
-    multiply_adds: of its matrix products and convolutions, padding counted.
+    multiply_adds: how many its matrix products and convolutions have.
     output_bytes: the size of what these and poolings return.
   """
 
@@ -127,23 +128,24 @@ class _Cost(NamedTuple):
   output_bytes: int
 
 
-def _cost(jaxpr: Any) -> _Cost:
+def _cost(jaxpr: core.Jaxpr | core.ClosedJaxpr) -> _Cost:
   """Sums over a program and those inside it."""
   costs = [_cost_of(eqn) for eqn in getattr(jaxpr, "jaxpr", jaxpr).eqns]
   return _Cost(*(sum(column) for column in zip((0, 0), *costs, strict=True)))
 
 
-def _cost_of(eqn: Any) -> _Cost:
+def _cost_of(eqn: core.JaxprEqn) -> _Cost:
   """The cost of one operation; a loop costs its body as often as it runs."""
   name = eqn.primitive.name
+  inputs: list[Any] = [var.aval for var in eqn.invars]
   out: Any = eqn.outvars[0].aval if eqn.outvars else None
   if name == "dot_general":
     (contracted, _), _ = eqn.params["dimension_numbers"]
-    shape = eqn.invars[0].aval.shape
+    shape = inputs[0].shape
     per_output = math.prod(shape[axis] for axis in contracted)
     return _Cost(out.size * per_output, _bytes(out))
   if name == "conv_general_dilated":
-    kernel = eqn.invars[1].aval.shape
+    kernel = inputs[1].shape
     channels_out = eqn.params["dimension_numbers"].rhs_spec[0]
     per_output = math.prod(kernel) // kernel[channels_out]
     return _Cost(out.size * per_output, _bytes(out))
@@ -160,11 +162,13 @@ def _cost_of(eqn: Any) -> _Cost:
   )
 
 
-def _bytes(out: Any) -> int:
+def _bytes(out: jax.core.ShapedArray) -> int:
   return out.size * out.dtype.itemsize
 
 
-def _programs(params: Mapping[str, Any]) -> Iterator[Any]:
+def _programs(
+  params: Mapping[str, Any],
+) -> Iterator[core.Jaxpr | core.ClosedJaxpr]:
   """The programs inside an operation: a loop's body, a function's."""
   for value in params.values():
     if hasattr(value, "eqns") or hasattr(value, "jaxpr"):

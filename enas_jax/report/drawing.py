@@ -16,7 +16,7 @@ class Drawing:
 
   Attributes:
     graphs: what is drawn.
-    text: the same for a terminal.
+    text: the architecture for a terminal.
     title: a line above the pictures.
   """
 

@@ -232,7 +232,7 @@ def _parse(line: str) -> Row | None:
   return row if isinstance(row, dict) else None
 
 
-def _number(value: Any) -> float | None:
+def _number(value: object) -> float | None:
   """The value if it is a finite number."""
   if isinstance(value, bool) or not isinstance(value, int | float):
     return None
@@ -243,7 +243,7 @@ def _number(value: Any) -> float | None:
   return number if math.isfinite(number) else None
 
 
-def _flat(value: Any, name: str = "") -> Iterator[tuple[str, Any]]:
+def _flat(value: object, name: str = "") -> Iterator[tuple[str, object]]:
   """Yields the leaves of nested objects with their dotted names."""
   if isinstance(value, dict) and value:
     for key, below in value.items():
@@ -252,7 +252,7 @@ def _flat(value: Any, name: str = "") -> Iterator[tuple[str, Any]]:
     yield name, value
 
 
-def _plain(value: Any) -> str:
+def _plain(value: object) -> str:
   return value if isinstance(value, str) else json.dumps(value)
 
 
@@ -379,7 +379,7 @@ def _arc_part(path: pathlib.Path) -> dict[str, str]:
   return {"problem": problem, "text": json.dumps(value, indent=2)}
 
 
-def _brief_arc(arc: Any) -> str:
+def _brief_arc(arc: object) -> str:
   """An architecture's tokens if it has them, else all of it."""
   tokens = arc.get("tokens") if isinstance(arc, dict) else None
   return _plain(tokens or arc)
@@ -411,7 +411,7 @@ def _arcs_part(path: pathlib.Path) -> dict[str, Any]:
   }
 
 
-def _value(key: str, value: Any) -> _Value:
+def _value(key: str, value: object) -> _Value:
   if value is None:
     return _Value("")
   number = _number(value)

@@ -62,10 +62,10 @@ class Layout(NamedTuple):
   Attributes:
     width: the drawing's.
     height: the drawing's.
-    boxes: by the name of a node.
-    curves: for each edge of the graph its cubic Bezier curves, as a start and
+    boxes: nodes' rectangles, by name.
+    curves: cubic Bezier curves of each edge of the graph, as a start and
       three points a curve; nothing for an edge of style "order".
-    cuts: for each edge with a label the y of the line across.
+    cuts: the y of the line across, for each edge with a label.
   """
 
   width: float
@@ -80,7 +80,7 @@ def layout(graph: graph_lib.Graph, label_widths: Mapping[str, float]) -> Layout:
 
   Args:
     graph: what to lay out.
-    label_widths: the width of each label, in points.
+    label_widths: widths of the labels, in points.
   """
   graph = _dense(graph)
   ranks = {node.name: node.rank for node in graph.nodes}

@@ -58,7 +58,7 @@ def balance_ops(
   Args:
     space: the search space.
     arcs: leaves [S, ...] int32, from `space.sample_uniform`.
-    key: the same for the whole run and used for nothing else.
+    key: a typed key, the same for the whole run and used for nothing else.
     first: [] int32, the number of the first arc.
 
   Returns:

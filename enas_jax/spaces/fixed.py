@@ -44,6 +44,7 @@ def fix_image_network(network: ImageNetwork, arc: types.Arc) -> ImageNetwork:
   def init_statistics(options: Options) -> types.Statistics:
     if not options.moving_statistics:
       return {}
+    # Shapes alone: nothing is drawn.
     draw = functools.partial(
       init, options=options, num_classes=_ANY_CLASSES, shape=_ANY_SHAPE
     )

@@ -34,9 +34,9 @@ class Edge(NamedTuple):
   Attributes:
     source: the name of the node that is read.
     target: the name of the node that reads it.
-    style: "main"; "wire", which has the colour of its source; "skip", likewise,
-      an arc beside the boxes; or "order", which only keeps the ranks of its
-      ends: it is not seen, but for its label.
+    style: "main"; "wire", which has the colour of its source; "skip", an arc
+      of that colour beside the boxes; or "order", which only keeps the ranks of
+      its ends: it is not seen, but for its label.
     label: words beside a line across the whole drawing, between the two ranks.
   """
 
@@ -50,8 +50,8 @@ class Graph(NamedTuple):
   """Nodes and edges that are drawn as one.
 
   Attributes:
-    nodes: in any order.
-    edges: in any order.
+    nodes: boxes, in any order.
+    edges: arrows between them, in any order.
     title: a line above the drawing, or nothing.
     caption: a line below it, or nothing.
     direction: where higher ranks are, as Graphviz says it: "BT", towards the

@@ -225,11 +225,13 @@ class _Policy(nn.Module):
       log_probs = jax.nn.log_softmax(self._logits(decision, state), axis=-1)
       if given is None:
         assert key is not None
+        # By its number, so that a space's later decisions move no earlier one.
         choice = jax.random.categorical(
           jax.random.fold_in(key, step), log_probs
         )
       else:
         choice = given[step]
+      # Before the node ends, which may be a step of the LSTM that reads it.
       state.x = self._next_input(decision, choice, state)
       self._end_node(state, step)
       shape = (num_arcs, decision.width)
@@ -361,7 +363,7 @@ class _Policy(nn.Module):
         jnp.pad(
           table,
           ((0, 0), (0, 0), (0, most - table.shape[-1])),
-          constant_values=-jnp.inf,
+          constant_values=-jnp.inf,  # probability 0; it is never picked
         )
         for table in tables
       ],
@@ -370,6 +372,7 @@ class _Policy(nn.Module):
     picked = jnp.take_along_axis(padded, choices[..., None], axis=-1)[..., 0]
     probs = jnp.exp(padded)
     if self.config.entropy == "sampled":
+      # The release's: of the choices taken alone, not of the distributions.
       entropy = -jnp.sum(jnp.exp(picked) * picked, axis=-1)
     else:
       entropy = sum(

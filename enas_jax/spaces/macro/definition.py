@@ -36,22 +36,20 @@ _MACRO_FINAL = """
 
 
 def shape(options: presets.MacroConfig, arc: arc_lib.MacroArc) -> base.Shape:
-  """The depth and the loose ends of a network of Python ints.
+  """The depth and the loose ends of a network.
 
-  Node 0 is the stem here, and node l layer l of the paper.
+  Args:
+    options: the meaning of a skip, `main_input`.
+    arc: the network, of Python ints: ops [L] and skips [L, L].
   """
-  reads: list[set[int]] = []
-  for layer, row in enumerate(arc.skips):
-    taken = [node for node, bit in enumerate(row) if bit]
-    if options.main_input == "previous":
-      reads.append({layer, *taken})
-    else:
-      reads.append({node + 1 for node in taken} or {0})
-  depths = [0]
-  for sources in reads:
-    depths.append(1 + max(depths[node] for node in sources))
-  read = set().union(*reads)
-  loose = [node for node in range(1, len(reads)) if node not in read]
+  _, *layers, softmax = [
+    {*reads.main, *reads.joined} for reads in drawing.read_by(options, arc)
+  ]
+  depths = [0]  # the stem's
+  for sources in layers:
+    depths.append(1 + max(depths[position] for position in sources))
+  read = softmax.union(*layers)
+  loose = [layer for layer in range(1, len(depths)) if layer not in read]
   detail = {"depth": depths[-1], "loose_ends": loose}
   return base.Shape(depths[-1], len(loose), detail)
 

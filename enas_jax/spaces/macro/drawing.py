@@ -16,7 +16,7 @@ from enas_jax.spaces.macro import arc as space_lib
 from enas_jax.spaces.macro import presets
 
 
-class _Reads(NamedTuple):
+class Reads(NamedTuple):
   """The positions that one position reads, in order.
 
   Attributes:
@@ -49,7 +49,7 @@ def graphs(
   nodes.append(graph_lib.Node("softmax", "softmax", last, "output"))
   name = lambda position: nodes[position].name
   edges = []
-  for position, reads in enumerate(_reads(options, arc)):
+  for position, reads in enumerate(read_by(options, arc)):
     for source in sorted([*reads.main, *reads.joined]):
       style = "main" if position - source == 1 else "skip"
       edges.append(graph_lib.Edge(name(source), name(position), style))
@@ -84,7 +84,7 @@ def text(options: presets.MacroConfig, arc: space_lib.MacroArc) -> str:
   ops = [space_lib.OPS[op] for op in arc.ops]
   [graph] = graphs(options, arc)
   number, wide = len(str(len(ops))), max(map(len, [*ops, "softmax"]))
-  used, reads = graph.used(), _reads(options, arc)
+  used, reads = graph.used(), read_by(options, arc)
   lines = [f"{'':{number}}  stem"]
   for layer, op in enumerate(ops, start=1):
     unused = "" if f"layer_{layer}" in used else "  (unused)"
@@ -96,21 +96,29 @@ def text(options: presets.MacroConfig, arc: space_lib.MacroArc) -> str:
   return "\n".join([*lines, "", _counts(arc)])
 
 
-def _reads(
+def read_by(
   options: presets.MacroConfig, arc: space_lib.MacroArc
-) -> list[_Reads]:
-  """What each position reads, from the stem's 0 to the softmax's L + 1."""
-  reads = [_Reads()]
+) -> list[Reads]:
+  """What each position reads.
+
+  Args:
+    options: the meaning of a skip, `main_input`.
+    arc: the network, of Python ints: ops [L] and skips [L, L].
+
+  Returns:
+    What it reads for each position, from the stem's 0 to the softmax's L + 1.
+  """
+  reads = [Reads()]
   for position, row in enumerate(arc.skips, start=1):
     taken = [node for node, bit in enumerate(row) if bit]
     if options.main_input == "previous":
-      reads.append(_Reads([position - 1], taken))
+      reads.append(Reads([position - 1], taken))
     else:
-      reads.append(_Reads([node + 1 for node in taken] or [0]))
-  return [*reads, _Reads([len(arc.ops)])]
+      reads.append(Reads([node + 1 for node in taken] or [0]))
+  return [*reads, Reads([len(arc.ops)])]
 
 
-def _words(reads: _Reads) -> str:
+def _words(reads: Reads) -> str:
   names = [
     ", ".join(str(source) if source else "stem" for source in sources)
     for sources in reads

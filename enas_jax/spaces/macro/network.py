@@ -17,7 +17,6 @@ and `child_params` serves fixed children.
 
 import dataclasses
 import functools
-import math
 from collections.abc import Callable, Sequence
 from typing import Any
 
@@ -32,6 +31,7 @@ from enas_jax.nn import batch_norm, image_ops, ops
 from enas_jax.nn import weights as weights_lib
 from enas_jax.spaces.base import ImageNetwork, Logits
 from enas_jax.spaces.macro import arc as space_lib
+from enas_jax.spaces.macro import weights as macro_weights
 from enas_jax.spaces.macro.presets import MacroConfig
 
 POOLS: dict[str, Callable[[types.Array], types.Array]] = {
@@ -66,7 +66,9 @@ def init(
         "node_0" and so on: (w1 [F, F / 2], w2 [F, F / 2])
       "classifier": w [F, num_classes]
   """
-  return weights_lib.draw(key, _leaves(config, num_classes, channels))
+  return weights_lib.draw(
+    key, macro_weights.specs(config, num_classes, channels)
+  )
 
 
 def init_statistics(config: MacroConfig) -> types.Statistics:
@@ -82,7 +84,9 @@ def init_statistics(config: MacroConfig) -> types.Statistics:
   """
   if not config.moving_statistics:
     return {}
-  return batch_norm.fresh(_leaves(config, num_classes=1, channels=1))
+  return batch_norm.fresh(
+    macro_weights.specs(config, num_classes=1, channels=1)
+  )
 
 
 def child_params(
@@ -375,56 +379,6 @@ def _child_skips(
       rows = np.array([i for i, bit in bits if bit])
       joins[name] = {**omega[name], "w": omega[name]["w"][rows]}
   return joins
-
-
-def _leaves(config: MacroConfig, num_classes: int, channels: int) -> Any:
-  """How each weight starts, laid out as `init` says."""
-  f = config.num_filters
-  tree: dict[str, Any] = {"stem": _conv_leaves(f, w=(3, 3, channels, f))}
-  for layer in range(config.num_layers):
-    tree[f"layer_{layer}"] = {
-      name: _operation_leaves(name, f) for name in space_lib.OPS
-    }
-    if layer > 0:
-      tree[f"skip_{layer}"] = _skip_leaves(config, layer)
-    if layer in config.reductions():
-      tree[f"reduction_{layer}"] = {
-        f"node_{i}": _conv_leaves(f, w1=(f, f // 2), w2=(f, f // 2))
-        for i in range(layer + 2)
-      }
-  tree["classifier"] = {"w": weights_lib.Spec((f, num_classes), fan_in=f)}
-  return tree
-
-
-def _operation_leaves(name: str, f: int) -> dict[str, Any]:
-  leaves = {"in": _conv_leaves(f, w=(f, f))}
-  if name in POOLS:
-    return leaves
-  k = int(name[-1])
-  if name.startswith("sep"):
-    out = _conv_leaves(f, depthwise=(k, k, f), pointwise=(f, f))
-  else:
-    out = _conv_leaves(f, w=(k, k, f, f))
-  return leaves | {"out": out}
-
-
-def _skip_leaves(config: MacroConfig, layer: int) -> dict[str, Any]:
-  f = config.num_filters
-  if config.skip_combination == "sum":
-    return _conv_leaves(f)
-  return _conv_leaves(f, w=(layer + 1, f, f))
-
-
-def _conv_leaves(f: int, **shapes: tuple[int, ...]) -> dict[str, Any]:
-  """A convolution's weights, and those of its batch norm."""
-  leaves = {name: _weight(name, shape) for name, shape in shapes.items()}
-  return leaves | weights_lib.norm_specs((f,))
-
-
-def _weight(name: str, shape: tuple[int, ...]) -> weights_lib.Spec:
-  # The release counts all of a depthwise kernel; batch norm undoes the scale.
-  inputs = shape if name == "depthwise" else shape[:-1]
-  return weights_lib.Spec(shape, fan_in=math.prod(inputs))
 
 
 def _init_for(

@@ -71,10 +71,11 @@ def chain(
   carry = (*first, second_0)
   if not ops.is_static(arcs):
 
-    def step(carry: _Carry, now: Any) -> tuple[_Carry, _CellOut]:
+    def step(carry: _Carry, now: tuple[Any, ...]) -> tuple[_Carry, _CellOut]:
       cell, arc, mask = now
       return _pass_on(carry, _traced_cell(cell, arc, carry[:2], strided, mask))
 
+    # Arcs of one stage differ where a reduction cell is among its cells.
     stacked = jax.tree.map(lambda *leaves: jnp.stack(leaves), *arcs)
     _, (outs, seen) = _over_cells(
       step, carry, (cells, stacked, masks), len(arcs)
@@ -87,7 +88,7 @@ def chain(
   for at, (arc, count) in enumerate(cell_weights.runs(arcs)):
 
     def fixed(
-      carry: _Carry, now: Any, arc: space_lib.CellArc = arc
+      carry: _Carry, now: tuple[Any, ...], arc: space_lib.CellArc = arc
     ) -> tuple[_Carry, _CellOut]:
       cell, mask = now
       nodes, seen = _fixed_nodes(cell, arc, carry[:2], strided, mask)
@@ -107,9 +108,9 @@ def chain(
 
 
 def _over_cells(
-  step: Callable[[_Carry, Any], tuple[_Carry, _CellOut]],
+  step: Callable[[_Carry, tuple[Any, ...]], tuple[_Carry, _CellOut]],
   carry: _Carry,
-  cells: Any,
+  cells: tuple[Any, ...],
   count: int,
 ) -> tuple[_Carry, _CellOut]:
   """`lax.scan`, which a strided cell could not pass: it changes the size."""
@@ -246,9 +247,11 @@ def _traced_cell(
   nodes = np.arange(np.shape(arc.inputs)[0] + space_lib.NUM_INPUTS)
   include_inputs = kernel.shape[0] == len(nodes)
   if masks is not None:
+    # Which branch is identity, and so is never dropped, only the arc knows.
     masks = drop_path.for_traced(flat(masks), chosen)
   branches = _traced_branches(1)
   if strided:
+    # On an input an operation has stride 2: it is a branch of its own there.
     chosen = chosen + len(branches) * (sources < space_lib.NUM_INPUTS)
     branches = _either_stride()
   plan = micro_scan.Plan(

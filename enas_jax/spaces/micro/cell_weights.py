@@ -54,7 +54,8 @@ def cell_specs(
     num_nodes: nodes of a cell with its two inputs, B.
     filters: F, channels of every node.
     include_inputs: whether an input may be a loose end.
-    released_init: see `MicroConfig.weight_init`.
+    released_init: whether fan-in is the number of nodes to choose from; see
+      `MicroConfig.weight_init`.
     strided: whether operations on the inputs have stride 2.
 
   Returns:
@@ -175,7 +176,14 @@ def shared_statistics(
 def runs(
   arcs: Sequence[space_lib.CellArc],
 ) -> list[tuple[space_lib.CellArc, int]]:
-  """Neighbouring cells of equal arcs: the arc, and how many there are."""
+  """Groups neighbouring cells of equal arcs.
+
+  Args:
+    arcs: the L cells, of Python ints: inputs [B - 2, 2] and ops [B - 2, 2].
+
+  Returns:
+    Of each run of equal cells its arc, and how many cells it has.
+  """
   return [(arc, len(list(group))) for arc, group in itertools.groupby(arcs)]
 
 

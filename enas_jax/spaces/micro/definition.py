@@ -8,21 +8,29 @@ from enas_jax.spaces.micro import drawing, final_network, network, presets
 
 
 def fix(options: presets.MicroConfig, arc: arc_lib.MicroArc) -> base.Network:
-  """The network of two cells alone, the authors' final one where asked for."""
+  """The network of two cells alone, the authors' final one where asked for.
+
+  Args:
+    options: the network's options.
+    arc: the cells, of Python ints: inputs [B - 2, 2] and ops [B - 2, 2] each.
+  """
   if options.cell_output == "concat":
     return final_network.network(arc)
   return fixed.fix_image_network(network.NETWORK, arc)
 
 
 def shape(options: presets.MicroConfig, arc: arc_lib.MicroArc) -> base.Shape:
-  """The depth and the loose ends of two cells of Python ints."""
+  """The depth and the loose ends of two cells.
+
+  Args:
+    options: the space, and which loose ends form a cell's output.
+    arc: the cells, of Python ints: inputs [B - 2, 2] and ops [B - 2, 2] each.
+  """
   detail: dict[str, Any] = {}
   for name, cell in zip(arc._fields, arc, strict=True):
-    depths = [0] * arc_lib.NUM_INPUTS
-    for sources in cell.inputs:
-      depths.append(1 + max(depths[node] for node in sources))
     ends = [node + 1 for node in options.loose_ends(cell)]
-    detail[name] = {"depth": max(depths), "loose_ends": ends}
+    depth = max(drawing.depths(cell))
+    detail[name] = {"depth": depth, "loose_ends": ends}
   return base.Shape(
     max(cell["depth"] for cell in detail.values()),
     sum(len(cell["loose_ends"]) for cell in detail.values()),

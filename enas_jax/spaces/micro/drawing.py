@@ -57,7 +57,7 @@ def text(options: presets.MicroConfig, arc: space_lib.MicroArc) -> str:
 def _graph(
   title: str, cell: space_lib.CellArc, outputs: tuple[int, ...]
 ) -> graph_lib.Graph:
-  levels, symbol = _levels(cell), graph_lib.symbol
+  levels, symbol = depths(cell), graph_lib.symbol
   nodes = [
     graph_lib.Node(
       "h1", f"{symbol('h', 1)}  cell i\N{MINUS SIGN}2", 0, "input"
@@ -101,12 +101,19 @@ def _cell_text(cell: space_lib.CellArc, outputs: tuple[int, ...]) -> str:
   ends = ", ".join(f"h{node + 1}" for node in outputs)
   lines.append(f"cell(i) = concat({ends})")
   count = graph_lib.plural(len(outputs), "loose end")
-  return "\n".join([*lines, "", f"depth {max(_levels(cell))}, {count}"])
+  return "\n".join([*lines, "", f"depth {max(depths(cell))}, {count}"])
 
 
-def _levels(cell: space_lib.CellArc) -> list[int]:
-  """The number of nodes on the longest way from an input to each node."""
-  levels = [0] * space_lib.NUM_INPUTS
+def depths(cell: space_lib.CellArc) -> list[int]:
+  """How deep each node lies.
+
+  Args:
+    cell: a cell of Python ints: inputs [B - 2, 2] and ops [B - 2, 2].
+
+  Returns:
+    For each node the nodes on the longest way from an input, which has 0.
+  """
+  depths = [0] * space_lib.NUM_INPUTS
   for pair in cell.inputs:
-    levels.append(1 + max(levels[node] for node in pair))
-  return levels
+    depths.append(1 + max(depths[node] for node in pair))
+  return depths

@@ -35,7 +35,7 @@ class MicroConfig:
   cell_output: str = fields.field(
     "loose ends of a cell, side by side: 'projected' back to the cell's filters"
     " by ReLU, 1x1 convolution and batch norm; 'concat', left as they are, with"
-    " all else as the released code trains a found cell (not for a search)"
+    " all else as the released code trains a cell (not for a search)"
   )
   drop_path: float = fields.field(
     "rate at which an operation other than identity is dropped, for each image,"
@@ -83,7 +83,11 @@ class MicroConfig:
     return space_lib.MicroSpace(self.num_nodes)
 
   def loose_ends(self, cell: space_lib.CellArc) -> tuple[int, ...]:
-    """The nodes of a fixed cell that form its output, as `MicroSpace` does."""
+    """The nodes of a fixed cell that form its output, counted from 0.
+
+    Args:
+      cell: a cell of Python ints: inputs [B - 2, 2] and ops [B - 2, 2].
+    """
     # The authors' final network never leaves an input out.
     inputs = self.include_inputs or self.cell_output == "concat"
     return self.space().loose_ends(cell, inputs)

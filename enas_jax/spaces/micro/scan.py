@@ -23,6 +23,7 @@ from enas_jax.nn import image_ops, ops
 
 Branch = Callable[..., types.Array]
 Buffers = tuple[types.Array, ...]
+_Step = tuple[types.Omega, tuple[Any, ...]]  # a branch's weights and its plan
 
 
 class Plan(NamedTuple):
@@ -46,6 +47,9 @@ class Plan(NamedTuple):
   def steps(self) -> tuple[jax.typing.ArrayLike | None, ...]:
     """What a scan over the branches reads, leading axis S."""
     return self.sources, self.ops, self.targets, self.masks
+
+
+_Kept = tuple[Plan, types.Omega, types.Array, Buffers]
 
 
 @functools.partial(jax.custom_vjp, nondiff_argnums=(0,))
@@ -82,14 +86,14 @@ def _forward(
   weights: types.Omega,
   kernel: types.Array,
   buffers: Buffers,
-) -> tuple[types.Array, Any]:
+) -> tuple[types.Array, _Kept]:
   """`run`'s value, and what its derivative needs: the nodes at the end."""
   # Here and not in `run`, which is not traced where a gradient is taken.
   chex.assert_rank([plan.sources, plan.ops, plan.loose, kernel], [1, 1, 1, 3])
   chex.assert_rank(buffers, 5)
   nodes, *others = buffers
 
-  def step(nodes: types.Array, now: Any) -> tuple[types.Array, None]:
+  def step(nodes: types.Array, now: _Step) -> tuple[types.Array, None]:
     branch_weights, (source, op, target, mask) = now
     taken = _read((nodes, *others), source)
     out = _masked(mask, ops.switch(op, branches, branch_weights, *taken))
@@ -97,7 +101,9 @@ def _forward(
 
   nodes, _ = lax.scan(step, nodes, (weights, plan.steps()))
 
-  def join(total: types.Array, now: Any) -> tuple[types.Array, None]:
+  def join(
+    total: types.Array, now: tuple[types.Array, ...]
+  ) -> tuple[types.Array, None]:
     loose, *part = now
     add = lambda total, *part: total + _joined(*part)
     return lax.cond(loose, add, lambda total, *_: total, total, *part), None
@@ -109,13 +115,15 @@ def _forward(
 
 
 def _backward(
-  branches: tuple[Branch, ...], kept: Any, grad: types.Array
+  branches: tuple[Branch, ...], kept: _Kept, grad: types.Array
 ) -> tuple[None, types.Omega, types.Array, Buffers]:
   """Gradients of `run`, in the order of its arguments."""
   plan, weights, kernel, buffers = kept
   last = buffers[0][-kernel.shape[0] :]
 
-  def unjoin(_: None, now: Any) -> Any:
+  def unjoin(
+    _: None, now: tuple[types.Array, ...]
+  ) -> tuple[None, tuple[types.Array, ...]]:
     loose, *part = now
     zeros = lambda grad, *part: tuple(map(jnp.zeros_like, part))
     return None, lax.cond(loose, _pull(_joined), zeros, grad, *part)
@@ -127,7 +135,7 @@ def _backward(
   grads = (nodes.at[-kernel.shape[0] :].set(d_last), *others)
   pulls = [_pull(branch) for branch in branches]
 
-  def step(grads: Buffers, now: Any) -> tuple[Buffers, types.Omega]:
+  def step(grads: Buffers, now: _Step) -> tuple[Buffers, types.Omega]:
     branch_weights, (source, op, target, mask) = now
     taken = _read(buffers, source)
     grad = _masked(mask, _read(grads[:1], target)[0])

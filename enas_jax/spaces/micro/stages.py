@@ -69,6 +69,9 @@ def arcs(
     arc: the architecture, traced or of Python ints.
     config: the network's options.
     stage: the stage, counted from 0.
+
+  Returns:
+    The L arcs, inputs and ops [nodes - 2, 2] int each.
   """
   normal = [arc.normal] * config.normal_cells()[stage]
   if stage == 0 or config.reduction == "strided":
@@ -100,6 +103,7 @@ def run_first(
   count, seen = config.normal_cells()[0], {}
   first_0, seen["first_0"] = parts.fit(weights["first_0"], stem)
   first_1, seen["first_1"] = parts.fit(weights["first_1"], stem)
+  # Without a second cell nothing reads it; `chain` wants one all the same.
   second_0 = first_1
   if count > 1:
     second_0, seen["second_0"] = parts.fit(weights["second_0"], stem)

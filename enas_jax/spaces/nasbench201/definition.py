@@ -13,7 +13,12 @@ _DIGITS = re.compile(r"[0-4]{6}")
 def fix(
   options: presets.NasBench201Config, arc: arc_lib.NasBench201Arc
 ) -> base.Network:
-  """The network of one cell alone."""
+  """The network of one cell alone.
+
+  Args:
+    options: the network's options, of which none changes what is fixed.
+    arc: the cell, of Python ints: ops [6].
+  """
   del options
   shared = network.NETWORK
   # Every operation of the shared network has statistics, and no scale.
@@ -25,7 +30,12 @@ def fix(
 def shape(
   options: presets.NasBench201Config, arc: arc_lib.NasBench201Arc
 ) -> base.Shape:
-  """The form of a cell: depth 0 if nothing of its input reaches its output."""
+  """The form of a cell: depth 0 if nothing of its input reaches its output.
+
+  Args:
+    options: the network's options, of which none changes the form.
+    arc: the cell, of Python ints: ops [6].
+  """
   del options
   edges = [
     edge
@@ -46,7 +56,17 @@ def shape(
 def read(
   text: str,
 ) -> tuple[arc_lib.NasBench201Space, arc_lib.NasBench201Arc] | None:
-  """A cell in the benchmark's notation, or as the six digits of a table."""
+  """A cell in the benchmark's notation, or as the six digits of a table.
+
+  Args:
+    text: the notation, as a user gave it.
+
+  Returns:
+    The space and the cell, of Python ints: ops [6]; None if it is neither.
+
+  Raises:
+    InputError: if it begins like the benchmark's notation and is none.
+  """
   space = arc_lib.NasBench201Space()
   if text.startswith("|"):
     return space, space.from_arc_str(text)

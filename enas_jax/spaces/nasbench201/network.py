@@ -66,6 +66,7 @@ def init(
       "last": (bn) [4F]
       "classifier": w [4F, num_classes], bias [num_classes]
   """
+  # Else `_halve` could not cut the images into blocks of two by two.
   if shape[0] % 4 or shape[1] % 4:
     raise types.InputError(
       "height and width of the images must be multiples of 4, as the network"

@@ -8,13 +8,15 @@ from enas_jax.spaces.recurrent import drawing, network, presets
 def shape(
   options: presets.RecurrentConfig, arc: arc_lib.RecurrentArc
 ) -> base.Shape:
-  """The depth and the loose ends of a cell of Python ints."""
-  depths = [1]
-  for source in arc.prev[1:]:
-    depths.append(depths[source] + 1)
-  loose = options.space().output_nodes(arc)
-  ends = {"loose_ends": [node + 1 for node in loose]}
-  return base.Shape(max(depths), len(loose), {"depth": max(depths), **ends})
+  """The depth and the loose ends of a cell.
+
+  Args:
+    options: the space.
+    arc: the cell, of Python ints: prev [N] and ops [N].
+  """
+  depth = max(drawing.depths(arc.prev))
+  loose = [node + 1 for node in options.space().output_nodes(arc)]
+  return base.Shape(depth, len(loose), {"depth": depth, "loose_ends": loose})
 
 
 def space_of_count(count: int) -> arc_lib.RecurrentSpace:

@@ -26,8 +26,8 @@ def graphs(
     InputError: if `arc` is no cell of the space.
   """
   prev, ops = options.space().validate(arc)
-  depths = _depths(prev)
-  symbol, top = graph_lib.symbol, max(depths)
+  levels = depths(prev)
+  symbol, top = graph_lib.symbol, max(levels)
   nodes = [
     graph_lib.Node("x", symbol("x", "t"), 0, "input"),
     graph_lib.Node("h", symbol("h", "t-1"), 0, "input"),
@@ -35,7 +35,7 @@ def graphs(
   edges = [graph_lib.Edge("x", "h1"), graph_lib.Edge("h", "h1")]
   for node, op in enumerate(space_lib.OPS[op] for op in ops):
     label = f"{symbol('h', node + 1)}  {op}"
-    nodes.append(graph_lib.Node(f"h{node + 1}", label, depths[node], op=op))
+    nodes.append(graph_lib.Node(f"h{node + 1}", label, levels[node], op=op))
     if node:
       edges.append(graph_lib.Edge(f"h{prev[node] + 1}", f"h{node + 1}"))
   nodes += [
@@ -75,13 +75,20 @@ def text(options: presets.RecurrentConfig, arc: space_lib.RecurrentArc) -> str:
     children[arc.prev[node]].append(node)
   lines += ["", *_tree(children, ops), ""]
   ends = sum(not readers for readers in children)
-  depth = max(_depths(arc.prev))
+  depth = max(depths(arc.prev))
   lines.append(f"depth {depth}, {graph_lib.plural(ends, 'loose end')}")
   return "\n".join(lines)
 
 
-def _depths(prev: Sequence[int]) -> list[int]:
-  """The number of nodes from node 0 to each node, both counted."""
+def depths(prev: Sequence[int]) -> list[int]:
+  """How deep each node lies.
+
+  Args:
+    prev: the node that each node reads, [N] Python ints.
+
+  Returns:
+    For each node the nodes on the way from node 0, both ends counted.
+  """
   depths = [1]
   for parent in prev[1:]:
     depths.append(depths[parent] + 1)

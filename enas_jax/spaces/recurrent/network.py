@@ -210,9 +210,11 @@ def apply_child(
   x = child["embedding"][tokens]
   if masks.word is not None:
     x = x * masks.word[tokens][..., None]
+  # Embedded words pass both masks on their way into node 1.
   for mask in (masks.embedding, masks.x):
     x = loop.masked(x, mask)
   weights = loop.CellWeights(
+    # Of all time steps at once, so that the loop multiplies by w_h alone.
     x_in=x @ child["w_x"],
     w_h=child["w_h"],
     w_edge=child["w_edge"],

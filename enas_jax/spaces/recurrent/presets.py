@@ -69,7 +69,11 @@ class RecurrentConfig:
     return space_lib.RecurrentSpace(self.num_nodes, self.first_node)
 
   def outputs(self, arc: space_lib.RecurrentArc) -> tuple[int, ...]:
-    """The nodes, counted from 0, whose mean is h_t; `arc` is of ints."""
+    """The nodes, counted from 0, whose mean is h_t (Section 2.1, step 5).
+
+    Args:
+      arc: the cell, of Python ints: prev [N] and ops [N].
+    """
     if self.output == "all_nodes":
       return tuple(range(1, len(arc.prev)))
     return self.space().output_nodes(arc)
@@ -209,7 +213,7 @@ def _train_paper() -> Training:
       hidden_size=787,  # open; gives Table 1's 24M parameters
       batch_norm=False,  # Appendix A
       init_range=0.04,  # Appendix A
-      # Open; enas_lm's for a found cell.
+      # Open; enas_lm's training of one cell.
       drop_word=0.125,
       drop_embedding=0.175,
       drop_x=0.725,

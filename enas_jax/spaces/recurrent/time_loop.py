@@ -21,6 +21,8 @@ from enas_jax.nn import ops
 from enas_jax.spaces.recurrent import arc as space_lib
 
 _BN_EPSILON = 1e-5
+# Gradients of batch norm's scale and offset, [D] float32 each, if there is one.
+_Affine = tuple[types.Array, types.Array] | None
 
 
 class CellWeights(NamedTuple):
@@ -207,12 +209,29 @@ def _backward(
   trace: _Trace,
   d_states: types.Array,
 ) -> tuple[CellWeights, types.Array]:
-  """Gradients of `_forward`'s states: for the weights and for h_0."""
+  """Gradients of `_forward`'s states.
+
+  Args:
+    arc: the cell, traced or of Python ints.
+    output: "loose_ends" or "all_nodes".
+    weights: the child's weights.
+    state: [B, D] float32, h_0.
+    mask: [B, D] float32, or None.
+    states: [T, B, D] float32, h_1 ... h_T.
+    trace: what the forward pass kept, leading axis T.
+    d_states: [T, B, D] float32, the gradient for `states`.
+
+  Returns:
+    The gradients for the weights, and [B, D] float32, for h_0.
+  """
   average = _output_weights(arc, output)
   count = np.shape(arc.prev)[0]
   inputs = jnp.concatenate([state[None], states[:-1]])
 
-  def step(carry: Any, now: Any) -> Any:
+  def step(
+    carry: tuple[types.Array, _Affine],
+    now: tuple[types.Array, _Trace, types.Array],
+  ) -> tuple[tuple[types.Array, _Affine], types.Array]:
     d_h, d_bn = carry
     h_tm1, trace, d_state = now
     d_mean, d_bn = _normalise_vjp(
@@ -222,11 +241,12 @@ def _backward(
     d_nodes = jnp.stack(
       [jnp.float32(average[i]) * d_mean for i in range(count)]
     )
-    d_z: list[Any] = [None] * count
+    d_z: dict[int, types.Array] = {}
     for row in reversed(range(count)):
       source = h_tm1 if row == 0 else trace.nodes[arc.prev[row]]
       value, gate = trace.values[row], trace.gates[row]
       d_node = d_nodes[row]
+      # Eq. 5: h_l = c f(z_h) + (1 - c) h_j with c = sigmoid(z_c), side by side.
       slope = ops.activation_grad(arc.ops[row], value)
       d_z[row] = jnp.concatenate(
         [
@@ -240,8 +260,9 @@ def _backward(
       if row == 0:
         d_h = d_source
       else:
+        # Several nodes may read one: it is whole when its row comes.
         d_nodes = d_nodes.at[arc.prev[row]].add(d_source)
-    return (d_h, d_bn), jnp.stack(d_z)
+    return (d_h, d_bn), jnp.stack([d_z[row] for row in range(count)])
 
   d_bn = (
     None
@@ -254,6 +275,7 @@ def _backward(
   )
 
   def weight_grad(source: types.Array, row: int) -> types.Array:
+    # One product over all time steps and the batch, outside the scan.
     return jnp.einsum("tbi,tbo->io", masked(source, mask), d_z[:, row])
 
   edges = [
@@ -271,8 +293,8 @@ def _backward(
 
 
 def _normalise_vjp(
-  weights: CellWeights, x: types.Array, d_out: types.Array, d_bn: Any
-) -> tuple[types.Array, Any]:
+  weights: CellWeights, x: types.Array, d_out: types.Array, d_bn: _Affine
+) -> tuple[types.Array, _Affine]:
   """Pulls `d_out` back through `_normalise`, adding to the affine's grads."""
   if d_bn is None:
     return d_out, None
