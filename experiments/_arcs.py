@@ -7,6 +7,7 @@ from absl import flags
 
 from enas_jax import config as config_lib
 from enas_jax import types
+from enas_jax.config import parts
 from enas_jax.spaces import arcs, registry
 from experiments import _flags
 
@@ -56,7 +57,7 @@ def load(
   return arcs.load_arc(text, space, drawn)
 
 
-def fit(loaded: arcs.Architecture, config: Any) -> Any:
+def fit(loaded: arcs.Architecture, config: parts.Config) -> parts.Config:
   """`config` with the options of the child that an architecture decides.
 
   Raises:

@@ -9,6 +9,7 @@ from absl import flags
 
 from enas_jax import config as config_lib
 from enas_jax import types
+from enas_jax.config import parts
 from enas_jax.search import runs
 from enas_jax.spaces import registry as spaces
 from enas_jax.strategies import registry as strategies
@@ -34,18 +35,19 @@ class _Option(NamedTuple):
   """A field of the configuration, which is a flag.
 
   Attributes:
-    path: the part, and where the field is in options of that part, both.
-    field: what is known of it.
+    path: the names that lead to the field, the part's first.
+    field: the field, with what its flag needs to know.
   """
 
   path: tuple[str, ...]
   field: dataclasses.Field[Any]
 
-  def get(self, config: Any) -> Any:
+  def get(self, config: config_lib.AnyConfig) -> Any:
     """The field's value."""
+    value: Any = config
     for name in (*self.path, self.field.name):
-      config = getattr(config, name)
-    return config
+      value = getattr(value, name)
+    return value
 
   def parse(self, value: Any, name: str) -> Any:
     """The field's value from that of the flag of that name."""
@@ -196,7 +198,9 @@ def resolve_config(
   return config
 
 
-def suit(config: Any, task: tasks_base.Definition, dataset: str) -> Any:
+def suit(
+  config: parts.Config, task: tasks_base.Definition, dataset: str
+) -> parts.Config:
   """`config` with what suits the data set, where no flag is set."""
   suited = {
     name: value

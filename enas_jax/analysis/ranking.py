@@ -21,6 +21,7 @@ from scipy import stats
 from enas_jax import types
 from enas_jax.search import evaluate
 from enas_jax.search import state as states
+from enas_jax.tasks import base as tasks
 
 _Split = TypeVar("_Split")
 # What shared weights may be asked of an architecture; larger is better.
@@ -81,7 +82,7 @@ _STATISTICS = ("kendall_tau", "spearman", "kendall_tau_top", "spearman_top")
 
 
 def score_architectures(
-  task: Any,
+  task: tasks.Task,
   state: states.SearchState,
   arcs: types.Arc,
   split: chex.ArrayTree,
@@ -95,10 +96,10 @@ def score_architectures(
   arcs would compute every branch of every one.
 
   Args:
-    task: task of the search, e.g. an `image_classifier.ImageClassifier`.
-    state: state of the search; omega and the carry are read.
+    task: the search's task.
+    state: the search's state; omega and the carry are read.
     arcs: architectures, leaves [S, ...] int32.
-    split: data as `task.prepare` returns it; `take` gives a part of it.
+    split: data as `task.splits` returns them; `take` gives a part.
     score: "metric", accuracy or minus perplexity, or "nll", minus the mean
       cross-entropy in nats.
     advance: function to call after each architecture.

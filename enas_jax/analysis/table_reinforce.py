@@ -15,11 +15,13 @@ from typing import Any, NamedTuple
 import jax
 import jax.numpy as jnp
 import numpy as np
+import numpy.typing as npt
 from jax import lax
 
 from enas_jax import config as config_lib
 from enas_jax import types
 from enas_jax.search import state as state_lib
+from enas_jax.spaces import base as spaces
 from enas_jax.strategies import evolution, reinforce
 
 # Above this a table of all architectures is a mistake.
@@ -30,9 +32,9 @@ class TableResult(NamedTuple):
   """What a search on a table ends with.
 
   Attributes:
-    arc: of Python ints, the best one queried; of equal ones the first.
+    arc: the best architecture queried, of Python ints; of equals the first.
     reward: its value in the table.
-    rewards: [Q] float64, of all queries in their order.
+    rewards: [Q] float64, values of all queries in their order.
   """
 
   arc: types.Arc
@@ -44,19 +46,21 @@ class Table:
   """The reward of every architecture of a small space.
 
   Attributes:
-    space: whose choices number the architectures, the first entry being the
-      most significant digit.
+    space: the search space, whose choices number the architectures, the first
+      entry being the most significant digit.
     rewards: [size of the space] float32, NaN where there is none.
   """
 
-  def __init__(self, space: Any, arcs: types.Arc, rewards: Any) -> None:
+  def __init__(
+    self, space: spaces.Space, arcs: types.Arc, rewards: npt.ArrayLike
+  ) -> None:
     """Lays the rewards out by number.
 
     Args:
-      space: of the architectures.
-      arcs: leaves [N, ...].
-      rewards: [N], larger is better, in the units that the policy is to see;
-        fractions, not percentages, suit the presets.
+      space: the search space.
+      arcs: architectures, leaves [N, ...] int32.
+      rewards: [N] numbers, larger is better, in units that the policy is to
+        see; fractions, not percentages, suit the presets.
 
     Raises:
       InputError: if the space is too large, or an architecture lacks a reward.

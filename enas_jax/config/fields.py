@@ -21,10 +21,10 @@ def field(
   """A field of options, with what its flag needs to know.
 
   Args:
-    help_text: what the flag shows.
-    default: the value where no preset states one; left out: there is none.
-    parse: from the flag's text and its name, the value; None where the field's
-      type says how.
+    help_text: the text that the flag shows.
+    default: the value where no preset states one; left out: none.
+    parse: (flag's text, flag's name) -> the value; None where the field's type
+      says how.
     only_for: the kind of `Decision` without which the field does nothing;
       empty: it always does something.
   """
@@ -38,26 +38,26 @@ def check(ok: bool, name: str, rule: str, value: Any) -> None:
     raise types.InputError(f"{name} must be {rule}, got {value!r}.")
 
 
-def check_positive(config: Any, prefix: str, *names: str) -> None:
+def check_positive(options: object, prefix: str, *names: str) -> None:
   """Raises InputError unless the fields are finite and above 0."""
   for name in names:
-    value = getattr(config, name)
+    value = getattr(options, name)
     ok = math.isfinite(value) and value > 0
     check(ok, prefix + name, "positive", value)
 
 
-def check_not_negative(config: Any, prefix: str, *names: str) -> None:
+def check_not_negative(options: object, prefix: str, *names: str) -> None:
   """Raises InputError unless the fields are finite and at least 0."""
   for name in names:
-    value = getattr(config, name)
+    value = getattr(options, name)
     ok = math.isfinite(value) and value >= 0
     check(ok, prefix + name, "zero or positive", value)
 
 
-def check_rates(config: Any, prefix: str, *names: str) -> None:
+def check_rates(options: object, prefix: str, *names: str) -> None:
   """Raises InputError unless the fields are in [0, 1)."""
   for name in names:
-    value = getattr(config, name)
+    value = getattr(options, name)
     check(0 <= value < 1, prefix + name, "in [0, 1)", value)
 
 
@@ -66,10 +66,12 @@ def check_one_of(name: str, value: str, known: tuple[str, ...]) -> None:
   check(value in known, name, f"one of {', '.join(known)}", value)
 
 
-def check_choice(config: Any, prefix: str, **choices: tuple[str, ...]) -> None:
+def check_choice(
+  options: object, prefix: str, **choices: tuple[str, ...]
+) -> None:
   """Raises InputError unless each field is one of its choices."""
   for name, known in choices.items():
-    check_one_of(prefix + name, getattr(config, name), known)
+    check_one_of(prefix + name, getattr(options, name), known)
 
 
 def parse_numbers(text: str, name: str) -> tuple[float, ...]:

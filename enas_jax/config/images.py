@@ -169,7 +169,7 @@ def small_training(num_epochs: int) -> dict[str, Any]:
   }
 
 
-def shorten(config: Any) -> Any:
+def shorten(config: parts.Config) -> parts.Config:
   """`config` cut down to about a minute."""
   config = parts.override(config, "omega", steps=100)
   config = parts.override(config, "theta", steps=50)
@@ -178,7 +178,7 @@ def shorten(config: Any) -> Any:
   )
 
 
-def shorten_training(config: Any) -> Any:
+def shorten_training(config: parts.Config) -> parts.Config:
   """`config` cut down to about a minute."""
   config = parts.override(config, "omega", steps=100)
   return parts.override(config, "run", num_epochs=2, log_every=25)

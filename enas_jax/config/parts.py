@@ -370,7 +370,7 @@ def override_parts(
   """`config` with fields of its parts replaced at once, then checked again.
 
   Args:
-    config: a search's or a training's.
+    config: the configuration of a search or of a training.
     changes: new values by part and field; of a field that holds options, such
       as the strategy's controller, a mapping of the fields to be replaced.
 

@@ -14,7 +14,7 @@ class Checkpoints:
   """The `checkpoints/` of one run: whole states, newest two kept.
 
   Attributes:
-    folder: where they lie; made if need be.
+    folder: the folder that they lie in; made if need be.
   """
 
   def __init__(self, folder: pathlib.Path) -> None:
@@ -30,10 +30,10 @@ class Checkpoints:
     """Writes one checkpoint, whole or not at all.
 
     Args:
-      number: names the checkpoint; larger than those of all before, unless
+      number: the checkpoint's name; larger than those of all before, unless
         nothing has happened since.
-      state: a search's or a training's.
-      pending: JSON-ready, what the loop holds besides the state.
+      state: the state, a search's or a training's.
+      pending: JSON-ready, things that the loop holds besides the state.
     """
     if number in self._manager.all_steps():
       return

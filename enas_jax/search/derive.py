@@ -113,11 +113,11 @@ class Derivation:
 
     Args:
       config: the search's configuration.
-      task: what was learnt.
+      task: the task that was learnt.
       data: the three splits.
       workdir: the folder to write to, which exists.
-      progress: is told what happens.
-      clock: counts the seconds of the search.
+      progress: the place where lines go.
+      clock: the clock that counts the search's seconds.
 
     Raises:
       InputError: if candidates cannot be trained as the configuration says. At
@@ -141,7 +141,7 @@ class Derivation:
 
     Args:
       state: the search's state, at its end.
-      serve_signal: called between steps of training; may raise.
+      serve_signal: a function called between steps of training; may raise.
     """
     run, task, data = self._config.run, self._task, self._data
     self._progress.line(
@@ -332,8 +332,8 @@ def tune_best(
       validation data, as `changed` returns them.
     state: the search's state, at its end.
     arcs: architectures of Python ints, best first; one may come twice.
-    serve_signal: called between steps; may raise.
-    tell: is told of each when it is done.
+    serve_signal: a function called between steps; may raise.
+    tell: a function called with each when it is done.
     done: nats and metric of those that were trained before the run was stopped.
 
   Returns:
@@ -379,9 +379,9 @@ def make_tune(
 
   Args:
     config: the search's configuration.
-    task: what is learnt.
-    train: its training data.
-    serve_signal: called between steps; may raise.
+    task: the task that is learnt.
+    train: the training data.
+    serve_signal: a function called between steps; may raise.
   """
   count, rate = config.run.tune_steps, config.run.tune_rate
   per_epoch = task.steps_per_epoch(train)

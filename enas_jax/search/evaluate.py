@@ -1,7 +1,7 @@
 """Scores of architectures under shared weights: rewards and whole splits."""
 
 from collections.abc import Callable
-from typing import Any
+from typing import Protocol
 
 import jax
 import jax.numpy as jnp
@@ -9,28 +9,45 @@ import jax.numpy as jnp
 from enas_jax import types
 from enas_jax.spaces import decisions
 from enas_jax.strategies import base as strategies
+from enas_jax.tasks import base as tasks
 
 
-def make_evaluate(task: Any) -> Callable[[Any, types.Arc, Any], float]:
+class Weights(Protocol):
+  """What is read of a state, of a search or of a training."""
+
+  @property
+  def omega(self) -> types.Omega:
+    """The weights, shared or of one architecture."""
+    ...
+
+  @property
+  def carry(self) -> types.Carry:
+    """What one step hands to the next, e.g. moving statistics."""
+    ...
+
+
+Measure = Callable[[Weights, types.Arc, tasks.Split], float]
+
+
+def make_evaluate(task: tasks.Task) -> Measure:
   """Builds (state, arc, split) -> perplexity or accuracy of the whole split.
 
   Compiled once for all arcs. Every token or image of the split that
-  `task.prepare` keeps is counted, the carry passed from part to part. Of the
-  search's state omega and the carry are read.
+  `task.splits` keeps is counted, the carry passed from part to part.
   """
   totals = _make_totals(task, task.evaluate_chunk)
   return lambda *of: task.finish_evaluation(*totals(*of))
 
 
-def make_nats(task: Any) -> Callable[[Any, types.Arc, Any], float]:
+def make_nats(task: tasks.Task) -> Measure:
   """Builds (state, arc, split) -> mean nats a token or image of the split.
 
-  As `make_evaluate`, but the mean negative log-likelihood, which tells
-  networks apart that classify the same images rightly.
+  The mean negative log-likelihood tells networks apart that classify the same
+  images rightly.
   """
   totals = _make_totals(task, task.nats_chunk)
 
-  def nats(state: Any, arc: types.Arc, split: Any) -> float:
+  def nats(state: Weights, arc: types.Arc, split: tasks.Split) -> float:
     total, count = totals(state, arc, split)
     return total / count
 
@@ -38,12 +55,15 @@ def make_nats(task: Any) -> Callable[[Any, types.Arc, Any], float]:
 
 
 def _make_totals(
-  task: Any, chunk_of: Callable[..., Any]
-) -> Callable[[Any, types.Arc, Any], tuple[float, float]]:
+  task: tasks.Task,
+  chunk_of: Callable[..., tuple[types.Array, types.Array, types.Carry]],
+) -> Callable[[Weights, types.Arc, tasks.Split], tuple[float, float]]:
   """Builds (state, arc, split) -> the sums over all chunks."""
   chunk = jax.jit(chunk_of)
 
-  def totals(state: Any, arc: types.Arc, split: Any) -> tuple[float, float]:
+  def totals(
+    state: Weights, arc: types.Arc, split: tasks.Split
+  ) -> tuple[float, float]:
     arc, omega = decisions.as_arrays(arc), state.omega
     carry, sums, counts = task.start_split(state.carry), [], []
     for index in range(task.evaluation_chunks(split)):
@@ -55,12 +75,11 @@ def _make_totals(
   return totals
 
 
-def make_score(task: Any) -> Callable[..., list[float]]:
+def make_score(task: tasks.Task) -> Callable[..., list[float]]:
   """Builds (state, arcs, validation data, key) -> the reward of each arc.
 
   Every arc, leaves [S, ...], meets the same minibatch, drawn by `key`, or with
-  `num_batches` the same so many, over which its reward is the mean. Of the
-  search's state omega and the carry are read.
+  `num_batches` the same so many, over which its reward is the mean.
   """
   reward = jax.jit(
     lambda omega, carry, arc, valid, key: task.reward(
@@ -69,9 +88,9 @@ def make_score(task: Any) -> Callable[..., list[float]]:
   )
 
   def score(
-    state: Any,
+    state: Weights,
     arcs: types.Arc,
-    valid: Any,
+    valid: tasks.Split,
     key: types.PRNGKey,
     num_batches: int = 1,
   ) -> list[float]:

@@ -77,7 +77,7 @@ def read_json(path: pathlib.Path, advice: str) -> dict[str, Any]:
 
   Args:
     path: the file.
-    advice: what to do if it cannot be read, the end of the message.
+    advice: the end of the message: what to do if it cannot be read.
 
   Raises:
     InputError: if there is no such file, or it holds something else.

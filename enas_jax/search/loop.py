@@ -94,12 +94,12 @@ class Loop:
     """Sets up what does not depend on the state.
 
     Args:
-      run: how often to report, and the like.
-      task: what is learnt.
+      run: the part of the configuration about the loop.
+      task: the task that is learnt.
       data: the three splits.
       workdir: the run's folder, which exists.
-      progress: is told how far the run is.
-      stop: returns the number of a signal that asks the run to end, or 0.
+      progress: the place where the run tells how far it is.
+      stop: () -> the number of a signal that asks the run to end, or 0.
     """
     self._run, self._task, self._data = run, task, data
     self._workdir, self._stop = workdir, stop

@@ -21,7 +21,7 @@ class Run(NamedTuple):
 
   Attributes:
     space: the name of the search space.
-    config: the configuration of the search.
+    config: the search's configuration.
     dataset: the name of the data set.
     folder: the run's folder.
     state: the newest state, as nested dicts.
@@ -44,7 +44,7 @@ class Opened(NamedTuple):
 
   Attributes:
     space: the name of the search space.
-    config: the configuration of the search.
+    config: the search's configuration.
     task: the task.
     splits: the data on the device.
     state: the state in the newest checkpoint.

@@ -35,11 +35,11 @@ class Search(loop.Loop):
 
     Args:
       config: the search's configuration.
-      task: what is learnt.
+      task: the task that is learnt.
       data: the three splits.
       workdir: the run's folder, which exists.
-      progress: is told how far the run is.
-      stop: returns the number of a signal that asks the run to end, or 0.
+      progress: the place where the run tells how far it is.
+      stop: () -> the number of a signal that asks the run to end, or 0.
 
     Raises:
       InputError: if the configuration cannot be followed, or no checkpoint of

@@ -31,8 +31,8 @@ class SearchState:
     total_steps: [] int32, omega steps done in all.
     omega: shared weights.
     omega_opt: optax state.
-    strategy: what the strategy has learnt; () of one that learns nothing.
-    carry: what one omega step hands to the next, e.g. the hidden state.
+    strategy: the strategy's state; () of one that learns nothing.
+    carry: the hidden state and the like, which a step hands to the next.
     key: typed key of the run; never consumed, only folded into.
   """
 
@@ -69,7 +69,7 @@ class TrainState:
     average: the running mean of omega, laid out like it; {} where the
       configuration asks for none.
     num_averaged: [] int32, over how many steps; 0: it has not begun.
-    carry: what one step hands to the next, e.g. the hidden state.
+    carry: the hidden state and the like, which a step hands to the next.
     key: typed key of the run; never consumed, only folded into.
   """
 
@@ -103,9 +103,9 @@ def init_state(
 
   Args:
     config: the search's configuration.
-    task: what is learnt.
-    strategy: who proposes architectures.
-    steps_per_epoch: omega steps.
+    task: the task that is learnt.
+    strategy: the strategy that proposes architectures.
+    steps_per_epoch: the number of omega steps that the training data give.
   """
   omega_opt = optimizers.make_omega_optimizer(config.omega, steps_per_epoch)
 
@@ -147,7 +147,7 @@ def init_training(
   Args:
     config: the training's configuration.
     task: a task of one architecture.
-    steps_per_epoch: steps that the training data give.
+    steps_per_epoch: the number of steps that the training data give.
     omega: weights to start from, laid out as the task's; None for fresh ones.
   """
   optimizer = optimizers.make_omega_optimizer(config.omega, steps_per_epoch)

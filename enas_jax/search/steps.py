@@ -50,9 +50,9 @@ def make_omega_step(
 
   Args:
     config: the search's configuration.
-    task: what is learnt.
-    strategy: who proposes architectures.
-    steps_per_epoch: steps that the training data give.
+    task: the task that is learnt.
+    strategy: the strategy that proposes architectures.
+    steps_per_epoch: the number of steps that the training data give.
 
   Returns:
     The step. Metrics, [] float32: "loss" with penalties, "nats" per token or
@@ -106,7 +106,7 @@ def make_train_step(
   Args:
     config: the training's configuration.
     task: a task of one architecture; it is asked about no other.
-    steps_per_epoch: steps that the training data give.
+    steps_per_epoch: the number of steps that the training data give.
 
   Returns:
     The step; state and metrics as for `make_omega_step`. Once an average has
@@ -316,8 +316,8 @@ def make_theta_step(
   omega is read and not changed. The state's buffers are donated.
 
   Args:
-    task: what says how good an architecture is.
-    strategy: who learns.
+    task: the task, which says how good an architecture is.
+    strategy: the strategy, which learns.
 
   Returns:
     (state, validation data, training data) -> (state, metrics), the metrics

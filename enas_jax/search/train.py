@@ -50,8 +50,8 @@ class Training(loop.Loop):
         space's definition).
       data: the three splits; `valid` may be None where all is trained on.
       workdir: the run's folder, which exists.
-      progress: is told how far the run is.
-      stop: returns the number of a signal that asks the run to end, or 0.
+      progress: the place where the run tells how far it is.
+      stop: () -> the number of a signal that asks the run to end, or 0.
       omega: weights to start from; None for fresh ones.
 
     Raises:
@@ -87,7 +87,7 @@ class Training(loop.Loop):
     """Trains what is left to train, and evaluates.
 
     Args:
-      facts: JSON-ready, what else `result.json` shall say: the architecture.
+      facts: JSON-ready, other things for `result.json`: the architecture.
 
     Returns:
       What was written to `result.json`.
@@ -240,8 +240,9 @@ def train_arc(
     workdir: the folder to write to, which exists.
     omega: weights to start from; None for fresh ones.
     progress: the place where lines go.
-    stop: returns the number of a signal that asks the run to end, or 0.
-    begin: called with the architecture and the folder before the first step.
+    stop: () -> the number of a signal that asks the run to end, or 0.
+    begin: a function called before the first step, with the architecture and
+      the folder.
 
   Returns:
     What is in `result.json`.
@@ -304,8 +305,9 @@ def train_best(
     workdir: the folder to write to, which exists.
     omegas: weights that each starts from; None for fresh ones.
     progress: the place where lines go.
-    stop: returns the number of a signal that asks the run to end, or 0.
-    begin: called with each architecture and its folder before its first step.
+    stop: () -> the number of a signal that asks the run to end, or 0.
+    begin: a function called before each first step, with the architecture and
+      its folder.
 
   Returns:
     What is in `result.json`: that of the best, with "retrained", all of them,
