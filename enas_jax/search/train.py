@@ -24,7 +24,7 @@ def _begin(arc: types.Arc, folder: pathlib.Path) -> None:
   """Does nothing."""
 
 
-class Training(loop.Loop):
+class Training(loop.Loop[state_lib.TrainState]):
   """The training of one architecture in one folder.
 
   Attributes:
