@@ -11,7 +11,7 @@ are drawn uniformly and trained here, each from fresh weights, as a search with
 `--tune_from=scratch` trains its candidates; `trained_alone.jsonl` in the run's
 folder keeps what is done, so that the same command goes on after a stop and a
 larger `--num_arcs` adds to it. `--truth` has files of JSON lines, or folders
-with a `result.json`, with "arc" and the accuracy or the perplexity.
+with a `result.json`, with "arc" and the task's metric, such as accuracy.
 
 Each architecture is scored by the shared weights on `--num_images` validation
 images, as the derive step does on fewer. Printed are Kendall's tau-b and

@@ -113,9 +113,27 @@ class OutsideTest(absltest.TestCase):
     self.assertIn("dense, 4/4", picture.read_text())
     ranked = run(
       "ranking", f"--run={self.workdir}", "--tune_steps=3", "--num_arcs=3",
-      "--num_images=0", "--bootstrap=0", "--json",
+      "--num_images=0", "--bootstrap=0", "--json", "--score=top2_accuracy",
     )  # fmt: skip
-    self.assertEqual(json.loads(ranked)["num_arcs"], 3)
+    record = json.loads(ranked)
+    self.assertEqual(
+      (record["num_arcs"], record["score"]), (3, "top2_accuracy")
+    )
+    alone, ranking = (
+      [json.loads(line) for line in (self.workdir / name).open()]
+      for name in ("trained_alone.jsonl", "ranking_arcs.jsonl")
+    )
+    self.assertEqual(
+      [row["truth"] for row in ranking],
+      [row["valid_top2_accuracy"] for row in alone],
+    )
+    self.assertTrue(all(0.0 <= row["score"] <= 1.0 for row in ranking))
+    refused = command_line.run(
+      "ranking", _PLUGIN, f"--run={self.workdir}", "--truth=none",
+      "--score=accuracy",
+    )  # fmt: skip
+    self.assertEqual(refused.returncode, 2)
+    self.assertRegex(refused.stderr, "^error: .*give nll or top2_accuracy.\n$")
 
   def test_training_alone_and_export(self):
     trained = self.folder / "trained"

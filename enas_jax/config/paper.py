@@ -40,32 +40,7 @@ def parts() -> dict[str, Any]:
       reward="likelihood",  # Section 2.2
       reward_scale=80.0,  # open; enas_lm's
     ),
-    "strategy": reinforce.ReinforceConfig(
-      controller=reinforce.ControllerConfig(
-        hidden_size=100,  # Section 2.2
-        temperature=5.0,  # Section 3.1
-        tanh_constant=2.5,  # Section 3.1
-        op_tanh_reduce=1.0,
-        init_range=0.1,  # Appendix A
-        op_bias=0.0,  # Appendix A: all of theta starts within init_range
-        op_prior=0.0,
-        anchor="first_decision",  # open; enas_lm's
-        distance_prior=0.0,
-        tied_ops=False,
-        scale_index_input=False,
-        entropy="full",
-        skip_target=0.4,  # Section 3.2
-        skip_kl="sampled",  # Section 3.2
-      ),
-      learning_rate=0.00035,  # Section 3.1
-      adam_beta1=0.9,
-      adam_epsilon=1e-8,
-      entropy_weight=0.0001,  # Section 3.1
-      skip_weight=0.8,  # Section 3.2
-      baseline_decay=0.999,  # open; enas_lm's
-      baseline_debias=True,
-      baseline_first=False,
-    ),
+    "strategy": _strategy(),
     "run": parts_lib.RunConfig(
       num_epochs=150,  # Section 3.1
       policy="controller",
@@ -81,3 +56,33 @@ def parts() -> dict[str, Any]:
       tune_rate=1.0,
     ),
   }
+
+
+def _strategy() -> reinforce.ReinforceConfig:
+  """REINFORCE with the LSTM controller."""
+  return reinforce.ReinforceConfig(
+    controller=reinforce.ControllerConfig(
+      hidden_size=100,  # Section 2.2
+      temperature=5.0,  # Section 3.1
+      tanh_constant=2.5,  # Section 3.1
+      op_tanh_reduce=1.0,
+      init_range=0.1,  # Appendix A
+      op_bias=0.0,  # Appendix A: all of theta starts within init_range
+      op_prior=0.0,
+      anchor="first_decision",  # open; enas_lm's
+      distance_prior=0.0,
+      tied_ops=False,
+      scale_index_input=False,
+      entropy="full",
+      skip_target=0.4,  # Section 3.2
+      skip_kl="sampled",  # Section 3.2
+    ),
+    learning_rate=0.00035,  # Section 3.1
+    adam_beta1=0.9,
+    adam_epsilon=1e-8,
+    entropy_weight=0.0001,  # Section 3.1
+    skip_weight=0.8,  # Section 3.2
+    baseline_decay=0.999,  # open; enas_lm's
+    baseline_debias=True,
+    baseline_first=False,
+  )

@@ -7,12 +7,13 @@ import math
 import pathlib
 import time
 from collections.abc import Callable
-from typing import Any
+from typing import Any, Generic
 
 import jax
 
 from enas_jax import config as config_lib
 from enas_jax.search import checkpoint, folder, metrics
+from enas_jax.search import state as state_lib
 from enas_jax.tasks import base as tasks
 
 
@@ -73,14 +74,14 @@ class Clock:
 Splits = tasks.Splits
 
 
-class Loop:
+class Loop(Generic[state_lib.State]):
   """The steps of one run in one folder.
 
   Attributes:
     state: the whole truth of the run, of `search.state`.
   """
 
-  state: Any
+  state: state_lib.State
 
   def __init__(
     self,
@@ -108,7 +109,7 @@ class Loop:
     self._window: list[tasks.Metrics] = []
     self._clock = Clock()
 
-  def _begin(self, fresh: Any) -> dict[str, Any]:
+  def _begin(self, fresh: state_lib.State) -> dict[str, Any]:
     """Goes on from the newest checkpoint; without one, from a fresh state.
 
     Returns:
@@ -153,7 +154,7 @@ class Loop:
     self,
     writer: metrics.MetricWriter,
     phase: str,
-    step: Callable[..., tuple[Any, tasks.Metrics]],
+    step: Callable[..., tuple[state_lib.State, tasks.Metrics]],
     total: int,
   ) -> None:
     """Runs the phase's steps that this epoch still lacks."""

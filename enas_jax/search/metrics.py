@@ -24,9 +24,9 @@ class MetricWriter:
 
     Args:
       workdir: the run's folder.
-      position: the number of steps of both phases that the run has done; rows beyond it, of
-        a run that was killed, are dropped, as they will be written again.
-      epoch: the number of epochs that it has finished; rows that close a later one are
+      position: the number of steps of both phases done; rows beyond it, of a
+        run that was killed, are dropped, as they will be written again.
+      epoch: the number of epochs finished; rows that close a later one are
         dropped, too.
     """
     self.path = workdir / folder.METRICS

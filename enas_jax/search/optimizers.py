@@ -1,11 +1,10 @@
 """The optax chain that trains the shared weights."""
 
-from typing import Any
-
 import jax.numpy as jnp
 import optax
 
 from enas_jax import config as config_lib
+from enas_jax import types
 
 _MAX_STEP = 2**31 - 1  # steps are int32
 
@@ -29,7 +28,7 @@ def _exponential(
   0.96 of the initial rate.
   """
 
-  def schedule(step: Any) -> Any:
+  def schedule(step: types.Array) -> types.Array:
     epoch = step // steps_per_epoch
     decays = jnp.maximum(epoch - config.decay_start_epoch + 1, 0)
     return config.learning_rate * config.decay_rate**decays
@@ -48,7 +47,7 @@ def _cosine(
   lengths, starts = _periods(config, steps_per_epoch)
   span = config.learning_rate - config.min_learning_rate
 
-  def schedule(step: Any) -> Any:
+  def schedule(step: types.Array) -> types.Array:
     if config.schedule == "cosine_epochs":
       step = step // steps_per_epoch * steps_per_epoch
     at = jnp.searchsorted(starts, step, side="right") - 1
@@ -62,7 +61,7 @@ def _cosine(
 
 def _periods(
   config: config_lib.OmegaConfig, steps_per_epoch: int
-) -> tuple[Any, Any]:
+) -> tuple[types.Array, types.Array]:
   """Length and first step of each period between two restarts, int32."""
   lengths = [config.restart_epochs * steps_per_epoch]
   starts = [0]

@@ -57,7 +57,9 @@ class Opened(NamedTuple):
   state: state_lib.SearchState
 
 
-def restore_config(config: Any, saved: Mapping[str, Any]) -> Any:
+def restore_config(
+  config: config_lib.AnyConfig, saved: Mapping[str, Any]
+) -> config_lib.AnyConfig:
   """A configuration with every field of what a run's `config.json` says.
 
   Args:
@@ -95,7 +97,9 @@ def read_config(
     raise types.InputError(
       f"{folder} is not the folder of a search: it has no config.json of one."
     ) from None
-  return space, restore_config(spaces.preset("paper", space), config), dataset
+  restored = restore_config(spaces.preset("paper", space), config)
+  assert isinstance(restored, config_lib.SearchConfig)  # as the preset is
+  return space, restored, dataset
 
 
 def open_run(folder: str) -> Run:

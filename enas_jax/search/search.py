@@ -14,7 +14,7 @@ from enas_jax.strategies import registry
 from enas_jax.tasks import base as tasks
 
 
-class Search(loop.Loop):
+class Search(loop.Loop[state_lib.SearchState]):
   """One search in one folder.
 
   Attributes:

@@ -24,13 +24,16 @@ from enas_jax.strategies import base as strategies
 from enas_jax.tasks import base as tasks
 
 OmegaStep = Callable[
-  [state_lib.SearchState, Any], tuple[state_lib.SearchState, tasks.Metrics]
+  [state_lib.SearchState, tasks.Split],
+  tuple[state_lib.SearchState, tasks.Metrics],
 ]
 TrainStep = Callable[
-  [state_lib.TrainState, Any], tuple[state_lib.TrainState, tasks.Metrics]
+  [state_lib.TrainState, tasks.Split],
+  tuple[state_lib.TrainState, tasks.Metrics],
 ]
 ThetaStep = Callable[
-  [state_lib.SearchState, Any, Any], tuple[state_lib.SearchState, tasks.Metrics]
+  [state_lib.SearchState, tasks.Split, tasks.Split],
+  tuple[state_lib.SearchState, tasks.Metrics],
 ]
 
 
@@ -89,7 +92,7 @@ def make_omega_step(
     return jax.tree.map(functools.partial(jnp.where, early), uniform, arcs)
 
   def sample_and_step(
-    state: state_lib.SearchState, train: Any
+    state: state_lib.SearchState, train: tasks.Split
   ) -> tuple[state_lib.SearchState, tasks.Metrics]:
     arcs = sample(
       state, state_lib.step_key(state, state_lib.ARC_KEYS, state.omega_step)
@@ -118,7 +121,7 @@ def make_train_step(
   step = make_arcs_step(config, task, steps_per_epoch)
 
   def step_and_average(
-    state: state_lib.TrainState, train: Any
+    state: state_lib.TrainState, train: tasks.Split
   ) -> tuple[state_lib.TrainState, tasks.Metrics]:
     state, metrics = step(state, train, ())
     if config.run.average_after:
@@ -149,7 +152,8 @@ def make_arcs_step(
   task: tasks.Task,
   steps_per_epoch: int,
 ) -> Callable[
-  [state_lib.State, Any, types.Arc], tuple[state_lib.State, tasks.Metrics]
+  [state_lib.State, tasks.Split, types.Arc],
+  tuple[state_lib.State, tasks.Metrics],
 ]:
   """Builds the omega step on given architectures, not compiled.
 
@@ -168,7 +172,7 @@ def make_arcs_step(
     update = functools.partial(_update_all, num_arcs=num_arcs)
 
   def step(
-    state: state_lib.State, train: Any, arcs: types.Arc
+    state: state_lib.State, train: tasks.Split, arcs: types.Arc
   ) -> tuple[state_lib.State, tasks.Metrics]:
     key_batch, key_loss = jax.random.split(
       state_lib.step_key(state, state_lib.OMEGA_KEYS, state.omega_step)
@@ -196,9 +200,9 @@ def _update_child(
   optimizer: optax.GradientTransformation,
   state: state_lib.SearchState | state_lib.TrainState,
   arc: types.Arc,
-  batch: Any,
+  batch: tasks.Batch,
   key: types.PRNGKey,
-) -> tuple[types.Omega, Any, tasks.Metrics, types.Carry]:
+) -> tuple[types.Omega, optax.OptState, tasks.Metrics, types.Carry]:
   """Updates the weights of one sampled child in place (M = 1).
 
   SGD without momentum leaves every other weight as it is, so only the child's
@@ -220,10 +224,10 @@ def _update_all(
   optimizer: optax.GradientTransformation,
   state: state_lib.SearchState | state_lib.TrainState,
   arcs: types.Arc,
-  batch: Any,
+  batch: tasks.Batch,
   key: types.PRNGKey,
   num_arcs: int,
-) -> tuple[types.Omega, Any, tasks.Metrics, types.Carry]:
+) -> tuple[types.Omega, optax.OptState, tasks.Metrics, types.Carry]:
   """Updates all of omega by the mean gradient of M children (Eqn 1)."""
 
   def loss_of(omega: types.Omega, arc: types.Arc, key: types.PRNGKey) -> Any:
@@ -247,7 +251,7 @@ def _update_all(
   return omega, omega_opt, metrics, carry
 
 
-def _scaled(updates: Any, size: types.Array | float) -> Any:
+def _scaled(updates: types.Omega, size: types.Array | float) -> types.Omega:
   """The updates at `size` times the learning rate."""
   if isinstance(size, float):
     assert size == 1.0  # every task but text of random lengths

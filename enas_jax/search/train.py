@@ -24,7 +24,7 @@ def _begin(arc: types.Arc, folder: pathlib.Path) -> None:
   """Does nothing."""
 
 
-class Training(loop.Loop):
+class Training(loop.Loop[state_lib.TrainState]):
   """The training of one architecture in one folder.
 
   Attributes:
@@ -241,7 +241,8 @@ def train_arc(
     omega: weights to start from; None for fresh ones.
     progress: the place where lines go.
     stop: () -> the number of a signal that asks the run to end, or 0.
-    begin: a function called with the architecture and the folder before the first step.
+    begin: a function called before the first step, with the architecture and
+      the folder.
 
   Returns:
     What is in `result.json`.
@@ -305,7 +306,8 @@ def train_best(
     omegas: weights that each starts from; None for fresh ones.
     progress: the place where lines go.
     stop: () -> the number of a signal that asks the run to end, or 0.
-    begin: a function called with each architecture and its folder before its first step.
+    begin: a function called before each first step, with the architecture and
+      its folder.
 
   Returns:
     What is in `result.json`: that of the best, with "retrained", all of them,

@@ -16,6 +16,7 @@ from enas_jax.spaces import base as spaces
 Metrics = dict[str, types.Array]
 Data = Any  # a data set as a task's `load` returns it, on the host
 Split = Any  # a part of it on the device: a pytree, leaves [examples, ...]
+Batch = Any  # a pytree of arrays, such as `types.TextBatch`
 
 
 class Splits(NamedTuple):
@@ -107,15 +108,15 @@ class Task(Protocol):
     carry: types.Carry,
     step: types.Array,
     key: types.PRNGKey,
-  ) -> Any:
+  ) -> Batch:
     """The batch of a step, [] int32 within its epoch."""
     ...
 
-  def step_size(self, batch: Any) -> types.Array | float:
+  def step_size(self, batch: Batch) -> types.Array | float:
     """A factor on the learning rate for this batch, [] float32."""
     ...
 
-  def reward_batch(self, valid: Split, key: types.PRNGKey) -> Any:
+  def reward_batch(self, valid: Split, key: types.PRNGKey) -> Batch:
     """One validation minibatch, drawn by chance."""
     ...
 
@@ -133,7 +134,7 @@ class Task(Protocol):
     self,
     child: types.Omega,
     arc: types.Arc,
-    batch: Any,
+    batch: Batch,
     carry: types.Carry,
     key: types.PRNGKey,
   ) -> tuple[types.Array, tuple[Metrics, types.Carry]]:
@@ -141,7 +142,7 @@ class Task(Protocol):
     ...
 
   def reward(
-    self, omega: types.Omega, arc: types.Arc, batch: Any, carry: types.Carry
+    self, omega: types.Omega, arc: types.Arc, batch: Batch, carry: types.Carry
   ) -> types.Array:
     """R(m, omega) on a validation minibatch, [] float32; larger is better."""
     ...
