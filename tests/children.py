@@ -15,9 +15,10 @@ def run_recurrent(omega, arc, tokens, state, **options):
 def run_macro(omega, statistics, arc, images, *, config, **options):
   """The logits, [B, classes], and the moved statistics."""
   child = macro.child_params(omega, arc, config)
-  return macro.apply_child(
+  logits, statistics = macro.apply_child(
     child, statistics, arc, images, config=config, **options
   )
+  return logits.main, statistics
 
 
 def run_micro(omega, arc, images, *, config, **options):

@@ -277,9 +277,11 @@ class ChildTest(parameterized.TestCase):
     for layer, op in enumerate(arc.ops):
       self.assertEqual(list(child[f"layer_{layer}"]), [macro.OPS[op]])
     run = jax.jit(
-      lambda child: supergraph.apply_child(
-        child, {}, arc, images, config=config, train=True
-      )[0]
+      lambda child: (
+        supergraph.apply_child(
+          child, {}, arc, images, config=config, train=True
+        )[0].main
+      )
     )
     whole = jax.jit(lambda omega: make_logits(config, images)(omega, arc))
     np.testing.assert_allclose(run(child), whole(omega), atol=1e-5)

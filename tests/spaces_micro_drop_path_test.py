@@ -176,7 +176,7 @@ class NetworkTest(parameterized.TestCase):
     )
     apply = functools.partial(
       macro.NETWORK.apply_child,
-      omega,
+      macro.NETWORK.child_params(omega, arc, config),
       macro.NETWORK.init_statistics(config),
       arc,
       make_images(),

@@ -18,7 +18,6 @@ and `child_params` serves fixed children.
 import dataclasses
 import functools
 from collections.abc import Callable, Sequence
-from typing import Any
 
 import chex
 import jax
@@ -121,7 +120,8 @@ def apply_child(
   config: MacroConfig,
   train: bool,
   key: types.PRNGKey | None = None,
-) -> tuple[types.Array, types.Statistics]:
+  progress: types.Array | float = 1.0,
+) -> tuple[Logits, types.Statistics]:
   """Runs one network.
 
   Args:
@@ -133,9 +133,10 @@ def apply_child(
     config: the network's options.
     train: whether to drop features and to move the statistics.
     key: consumed by dropout; None where nothing is dropped.
+    progress: ignored, as there is no drop path.
 
   Returns:
-    [B, num_classes] float32, the logits; and the statistics, which a training
+    The logits, [B, num_classes] float32; and the statistics, which a training
     step with `config.moving_statistics` has moved. It moves those of all six
     operations of every layer whichever are sampled, as the release does; a
     fixed child has no other operations, and moves its own.
@@ -146,6 +147,7 @@ def apply_child(
   """
   chex.assert_rank(images, 4)
   chex.assert_type(images, float)
+  del progress
   moving = config.moving_statistics
   if moving and not train:
     child = batch_norm.with_statistics(child, statistics)
@@ -155,7 +157,7 @@ def apply_child(
     features = weights_lib.drop_features(key, features, config.drop_features)
   if moving and train:
     statistics = batch_norm.moved(statistics, lax.stop_gradient(seen))
-  return features @ child["classifier"]["w"], statistics
+  return Logits(features @ child["classifier"]["w"]), statistics
 
 
 @dataclasses.dataclass(frozen=True)
@@ -381,27 +383,12 @@ def _child_skips(
   return joins
 
 
-def _init_for(
-  key: types.PRNGKey,
-  config: MacroConfig,
-  num_classes: int,
-  shape: tuple[int, int, int],
-) -> types.Omega:
-  return init(key, config, num_classes, shape[-1])
-
-
-def _apply_child(
-  *args: Any, progress: types.Array | float = 1.0, **options: Any
-) -> tuple[Logits, types.Statistics]:
-  del progress  # Networks have no drop path.
-  logits, statistics = apply_child(*args, **options)
-  return Logits(logits), statistics
-
-
 NETWORK = ImageNetwork(
-  init=_init_for,
+  init=lambda key, config, num_classes, shape: init(
+    key, config, num_classes, channels=shape[-1]
+  ),
   init_statistics=init_statistics,
   child_params=child_params,
-  apply_child=_apply_child,
+  apply_child=apply_child,
   penalised=lambda child, config: child,
 )

@@ -8,6 +8,7 @@ one before it. The arc picks the rows.
 import itertools
 from collections.abc import Sequence
 
+import chex
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -119,6 +120,8 @@ def child_cells(
     but [n, uses, ...] in the order of the arc's branches, and an output kernel
     of the loose ends alone.
   """
+  # [L, candidates, F, F]: without its first axis rows would be read as cells.
+  chex.assert_rank(cells["output"]["kernel"], 4)
   child, start = {}, 0
   for at, (arc, count) in enumerate(runs(arcs)):
     part = jax.tree.map(lambda a, s=start, n=count: a[s : s + n], cells)
@@ -147,6 +150,7 @@ def child_statistics(
   Returns:
     "run_0" and so on, with arrays [n, F] for n neighbouring cells alike.
   """
+  chex.assert_rank(jax.tree.leaves(cells), 2)
   child, start = {}, 0
   for at, (_, count) in enumerate(runs(arcs)):
     child[f"run_{at}"] = jax.tree.map(

@@ -55,6 +55,7 @@ def draw(
     [L, B - 2, 2, batch] float32, of each cell, node, side and image: 0, or 1
     over the cell's rate of `keep_rates`.
   """
+  chex.assert_rank(key, 0)
   keep = keep_rates(config, progress)[:, None, None, None]
   shape = (keep.shape[0], config.space().num_rows, 2, batch)
   kept = jax.random.bernoulli(key, keep, shape)

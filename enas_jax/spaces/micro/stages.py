@@ -7,6 +7,7 @@ and doubles the filters (Section 2.4).
 import functools
 from typing import Any
 
+import chex
 import jax
 
 from enas_jax import types
@@ -100,6 +101,7 @@ def run_first(
     [L, B, H, W, F] float32, their outputs; what comes before the last of them,
     one such output or the stem; and what the batch norms saw.
   """
+  chex.assert_rank(stem, 4)
   count, seen = config.normal_cells()[0], {}
   first_0, seen["first_0"] = parts.fit(weights["first_0"], stem)
   first_1, seen["first_1"] = parts.fit(weights["first_1"], stem)
@@ -143,6 +145,7 @@ def run_next(
     reduction cell; what comes before the last of them; and what the batch
     norms saw.
   """
+  chex.assert_rank(last, 4)
   cell_arcs = arcs(arc, config, stage)
   seen: types.Statistics = {}
   first_0, seen["first_0"] = parts.reduce_size(

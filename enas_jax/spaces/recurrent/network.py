@@ -107,6 +107,7 @@ def child_params(
     omega with "w_edge" [N - 1, D, 2D] float32: of node l the matrix of the edge
     from `arc.prev[l]`.
   """
+  chex.assert_rank(omega["w_edge"], {3, 4})  # 4 with weights_per_op
   index = _edge_rows(omega, arc)
   return {**omega, "w_edge": omega["w_edge"][index]}
 
