@@ -56,6 +56,8 @@ class OutsideTest(absltest.TestCase):
     ):
       with self.assertRaisesRegex(ValueError, "already"):
         registry.register(taken)
+      # What was refused takes no one's place.
+      self.assertIsNot(registry.get(taken.name), taken)
 
   def test_a_search(self):
     saved = json.loads((self.workdir / "config.json").read_text())

@@ -39,9 +39,10 @@ class Registry(Generic[Definition]):
       ValueError: if something else has that name.
     """
     name = definition.name
-    known = self._definitions.setdefault(name, definition)
+    known = self._definitions.get(name, definition)
     if name in self._modules or known != definition:
       raise ValueError(f"there is a {self._kind} {name!r} already.")
+    self._definitions[name] = definition
 
   def names(self) -> tuple[str, ...]:
     """The names that there are, the package's first."""
