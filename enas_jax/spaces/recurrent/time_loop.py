@@ -273,6 +273,31 @@ def _backward(
   (d_h, d_bn), d_z = lax.scan(
     step, carry, (inputs, trace, d_states), reverse=True
   )
+  grads = _weight_grads(arc, weights, inputs, trace, mask, d_z, d_bn)
+  return grads, d_h
+
+
+def _weight_grads(
+  arc: space_lib.RecurrentArc,
+  weights: CellWeights,
+  inputs: types.Array,
+  trace: _Trace,
+  mask: types.Array | None,
+  d_z: types.Array,
+  d_bn: _Affine,
+) -> CellWeights:
+  """Gradients of the weights, from those of all pre-activations.
+
+  Args:
+    arc: the cell, traced or of Python ints.
+    weights: the child's weights.
+    inputs: [T, B, D] float32, h_(t-1).
+    trace: what the forward pass kept, leading axis T.
+    mask: [B, D] float32, or None.
+    d_z: [T, N, B, 2D] float32, the gradient for each matrix product.
+    d_bn: the gradients for scale and offset, which need no product.
+  """
+  count = np.shape(arc.prev)[0]
 
   def weight_grad(source: types.Array, row: int) -> types.Array:
     # One product over all time steps and the batch, outside the scan.
@@ -282,14 +307,13 @@ def _backward(
     weight_grad(trace.nodes[:, arc.prev[row]], row) for row in range(1, count)
   ]
   d_scale, d_offset = d_bn if d_bn is not None else (None, None)
-  grads = CellWeights(
+  return CellWeights(
     x_in=d_z[:, 0],
     w_h=weight_grad(inputs, 0),
     w_edge=jnp.stack(edges) if edges else jnp.zeros_like(weights.w_edge),
     bn_scale=d_scale,
     bn_offset=d_offset,
   )
-  return grads, d_h
 
 
 def _normalise_vjp(
