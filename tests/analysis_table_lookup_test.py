@@ -55,6 +55,17 @@ class LookUpTest(absltest.TestCase):
       (50.0 + truth("222222") + truth("333333") + truth("444444")) / 4,
     )
 
+  def test_a_training_that_overflowed_is_the_worst(self):
+    rows = make_rows(
+      {"reward": None, "tuned_nats": 1.2, "ops": "333333"},
+      {"reward": 0.2, "tuned_nats": None, "ops": "222222"},
+      {"reward": 0.1, "tuned_nats": 1.1, "ops": "444444"},
+    )
+    record = table_lookup.candidates(make_table(), rows).to_dict()
+    self.assertAlmostEqual(record["kendall_tau_after_tuning"], 1.0)
+    # 222222, 444444 and 333333 by reward: one pair of three has its order.
+    self.assertAlmostEqual(record["kendall_tau_before_tuning"], -1 / 3)
+
   def test_an_order_needs_two(self):
     rows = make_rows({"reward": 0.4, "tuned_nats": 1.2, "ops": "000000"})
     record = table_lookup.candidates(make_table(), rows).to_dict()

@@ -75,11 +75,13 @@ def candidates(
   tuned = [at for at, row in enumerate(rows) if "tuned_nats" in row]
   taus: dict[str, float | None] = {}
   if len(tuned) > 1:
+    # A file has null for what was no number; an array has NaN.
+    read = lambda name: np.asarray([rows[at][name] for at in tuned], np.float64)
     for name, scores in (
-      ("before", [rows[at]["reward"] for at in tuned]),
-      ("after", [-rows[at]["tuned_nats"] for at in tuned]),
+      ("before", read("reward")),
+      ("after", -read("tuned_nats")),
     ):
-      kept = ranking.finite(np.asarray(scores, np.float64))
+      kept = ranking.finite(scores)
       order = ranking.rank_correlation(kept, truth[tuned])
       taus[name] = order.to_dict()["kendall_tau"]
   return Candidates(truth, len(tuned), taus)

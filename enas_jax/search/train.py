@@ -331,7 +331,13 @@ def train_best(
     results.append(result)
   task = task_registry.get(spaces.get(config.child.space().name).task)
   metric = f"valid_{task.metric}"
-  worths = [task.metric_sign * result[metric] for result in results]
+  # A network that overflowed is worth less than any other.
+  worths = [
+    task.metric_sign * result[metric]
+    if math.isfinite(result[metric])
+    else -math.inf
+    for result in results
+  ]
   best = worths.index(max(worths))  # of equal ones the first
   record = {**results[best], "retrained": results, "best_rank": best + 1}
   folder.write_json(workdir / folder.RESULT, record)
