@@ -30,6 +30,7 @@ from tests.golden import vectors as vectors_lib
 
 Named = Mapping[str, np.ndarray]
 _NEAR = 1e-4  # of the standard deviation of a ReLU's inputs
+_TRIED = 16  # the nearest inputs: a gradient for each takes a second or more
 _MOST = 4  # inputs that are noted each time that a ReLU is run
 _RELUS, _ROOM = 500, 12  # ReLUs in a network, inputs that cross in each
 _LEAST = 1e-5  # of the whole gradient's norm: less may be rounding alone
@@ -78,7 +79,8 @@ class Exact:
 
     rest, crossed = difference(start, target), set()
     # Units add up nearly, so each is tried alone.
-    for unit in sorted(self._near, key=lambda unit: abs(unit[1])):
+    nearest = sorted(self._near, key=lambda unit: abs(unit[1]))
+    for unit in nearest[:_TRIED]:
       change = difference(self._gradient(frozenset({unit})), start)
       if np.linalg.norm(rest + change) < np.linalg.norm(rest):
         rest = rest + change
