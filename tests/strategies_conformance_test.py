@@ -160,7 +160,7 @@ class RegistryTest(absltest.TestCase):
   def test_a_strategy_from_outside(self):
     known = registry.get("random")
     registry.register(known)  # the same again changes nothing
-    with self.assertRaisesRegex(ValueError, "a strategy 'random' already"):
+    with self.assertRaisesRegex(ValueError, "a policy 'random' already"):
       registry.register(known._replace(options=dict))
     self.assertEqual(registry.get("random"), known)
 

@@ -33,14 +33,13 @@ class Registry(Generic[Definition]):
     self._definitions: dict[str, Definition] = {}
 
   def register(self, definition: Definition) -> None:
-    """Enters what comes from outside the package.
+    """Enters what comes from outside the package; the same twice is once.
 
     Raises:
       ValueError: if something else has that name.
     """
     name = definition.name
-    known = self._definitions.get(name, definition)
-    if name in self._modules or known != definition:
+    if name in self.names() and self.get(name) != definition:
       raise ValueError(f"there is a {self._kind} {name!r} already.")
     self._definitions[name] = definition
 
