@@ -18,7 +18,7 @@ if TYPE_CHECKING:
   from enas_jax.report.drawing import draw
   from enas_jax.search.derive import Candidate, Ranked, Result
   from enas_jax.search.evaluate import make_evaluate, make_score
-  from enas_jax.search.loop import Progress, Splits
+  from enas_jax.search.loop import Progress
   from enas_jax.search.search import Search
   from enas_jax.search.state import SearchState
   from enas_jax.search.steps import make_omega_step, make_theta_step
@@ -30,6 +30,7 @@ if TYPE_CHECKING:
   from enas_jax.strategies.controller import Controller, Sample
   from enas_jax.strategies.registry import create as create_strategy
   from enas_jax.strategies.registry import with_policy
+  from enas_jax.tasks.base import Splits
   from enas_jax.tasks.image_classifier import ImageClassifier
   from enas_jax.tasks.language_model import LanguageModel
   from enas_jax.tasks.registry import get as get_task
@@ -94,7 +95,7 @@ _SOURCES = {
   "Search": "search.search",
   "SearchConfig": "config",
   "SearchState": "search.state",
-  "Splits": "search.loop",
+  "Splits": "tasks.base",
   "Strategy": "strategies.base",
   "TextData": "data.text",
   "create_strategy": "strategies.registry:create",

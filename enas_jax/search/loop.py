@@ -71,9 +71,6 @@ class Clock:
     self._since = now
 
 
-Splits = tasks.Splits
-
-
 class Loop(Generic[state_lib.State]):
   """The steps of one run in one folder.
 
