@@ -110,7 +110,11 @@ def _configs(saved: Mapping[str, Any] | None, dataset: str) -> Configs:
   """What every search is run with: the same but for its strategy."""
   configs: Configs = {}
   for policy in SEARCHES:
-    kept = saved and saved.get("configs", {}).get(policy, {})
+    kept = saved and saved.get("configs", {}).get(policy)
+    if saved and kept is None:
+      # A comparison that was begun when there was no such strategy.
+      configs[policy] = strategies.with_policy(configs["controller"], policy)
+      continue
     config = _flags.resolve_config(
       _SPACE.name, kept, policy=policy, beside=SEARCHES
     )

@@ -110,7 +110,7 @@ def _resumed(command, workdir):
 
 
 def _compare(space, whole, killed):
-  for name in ("metrics.jsonl", "arcs.jsonl", "result.json"):
+  for name in ("metrics.jsonl", "policy.jsonl", "arcs.jsonl", "result.json"):
     first, second = (_without_times(path / name) for path in (whole, killed))
     if first != second:
       sys.exit(f"{space}: {name} is another one:\n{first}\n{second}")

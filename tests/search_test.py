@@ -26,6 +26,8 @@ def final_files(workdir):
   ]
   record = json.loads((workdir / "result.json").read_text())
   record.pop("search_seconds")
+  policy = workdir / "policy.jsonl"
+  record["what was proposed"] = policy.exists() and policy.read_text()
   arcs = (workdir / "arcs.jsonl").read_text()
   return rows, record, arcs
 
@@ -339,10 +341,27 @@ class SearchTest(parameterized.TestCase):
     longer.run()
     self.assertEqual(final_files(workdir), final_files(folder))
 
+  def test_what_is_proposed_is_counted_after_every_epoch(self):
+    run, workdir = self._search("run", policy="evolution")
+    run.run()
+    rows = [
+      json.loads(line)
+      for line in (workdir / "policy.jsonl").read_text().splitlines()
+    ]
+    self.assertEqual([row["epoch"] for row in rows], [1, 2])
+    sizes = [4, 1, 4, 2, 4]  # ReLU to identity, or an earlier node
+    for row in rows:
+      self.assertEqual([len(entry) for entry in row["frequencies"]], sizes)
+      for entry in row["frequencies"]:
+        self.assertAlmostEqual(sum(entry), 1.0)
+        for share in entry:
+          self.assertAlmostEqual(share * 1000 % 1, 0.0)
+
   def test_the_random_policy_has_no_theta_phase(self):
     run, workdir = self._search("random", policy="random")
     run.run()
     self.assertEqual(run.state.strategy, ())
+    self.assertFalse((workdir / "policy.jsonl").exists())
     rows, record, _ = final_files(workdir)
     self.assertEqual({row["phase"] for row in rows}, {"omega", "epoch"})
     self.assertEqual(record["theta_steps"], 0)

@@ -29,6 +29,17 @@ def columns(space, kind):
   return found
 
 
+class FrequenciesTest(absltest.TestCase):
+  def test_shares_of_operations_and_of_skips(self):
+    space = macro.MacroSpace(2)
+    choices = np.array([[5, 0, 1], [5, 2, 0], [5, 2, 0], [1, 2, 0]])
+    shares = decisions.frequencies(space, space.from_choices(choices))
+    self.assertEqual(
+      shares,
+      [[0, 0.25, 0, 0, 0, 0.75], [0.25, 0, 0.75, 0, 0, 0], [0.75, 0.25]],
+    )
+
+
 class BalanceOpsTest(parameterized.TestCase):
   @parameterized.parameters(*SPACES)
   def test_every_group_has_every_operation_once(self, name):

@@ -141,7 +141,7 @@ class MutationTest(parameterized.TestCase):
   @parameterized.parameters(*SPACES)
   def test_place_and_value_are_independent_and_uniform(self, name):
     space = SPACES[name]
-    sizes = evolution.num_alternatives(space.decisions())
+    sizes = decisions.num_alternatives(space.decisions())
     parent = space.to_choices(space.sample_uniform(jax.random.key(1), 1))[0]
     keys = jax.random.split(jax.random.key(2), COUNT)
     mutate = jax.vmap(lambda key: evolution.mutate(parent, key, sizes))

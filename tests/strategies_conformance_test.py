@@ -14,6 +14,7 @@ from enas_jax import config as config_lib
 from enas_jax import types
 from enas_jax.search import checkpoint, evaluate
 from enas_jax.search import state as state_lib
+from enas_jax.spaces import decisions
 from enas_jax.spaces import registry as spaces
 from enas_jax.strategies import base, registry
 from tests import tiny
@@ -89,10 +90,30 @@ class ContractTest(parameterized.TestCase):
     added = strategy.finish(state)
     if added is not None:
       self._check(strategy, added, jax.tree.leaves(added)[0].shape[0])
+    ended = jax.jit(strategy.end_epoch)(state, jax.random.key(4))
+    chex.assert_trees_all_equal_shapes_and_dtypes(ended, state)
+    self._check_inspection(strategy, state, arcs)
     # The same keys, the same search.
     again, kept_again = run()
     chex.assert_trees_all_equal((state, kept), (again, kept_again))
     chex.assert_trees_all_equal(arcs, propose(again, jax.random.key(9), 5))
+
+  def _check_inspection(self, strategy, state, arcs):
+    seen = strategy.inspect(state, arcs)
+    if seen is None:
+      return
+    choices = np.asarray(strategy.space.to_choices(arcs))
+    sizes = decisions.num_alternatives(strategy.space.decisions())
+    self.assertEqual(seen.probs.shape, (*choices.shape, max(sizes)))
+    np.testing.assert_allclose(seen.probs.sum(axis=-1), 1.0, rtol=1e-5)
+    known = np.arange(max(sizes))[None] < sizes[:, None]
+    self.assertEqual(np.abs(np.asarray(seen.probs)[:, ~known]).sum(), 0)
+    taken = np.take_along_axis(seen.probs, choices[..., None], axis=-1)[..., 0]
+    np.testing.assert_allclose(
+      np.log(taken).sum(axis=1), seen.log_prob, rtol=1e-4
+    )
+    steps = len(strategy.space.decisions())
+    self.assertEqual(seen.hidden.shape[:2], (len(choices), steps))
 
   def _check(self, strategy, arcs, count):
     for leaf in jax.tree.leaves(arcs):
@@ -142,7 +163,8 @@ class RegistryTest(absltest.TestCase):
       (evolution.population_size, evolution.tournament_size), (100, 25)
     )
     with self.assertRaisesRegex(
-      types.InputError, "policy must be one of controller, random, evolution"
+      types.InputError,
+      "policy must be one of controller, supervised, random, evolution",
     ):
       registry.with_policy(config, "annealing")
     with self.assertRaisesRegex(

@@ -10,6 +10,7 @@ import numpy as np
 from absl.testing import absltest, parameterized
 
 from enas_jax.search import loop, search
+from enas_jax.spaces import decisions
 from enas_jax.spaces.macro import arc as macro
 from enas_jax.spaces.micro import arc as micro
 from enas_jax.spaces.recurrent import arc as recurrent
@@ -40,7 +41,7 @@ class MutationTest(parameterized.TestCase):
   @parameterized.parameters(*SPACES)
   def test_one_entry_changes_and_the_child_is_valid(self, name):
     space = SPACES[name]
-    sizes = evolution.num_alternatives(space.decisions())
+    sizes = decisions.num_alternatives(space.decisions())
     parent = space.to_choices(space.sample_uniform(jax.random.key(0), 1))[0]
     keys = jax.random.split(jax.random.key(1), 400)
     mutate = jax.jit(jax.vmap(lambda k: evolution.mutate(parent, k, sizes)))
@@ -66,7 +67,7 @@ class MutationTest(parameterized.TestCase):
 
   def test_alternatives_by_hand(self):
     # Layers of 6 operations; layer 1 has one skip, layer 2 two.
-    sizes = evolution.num_alternatives(macro.MacroSpace(3).decisions())
+    sizes = decisions.num_alternatives(macro.MacroSpace(3).decisions())
     self.assertEqual(list(sizes), [6, 6, 2, 6, 2, 2])
 
 

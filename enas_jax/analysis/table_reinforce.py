@@ -22,7 +22,8 @@ from enas_jax import config as config_lib
 from enas_jax import types
 from enas_jax.search import state as state_lib
 from enas_jax.spaces import base as spaces
-from enas_jax.strategies import evolution, reinforce
+from enas_jax.spaces import decisions
+from enas_jax.strategies import reinforce
 
 # Above this a table of all architectures is a mistake.
 _LARGEST = 10_000_000
@@ -65,7 +66,7 @@ class Table:
     Raises:
       InputError: if the space is too large, or an architecture lacks a reward.
     """
-    sizes = evolution.num_alternatives(space.decisions())
+    sizes = decisions.num_alternatives(space.decisions())
     count = math.prod(int(size) for size in sizes)
     if count > _LARGEST:
       raise types.InputError(

@@ -17,6 +17,7 @@ from enas_jax import types
 CONFIG = "config.json"  # what was run, on what
 METRICS = "metrics.jsonl"
 EVENTS = "tensorboard"
+POLICY = "policy.jsonl"  # how often each alternative is proposed, by epoch
 CHECKPOINTS = "checkpoints"
 CANDIDATES = "arcs.jsonl"  # of the derive step, with their rewards
 ARC = "arc.json"  # the best of them, or the one that was trained

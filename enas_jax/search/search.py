@@ -6,12 +6,16 @@ from collections.abc import Callable
 from typing import Any
 
 import jax
+import jax.numpy as jnp
 
 from enas_jax import config as config_lib
 from enas_jax.search import derive, evaluate, folder, loop, metrics, steps
 from enas_jax.search import state as state_lib
+from enas_jax.spaces import decisions
 from enas_jax.strategies import registry
 from enas_jax.tasks import base as tasks
+
+_POLICY_ARCS = 1000  # frequencies within 1.6 per cent, one standard error
 
 
 class Search(loop.Loop[state_lib.SearchState]):
@@ -54,6 +58,8 @@ class Search(loop.Loop[state_lib.SearchState]):
       config, task, strategy, self._omega_steps
     )
     self.theta_step = steps.make_theta_step(task, strategy)
+    self._end_strategy = steps.make_epoch_end(strategy)
+    self._learns = strategy.learns
     self._derivation = derive.Derivation(
       config, task, data, workdir, self._progress, self._clock
     )
@@ -112,8 +118,28 @@ class Search(loop.Loop[state_lib.SearchState]):
       if k.startswith("valid/")
     ]
     self._progress.line(f"epoch {row['epoch']}: validation " + ", ".join(shown))
+    if self._learns:
+      self._write_policy()
+      self.state = self._end_strategy(self.state)
     self.state = state_lib.next_epoch(self.state, self._task)
     self._save()
+
+  def _write_policy(self) -> None:
+    """Adds to `policy.jsonl` how often each alternative is proposed now."""
+    state, space = self.state, self._task.space
+    key = state_lib.step_key(state, state_lib.POLICY_KEYS, jnp.int32(0))
+    arcs = self._derivation.propose(state.strategy, key, _POLICY_ARCS)
+    epoch = int(state.epoch) + 1
+    row = {
+      "epoch": epoch,
+      "frequencies": decisions.frequencies(space, arcs),
+    }
+    path = self._workdir / folder.POLICY
+    advice = "delete it and resume the run, which then lacks earlier epochs"
+    rows = folder.read_rows(path, advice) if path.exists() else []
+    # A run that was killed may have written this epoch before.
+    rows = [old for old in rows if old["epoch"] < epoch]
+    folder.write_rows(path, [*rows, row])
 
   def _evaluate_epoch(self) -> dict[str, Any]:
     """How the policy's samples do, and uniform ones under the same omega."""

@@ -341,3 +341,15 @@ def make_theta_step(
     return state, metrics
 
   return jax.jit(step, donate_argnames="state")
+
+
+def make_epoch_end(
+  strategy: strategies.Strategy,
+) -> Callable[[state_lib.SearchState], state_lib.SearchState]:
+  """Builds the compiled end of an epoch: what the strategy does then."""
+
+  def end(state: state_lib.SearchState) -> state_lib.SearchState:
+    key = state_lib.step_key(state, state_lib.END_KEYS, jnp.int32(0))
+    return state.replace(strategy=strategy.end_epoch(state.strategy, key))
+
+  return jax.jit(end, donate_argnames="state")

@@ -1,5 +1,6 @@
 """The common language of spaces and strategies: a list of decisions."""
 
+from collections.abc import Sequence
 from typing import TYPE_CHECKING, NamedTuple
 
 import chex
@@ -124,6 +125,35 @@ def _op_places(space: "base.Space") -> dict[int, np.ndarray]:
       places.setdefault(decision.num_choices, []).append(place)
     place += decision.width
   return {size: np.array(at, np.int32) for size, at in places.items()}
+
+
+def num_alternatives(decisions: Sequence[Decision]) -> np.ndarray:
+  """[C] int32: how many values each entry of the choices may take."""
+  sizes: list[int] = []
+  for decision in decisions:
+    skips = decision.kind == "skips"
+    sizes += [2 if skips else decision.num_choices] * decision.width
+  return np.asarray(sizes, np.int32)
+
+
+def frequencies(space: "base.Space", arcs: types.Arc) -> list[list[float]]:
+  """How often each alternative of each choice occurs.
+
+  Args:
+    space: the search space.
+    arcs: architectures, leaves [S, ...] int32.
+
+  Returns:
+    For each of the C choices the share of the S architectures that have each
+    of its alternatives; of a skip: that leave it out, and that take it.
+  """
+  choices = np.asarray(space.to_choices(arcs))
+  chex.assert_rank(choices, 2)
+  sizes = num_alternatives(space.decisions())
+  return [
+    (np.bincount(column, minlength=size) / len(column)).tolist()
+    for column, size in zip(choices.T, sizes, strict=True)
+  ]
 
 
 def as_arrays(arc: types.Arc) -> types.Arc:

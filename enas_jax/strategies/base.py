@@ -19,6 +19,24 @@ State = Any  # any pytree of arrays; part of `search.state.SearchState`
 Metrics = dict[str, types.Array]
 
 
+class Inspection(NamedTuple):
+  """What a policy thinks while it decides.
+
+  C is the number of choices, D that of decisions, A the largest number of
+  alternatives (`spaces.decisions`).
+
+  Attributes:
+    log_prob: [S] float32, log pi(m; theta), nats, summed over choices.
+    probs: [S, C, A] float32, the distribution of each choice given the earlier
+      ones, padded with zeros.
+    hidden: [S, D, H] float32, the policy's state at each decision.
+  """
+
+  log_prob: types.Array
+  probs: types.Array
+  hidden: types.Array
+
+
 class Judge(Protocol):
   """What a theta step may ask about an architecture under the shared weights.
 
@@ -97,6 +115,33 @@ class Strategy(Protocol):
       always of the same names, those of `reward_metrics` among them.
     """
     ...
+
+  def end_epoch(self, state: State, key: types.PRNGKey) -> State:
+    """What the strategy does between two epochs, of one that learns.
+
+    Args:
+      state: the state after the epoch's last step.
+      key: for everything random.
+
+    Returns:
+      The state before the next epoch, laid out like the one before.
+    """
+    del key
+    return state
+
+  def inspect(self, state: State, arcs: types.Arc) -> Inspection | None:
+    """What the policy thinks as it decides on given architectures.
+
+    Args:
+      state: the strategy's state, only read.
+      arcs: architectures, leaves [S, ...] int32.
+
+    Returns:
+      Its probabilities and states; None of a strategy that has no policy which
+      decides one choice after another.
+    """
+    del state, arcs
+    return None
 
   def finish(self, state: State) -> types.Arc | None:
     """Architectures to score in the derive step beside those proposed there.

@@ -12,7 +12,6 @@ that ever lived.
 """
 
 import dataclasses
-from collections.abc import Sequence
 from typing import Any, ClassVar, NamedTuple
 
 import jax
@@ -22,7 +21,7 @@ from jax import lax
 
 from enas_jax import types
 from enas_jax.config import fields
-from enas_jax.spaces import decisions as decisions_lib
+from enas_jax.spaces import decisions
 from enas_jax.strategies import base
 
 
@@ -120,7 +119,7 @@ class Evolution(base.Strategy):
       `base.reward_metrics`; "population_reward" and "best_reward", the mean and
       the largest of the rewards of living members, 0 before there are any.
     """
-    sizes = num_alternatives(self.space.decisions())
+    sizes = decisions.num_alternatives(self.space.decisions())
 
     def step(
       population: Population, key: types.PRNGKey
@@ -156,17 +155,6 @@ class Evolution(base.Strategy):
       "best_reward": best,
     }
     return state, metrics
-
-
-def num_alternatives(
-  decisions: Sequence[decisions_lib.Decision],
-) -> np.ndarray:
-  """[C] int32: how many values each entry of the choices may take."""
-  sizes: list[int] = []
-  for decision in decisions:
-    skips = decision.kind == "skips"
-    sizes += [2 if skips else decision.num_choices] * decision.width
-  return np.asarray(sizes, np.int32)
 
 
 def mutate(

@@ -13,6 +13,7 @@ _REGISTRY = registry.Registry[base.Definition](
   "policy",
   {
     "controller": "enas_jax.strategies.reinforce",
+    "supervised": "enas_jax.strategies.supervised",
     "random": "enas_jax.strategies.uniform",
     "evolution": "enas_jax.strategies.evolution",
   },
@@ -45,12 +46,13 @@ def with_policy(
   """The same search by another strategy, with that one's default options.
 
   Args:
-    config: the search; if its options are that strategy's, they stay.
+    config: the search; if its options are that strategy's, they stay. Options
+      without defaults are taken from it, where it has them.
     policy: the strategy's name.
 
   Raises:
     InputError: if there is no such strategy, or it has options without
-      defaults: those are stated by presets alone.
+      defaults that the search does not state: presets alone do.
   """
   options = get(policy).options
   strategy = config.strategy
@@ -60,12 +62,13 @@ def with_policy(
       for field in dataclasses.fields(options)
       if field.default is dataclasses.MISSING
     ]
-    if without:
+    stated = vars(strategy)
+    if lacking := [name for name in without if name not in stated]:
       raise types.InputError(
-        f"policy cannot become {policy!r}: its options, such as {without[0]},"
+        f"policy cannot become {policy!r}: its options, such as {lacking[0]},"
         " have no defaults; begin with a preset, which states them."
       )
-    strategy = options()
+    strategy = options(**{name: stated[name] for name in without})
   run = dataclasses.replace(config.run, policy=policy)
   return dataclasses.replace(config, strategy=strategy, run=run)
 

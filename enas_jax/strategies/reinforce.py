@@ -7,6 +7,7 @@ moving average of rewards weighs the gradient of its log-probability
 """
 
 import dataclasses
+from collections.abc import Callable
 from typing import Any, NamedTuple
 
 import chex
@@ -88,14 +89,34 @@ class Reinforce(base.Strategy):
   ) -> tuple[State, base.Metrics]:
     """Samples S architectures and learns from what they earn; see `learn`."""
     key_arc, key_batch = jax.random.split(key)
+    sample, earned = self.earn(state, key_arc, key_batch, judge)
+    return self.learn(state, sample, earned)
+
+  def inspect(self, state: State, arcs: types.Arc) -> base.Inspection:
+    """What the controller thinks as it decides on arcs [S, ...]."""
+    sample = self.controller.score(state.theta, arcs)
+    return base.Inspection(sample.log_prob, sample.step_probs, sample.hidden)
+
+  def earn(
+    self,
+    state: State,
+    key_arc: types.PRNGKey,
+    key_batch: types.PRNGKey,
+    judge: base.Judge,
+  ) -> tuple[controller_lib.Sample, types.Array]:
+    """Samples S architectures and asks what they earn, [S] float32."""
     sample = self.controller.sample(state.theta, key_arc, self.num_arcs)
     keys = jax.random.split(key_batch, self.num_arcs)
     # Not `vmap`: it would run every branch of every switch.
     earned = lax.map(lambda pair: judge.reward(*pair), (sample.arc, keys))
-    return self.learn(state, sample, earned)
+    return sample, earned
 
   def learn(
-    self, state: State, sample: controller_lib.Sample, earned: types.Array
+    self,
+    state: State,
+    sample: controller_lib.Sample,
+    earned: types.Array,
+    penalty: Callable[[types.Theta], types.Array] | None = None,
   ) -> tuple[State, base.Metrics]:
     """Trains theta on what sampled architectures earned.
 
@@ -106,6 +127,7 @@ class Reinforce(base.Strategy):
       state: the state before the step.
       sample: S architectures, with what the policy says of them.
       earned: [S] float32, their rewards.
+      penalty: theta -> [] float32, added to the loss; None for none.
 
     Returns:
       The state after the step; and metrics, [] float32: those of
@@ -128,7 +150,8 @@ class Reinforce(base.Strategy):
       loss = reinforce_loss(scored.log_prob, rewards, subtract)
       # Added to the loss as in the release: a term of the reward, as Section
       # 3.2 puts it, would only reach theta through the sampled arcs.
-      return loss + options.skip_weight * jnp.mean(scored.skip_kl)
+      loss += options.skip_weight * jnp.mean(scored.skip_kl)
+      return loss if penalty is None else loss + penalty(theta)
 
     grads = jax.grad(loss_of)(state.theta)
     optimizer = make_optimizer(options)
