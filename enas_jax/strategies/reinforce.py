@@ -116,7 +116,8 @@ class Reinforce(base.Strategy):
     state: State,
     sample: controller_lib.Sample,
     earned: types.Array,
-    penalty: Callable[[types.Theta], types.Array] | None = None,
+    add_loss: Callable[[types.Theta], tuple[types.Array, base.Metrics]]
+    | None = None,
   ) -> tuple[State, base.Metrics]:
     """Trains theta on what sampled architectures earned.
 
@@ -127,7 +128,8 @@ class Reinforce(base.Strategy):
       state: the state before the step.
       sample: S architectures, with what the policy says of them.
       earned: [S] float32, their rewards.
-      penalty: theta -> [] float32, added to the loss; None for none.
+      add_loss: theta -> a term of the loss, [] float32, and metrics of it; None
+        for none.
 
     Returns:
       The state after the step; and metrics, [] float32: those of
@@ -145,18 +147,22 @@ class Reinforce(base.Strategy):
       state.baseline, rewards, options, known
     )
 
-    def loss_of(theta: types.Theta) -> types.Array:
+    def loss_of(theta: types.Theta) -> tuple[types.Array, base.Metrics]:
       scored = self.controller.score(theta, sample.arc)
       loss = reinforce_loss(scored.log_prob, rewards, subtract)
       # Added to the loss as in the release: a term of the reward, as Section
       # 3.2 puts it, would only reach theta through the sampled arcs.
       loss += options.skip_weight * jnp.mean(scored.skip_kl)
-      return loss if penalty is None else loss + penalty(theta)
+      if add_loss is None:
+        return loss, {}
+      term, metrics = add_loss(theta)
+      return loss + term, metrics
 
-    grads = jax.grad(loss_of)(state.theta)
+    grads, more = jax.grad(loss_of, has_aux=True)(state.theta)
     optimizer = make_optimizer(options)
     updates, opt = optimizer.update(grads, state.opt, state.theta)
-    metrics = base.reward_metrics(earned) | {
+    metrics = base.reward_metrics(earned) | more
+    metrics |= {
       "entropy_nats": jnp.mean(sample.entropy),
       "log_prob": jnp.mean(sample.log_prob),
       "baseline": read_baseline(baseline, options),

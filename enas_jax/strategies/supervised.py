@@ -158,22 +158,17 @@ class Supervised(base.Strategy):
     begun = state.epochs + 1 >= self.options.supervised_start
     active = begun & (state.stored > 0)
 
-    def reconstruction(theta: types.Theta) -> types.Array:
+    def reconstruct(theta: types.Theta) -> tuple[types.Array, base.Metrics]:
       # Scoring the batch costs more than the rest of the controller's step.
-      return lax.cond(
+      nats = lax.cond(
         active,
         lambda: -jnp.mean(policy.controller.score(theta, arcs).log_prob),
         lambda: jnp.float32(0.0),
       )
+      return self.options.supervised_weight * nats, {"supervised_nats": nats}
 
-    weight = self.options.supervised_weight
-    learnt, metrics = policy.learn(
-      state.policy, sample, earned, lambda theta: weight * reconstruction(theta)
-    )
-    metrics |= {
-      "supervised_nats": reconstruction(state.policy.theta),
-      "memory": state.stored.astype(jnp.float32),
-    }
+    learnt, metrics = policy.learn(state.policy, sample, earned, reconstruct)
+    metrics["memory"] = state.stored.astype(jnp.float32)
     return state._replace(policy=learnt), metrics
 
   def end_epoch(self, state: State, key: types.PRNGKey) -> State:
