@@ -115,6 +115,13 @@ def make_propose(
   return jax.jit(strategy.propose, static_argnums=2)
 
 
+def make_inspect(
+  strategy: strategies.Strategy,
+) -> Callable[[strategies.State, types.Arc], strategies.Inspection | None]:
+  """Builds the compiled `strategy.inspect`."""
+  return jax.jit(strategy.inspect)
+
+
 def nth(arcs: types.Arc, index: int) -> types.Arc:
   """One arc out of arcs with leaves [S, ...]."""
   return jax.tree.map(lambda leaf: leaf[index], arcs)

@@ -4,12 +4,14 @@ A file is there whole or not at all, so that a run that is killed leaves none
 that is cut off. One that is damaged nevertheless is named in one line.
 """
 
+import csv
+import io
 import itertools
 import json
 import math
 import os
 import pathlib
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 from enas_jax import types
@@ -71,6 +73,15 @@ def write_json(path: pathlib.Path, record: Any) -> None:
 def write_rows(path: pathlib.Path, rows: Iterable[Any]) -> None:
   """Writes JSON lines; see `dumps`."""
   write(path, "".join(dumps(row) + "\n" for row in rows))
+
+
+def write_csv(path: pathlib.Path, rows: Sequence[Mapping[str, Any]]) -> None:
+  """Writes rows of the same fields as CSV; what is None is empty."""
+  text = io.StringIO()
+  writer = csv.DictWriter(text, list(rows[0]), lineterminator="\n")
+  writer.writeheader()
+  writer.writerows(rows)
+  write(path, text.getvalue())
 
 
 def read_json(path: pathlib.Path, advice: str) -> dict[str, Any]:

@@ -1,5 +1,6 @@
 """The common language of spaces and strategies: a list of decisions."""
 
+import collections
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, NamedTuple
 
@@ -134,6 +135,28 @@ def num_alternatives(decisions: Sequence[Decision]) -> np.ndarray:
     skips = decision.kind == "skips"
     sizes += [2 if skips else decision.num_choices] * decision.width
   return np.asarray(sizes, np.int32)
+
+
+def labels(decisions: Sequence[Decision]) -> list[str]:
+  """What each of the C choices is about, in few characters, all different.
+
+  Nodes are counted from 1, and so are cells where there are several, and the
+  second of two alike decisions about a node.
+  """
+  cells = {decision.cell for decision in decisions}
+  names: list[str] = []
+  for kind, node, num_choices, cell in decisions:
+    place = f"{node + 1}" if len(cells) == 1 else f"{cell + 1}.{node + 1}"
+    if kind == "skips":
+      names += [f"skip {other + 1}-{place}" for other in range(num_choices)]
+    else:
+      names.append(f"{kind} {place}")
+  seen = collections.Counter[str]()
+  for index, name in enumerate(names):
+    seen[name] += 1
+    if seen[name] > 1:
+      names[index] = f"{name} ({seen[name]})"
+  return names
 
 
 def frequencies(space: "base.Space", arcs: types.Arc) -> list[list[float]]:
