@@ -46,7 +46,8 @@ class Options:
     num_arcs: architectures of each policy, scored under the shared weights.
     num_pairs_of: architectures whose pairs Table 1 compares, and which Figures
       3 and 4 show; the first ones of `num_arcs`.
-    num_examples: validation images, or time steps of text, that score one.
+    num_examples: validation images, or time steps of text, that score one, as
+      far as there are so many.
     bootstrap: resamples of the intervals.
     seed: seed of the samples and of the bootstrap.
   """
@@ -206,7 +207,17 @@ def study(
 def _scorer(
   judge: runs.Opened, options: Options, advance: Callable[[], object]
 ) -> Callable[[types.Arc], np.ndarray]:
-  """Builds (arcs, leaves [S, ...]) -> [S] float64, their metric."""
+  """Builds (arcs, leaves [S, ...]) -> [S] float64, their metric.
+
+  Raises:
+    InputError: if so few examples make no batch.
+  """
+  least = judge.task.least_split()
+  if options.num_examples < least:
+    raise types.InputError(
+      f"--num_examples must be at least {least} here, got"
+      f" {options.num_examples}."
+    )
   valid = ranking.take(judge.splits.valid, options.num_examples)
 
   def score(arcs: types.Arc) -> np.ndarray:
