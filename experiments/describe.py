@@ -23,10 +23,9 @@ from absl import flags
 
 from enas_jax import config as config_lib
 from enas_jax import types
-from enas_jax.report import describe
 from enas_jax.report import drawing as drawing_lib
 from enas_jax.search import folder
-from enas_jax.spaces import base, registry
+from enas_jax.spaces import base, describe, registry
 from experiments import _arcs, _cli, _flags
 
 

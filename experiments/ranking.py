@@ -14,7 +14,11 @@ larger `--num_arcs` adds to it. `--truth` has files of JSON lines, or folders
 with a `result.json`, with "arc" and the task's metric, such as accuracy.
 
 Each architecture is scored by the shared weights on `--num_images` validation
-images, as the derive step does on fewer. Printed are Kendall's tau-b and
+images, as the derive step does on fewer: `--score=nll`, or the task's metric.
+Other scores cost no training (`analysis/zero_cost.py`): of a network of fresh
+weights like the run's `naswot`, `synflow`, `jacob_cov`, `grad_norm` and `snip`;
+of its size `params` and `multiply_adds`, without what is dead. Of several, with
+commas between them, ranks are added. Printed are Kendall's tau-b and
 Spearman's rho over all of them and over the truly best tenth, each with a
 bootstrap interval of 95%; how far the truth of the 1 and the 10 with the
 highest scores lies below the best; those ten; and which operations the scores
@@ -23,7 +27,7 @@ run's folder. `experiments/README.md` has results.
 """
 
 import pathlib
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import jax
@@ -33,7 +37,12 @@ from absl import flags
 
 from enas_jax import config as config_lib
 from enas_jax import types
-from enas_jax.analysis import benchmark_table, ranking, trained_alone
+from enas_jax.analysis import (
+  benchmark_table,
+  ranking,
+  trained_alone,
+  zero_cost,
+)
 from enas_jax.analysis import truth as truth_lib
 from enas_jax.config import fields
 from enas_jax.search import folder as folder_lib
@@ -58,9 +67,10 @@ def main() -> None:
   _cli.enable_compilation_cache()
   run = runs.open_search(runs.open_run(values.run), values.data_dir)
   # Before architectures are trained: that may take long.
+  names = _score_names(run)
   task, valid = _with_statistics(run), _images_of(run)
   truth = _truth(run, folder)
-  scores = _score(run, task, valid, truth)
+  scores = _score(run, task, valid, truth, names)
   order = ranking.rank_correlation(
     scores, truth.values, bootstrap=values.bootstrap, seed=values.seed
   )
@@ -81,7 +91,7 @@ def main() -> None:
     "run": str(folder),
     "space": run.space,
     "policy": run.config.run.policy,
-    "score": values.score,
+    "score": ",".join(names),
     "statistics": values.statistics,
     "num_images": values.num_images,
     "seed": values.seed,
@@ -155,11 +165,6 @@ def _with_statistics(run: runs.Opened) -> tasks_base.Task:
 def _images_of(run: runs.Opened) -> tasks_base.Split:
   """As much of the validation split as is asked for, or its text."""
   values = flags.FLAGS
-  if values.score not in (_NLL, run.task.metric):
-    raise types.InputError(
-      f"--score={values.score} is not defined in the {run.space} space; give"
-      f" {_NLL} or {run.task.metric}."
-    )
   count = len(jax.tree.leaves(run.splits.valid)[0])
   least = run.task.least_split()
   wanted = values.num_images or count
@@ -171,25 +176,57 @@ def _images_of(run: runs.Opened) -> tasks_base.Split:
   return ranking.take(run.splits.valid, wanted)
 
 
+def _score_names(run: runs.Opened) -> list[str]:
+  """The scores of `--score`.
+
+  Raises:
+    InputError: if one is unknown here or comes twice.
+  """
+  names = list(flags.FLAGS.score)
+  known = (_NLL, run.task.metric, *zero_cost.SCORES)
+  unknown = [name for name in names if name not in known]
+  if unknown or not names or len(set(names)) < len(names):
+    raise types.InputError(
+      f"--score must be different ones of {', '.join(known)} in the {run.space}"
+      f" space, got {','.join(names)!r}."
+    )
+  return names
+
+
 def _score(
   run: runs.Opened,
   task: tasks_base.Task,
   valid: tasks_base.Split,
   truth: truth_lib.Truth,
+  names: Sequence[str],
 ) -> np.ndarray:
   """[S] float64, larger is better; networks that overflow come last."""
+  free = [name for name in names if name in zero_cost.SCORES]
+  subject = zero_cost.Subject.of(run, flags.FLAGS.seed) if free else None
+  columns = []
   with tqdm.tqdm(
-    total=len(truth.values), unit="arc", leave=False, disable=None
+    total=len(names) * len(truth.values), unit="arc", leave=False, disable=None
   ) as bar:
-    scores = ranking.score_architectures(
-      task,
-      run.state,
-      truth.arcs,
-      valid,
-      score=_NLL if flags.FLAGS.score == _NLL else "metric",
-      advance=bar.update,
-    )
-  return ranking.finite(scores)
+    for name in names:
+      if subject and name in free:
+        score = zero_cost.make(name, subject)
+        column = []
+        for arc in truth.validated(run.task.space):
+          column.append(score(arc))
+          bar.update()
+        columns.append(np.asarray(column))
+        continue
+      columns.append(
+        ranking.score_architectures(
+          task,
+          run.state,
+          truth.arcs,
+          valid,
+          score=_NLL if name == _NLL else "metric",
+          advance=bar.update,
+        )
+      )
+  return zero_cost.rank_sum([ranking.finite(column) for column in columns])
 
 
 def _lines(order: ranking.Ranking) -> list[str]:
@@ -267,8 +304,12 @@ def define_flags() -> None:
     lower_bound=0,
   )
   metrics = {tasks.get(name).metric for name in tasks.names()}
-  flags.DEFINE_enum(
-    "score", _NLL, sorted(metrics | {_NLL}), "how shared weights judge"
+  judges = (_NLL, *sorted(metrics), *zero_cost.SCORES)
+  flags.DEFINE_list(
+    "score",
+    [_NLL],
+    f"what ranks the architectures, of {', '.join(judges)}; of several the sum"
+    " of their ranks",
   )
   flags.DEFINE_enum(
     "statistics",

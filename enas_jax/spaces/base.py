@@ -257,6 +257,12 @@ def _no_notation(text: str) -> None:
   del text
 
 
+def _as_it_is(options: Options, arc: types.Arc) -> types.Arc:
+  """A space in which everything counts."""
+  del options
+  return arc
+
+
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class Definition:
   """All that the package asks of a space; what `registry.get` hands over.
@@ -285,6 +291,8 @@ class Definition:
       its cells.
     text: (options, arc of Python ints) -> the architecture for a terminal.
     shape: (options, arc of Python ints) -> its depth and loose ends.
+    live: (options, arc of Python ints) -> the architecture without what its
+      output does not depend on, as far as the space can say so.
     ignored_in_search: fields of the options that do nothing in a search.
     benchmark: by part of the configuration, fields of the paper's preset that a
       benchmark without a preset replaces by smaller sizes.
@@ -307,6 +315,7 @@ class Definition:
   most_tokens: int | None = None
   read: Callable[[str], tuple[Any, types.Arc] | None] = _no_notation
   named: Mapping[str, Named] = dataclasses.field(default_factory=dict)
+  live: Callable[[Any, types.Arc], types.Arc] = _as_it_is
   ignored_in_search: tuple[str, ...] = ()
   benchmark: Mapping[str, Mapping[str, Any]] = dataclasses.field(
     default_factory=dict

@@ -53,6 +53,34 @@ def shape(
   return base.Shape(depth, len(loose), {"depth": depth, "loose_ends": loose})
 
 
+def live(
+  options: presets.NasBench201Config, arc: arc_lib.NasBench201Arc
+) -> arc_lib.NasBench201Arc:
+  """The cell with `none` on each edge that is on no way to its output.
+
+  Args:
+    options: the network's options, of which none changes the form.
+    arc: the cell, of Python ints: ops [6].
+  """
+  del options
+  none = arc_lib.OPS.index("none")
+  edges = list(zip(arc_lib.EDGES, arc.ops, strict=True))
+  # An edge leads to a later node, so one pass each way is enough.
+  reached, leading = {0}, {arc_lib.NUM_NODES - 1}
+  for (source, node), op in sorted(edges):
+    if op != none and source in reached:
+      reached.add(node)
+  for (source, node), op in sorted(edges, reverse=True):
+    if op != none and node in leading:
+      leading.add(source)
+  return arc_lib.NasBench201Arc(
+    tuple(
+      op if source in reached and node in leading else none
+      for (source, node), op in edges
+    )
+  )
+
+
 def read(
   text: str,
 ) -> tuple[arc_lib.NasBench201Space, arc_lib.NasBench201Arc] | None:
@@ -91,5 +119,6 @@ DEFINITION = base.Definition(
   draw=drawing.graphs,
   text=drawing.text,
   shape=shape,
+  live=live,
   benchmark={"data": {"batch_size": 64, "reward_batch_size": 64}},
 )

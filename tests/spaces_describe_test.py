@@ -17,8 +17,8 @@ from absl.testing import absltest, flagsaver, parameterized
 from PIL import Image
 
 from enas_jax import types
-from enas_jax.report import describe, drawing
-from enas_jax.spaces import arcs, base, registry
+from enas_jax.report import drawing
+from enas_jax.spaces import arcs, base, describe, registry
 from experiments import describe as script
 from tests import tiny
 
