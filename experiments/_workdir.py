@@ -218,15 +218,16 @@ def shown_command(command: str) -> str:
   for word in shlex.split(command):
     flag, equals, value = word.partition("=")
     if not word.startswith("-"):
-      words.append(_shown_value(name, word))
+      words.append(shown_value(name, word))
     else:
-      shown = _shown_value(flag.lstrip("-"), value)
+      shown = shown_value(flag.lstrip("-"), value)
       words.append(f"{flag}{equals}{shown}")
     name = "" if equals else flag.lstrip("-")
   return " ".join(map(shlex.quote, words))
 
 
-def _shown_value(flag: str, value: str) -> str:
+def shown_value(flag: str, value: str) -> str:
+  """The value of a flag without the folders in it; see `shown_command`."""
   if flag in _PLACES:
     return _PLACES[flag] if value else value
   # A token string of two cells has a slash between spaces.

@@ -163,11 +163,15 @@ def from_dict(record: Any) -> Table:
 
 def to_dict(table: Table) -> dict[str, Any]:
   """The table, JSON-ready; fields at their defaults are left out."""
-  record = dataclasses.asdict(table)
-  for field in dataclasses.fields(Table):
-    if record[field.name] == field.default:
-      del record[field.name]
+  record = _told(Table, dataclasses.asdict(table))
+  record["columns"] = [_told(Column, column) for column in record["columns"]]
   return record
+
+
+def _told(kind: type, record: Mapping[str, Any]) -> dict[str, Any]:
+  """What a record says beyond the defaults of its dataclass."""
+  defaults = {field.name: field.default for field in dataclasses.fields(kind)}
+  return {k: v for k, v in record.items() if v != defaults[k]}
 
 
 def save(table: Table, path: pathlib.Path) -> None:
@@ -355,11 +359,20 @@ def _check_fields(table: Table) -> None:
     raise types.InputError(
       f"summary.cells.{unknown} must be the key of a column."
     )
-  if table.figure is not None and table.figure.kind not in KINDS:
+  if table.figure is not None:
+    _check_figure(table.figure, table.rows)
+
+
+def _check_figure(figure: Figure, rows: Sequence[Row]) -> None:
+  if figure.kind not in KINDS:
     raise types.InputError(
-      f"figure.kind must be one of {', '.join(KINDS)}, got"
-      f" {table.figure.kind!r}."
+      f"figure.kind must be one of {', '.join(KINDS)}, got {figure.kind!r}."
     )
+  numbers = {"figure.y": figure.y}
+  numbers |= {"figure.x": figure.x} if figure.kind == "lines" else {}
+  for where, key in numbers.items():
+    if any(isinstance(row.get(key), str) for row in rows):
+      raise types.InputError(f"{where} names {key!r}, which is not a number.")
 
 
 def _named(table: Table) -> Iterator[tuple[str, str]]:
