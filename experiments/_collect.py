@@ -32,11 +32,9 @@ _FACTS = (
   results.Column("arc", "`--arc`", "`{arc}`"),
   results.Column("options", "options", "`{options}`"),
   results.Column("seed", "seed"),
-)
-_NUMBERS = (
   results.Column("params", "parameters", ","),
-  results.Column("children_perplexity", "perplexity of children", ".1f"),
-  results.Column("children_accuracy", "accuracy of children", ".1%"),
+)
+_REWARDS = (
   results.Column(
     "mean_reward_policy",
     "mean reward",
@@ -47,16 +45,21 @@ _NUMBERS = (
     "of uniform ones",
     _ERROR % ("mean_reward_uniform", "standard_error_uniform"),
   ),
-  results.Column("valid_perplexity", "validation perplexity", ".1f"),
-  results.Column("valid_accuracy", "validation accuracy", ".1%"),
-  results.Column("test_perplexity", "test perplexity", ".1f"),
-  results.Column("test_accuracy", "test accuracy", ".1%"),
+)
+_NUMBERS = (
   results.Column("true_accuracy", "true accuracy", "{true_accuracy:.2f}%"),
   results.Column("rank", "rank", ","),
   results.Column("kendall_tau", "Kendall tau", (_TAU, "{kendall_tau:.2f}")),
-  results.Column("search_seconds", "seconds", ".0f"),
-  results.Column("train_seconds", "seconds", ".0f"),
+  results.Column("search_seconds", "seconds of search", ".0f"),
+  results.Column("train_seconds", "seconds of training", ".0f"),
 )
+# What a task's metric is measured on, and the words for it.
+_SPLITS = {
+  "children": "{} of children",
+  "valid": "validation {}",
+  "test": "test {}",
+}
+_METRIC = re.compile(f"({'|'.join(_SPLITS)})_(.+)")
 
 
 class _Finished(NamedTuple):
@@ -102,27 +105,30 @@ def collect(
   if not runs:
     raise types.InputError("--collect needs --run, a finished run's folder.")
   path = place / f"{name}.json"
-  first, *rest = [_read(run, command) for run in runs]
+  finished = [_read(run, command) for run in runs]
   if path.exists():
-    table = results.load(path)
+    table = _add(results.load(path), finished)
     table = dataclasses.replace(table, title=title or table.title)
-    rest = [first, *rest]
-  elif not title:
-    raise types.InputError("--collect needs --title for a new table.")
+  elif title:
+    table = _new(name, title, finished)
   else:
-    columns = _columns([first.row, *(run.row for run in rest)])
-    table = results.Table(
-      name=name,
-      title=title,
-      columns=columns,
-      rows=[first.row],
-      summary=_summary(columns),
-      **first.origin,
-    )
-  for finished in rest:
-    table = _add(table, finished)
+    raise types.InputError("--collect needs --title for a new table.")
   _save(table, path)
   return path
+
+
+def _new(name: str, title: str, finished: Sequence[_Finished]) -> results.Table:
+  """A table that shows what there is, with means over the seeds."""
+  first, *rest = finished
+  columns = _columns([first.row])
+  table = results.Table(
+    name=name, title=title, columns=columns, rows=[first.row], **first.origin
+  )
+  table = _add(table, rest)
+  columns = _columns(table.rows)
+  return dataclasses.replace(
+    table, columns=columns, summary=_summary(columns, table.rows)
+  )
 
 
 def _save(table: results.Table, path: pathlib.Path) -> None:
@@ -164,16 +170,32 @@ def _read(run: pathlib.Path, command: str | None) -> _Finished:
 
 def _columns(rows: Sequence[results.Row]) -> list[results.Column]:
   """Those that something can be said in."""
-  known = {key for row in rows for key in row}
-  return [column for column in (*_FACTS, *_NUMBERS) if column.key in known]
+  known = list(dict.fromkeys(key for row in rows for key in row))
+  metrics = [
+    _metric_column(match) for match in map(_METRIC.fullmatch, known) if match
+  ]
+  # Children first, test data last.
+  metrics.sort(
+    key=lambda column: list(_SPLITS).index(column.key.partition("_")[0])
+  )
+  columns = (*_FACTS, *_REWARDS, *metrics, *_NUMBERS)
+  return [column for column in columns if column.key in known]
+
+
+def _metric_column(match: re.Match[str]) -> results.Column:
+  """The column of a task's metric: accuracies are fractions."""
+  split, metric = match.groups()
+  heading = _SPLITS[split].format(metric.replace("_", " "))
+  form = ".1%" if metric.endswith("accuracy") else ".1f"
+  return results.Column(match[0], heading, form)
 
 
 def _facts(saved: dict[str, Any], command: str) -> results.Row:
   """What was run, of a run's `config.json`."""
   row = {key: saved.get(key) for key in _IDENTITY}
   row["policy"] = saved["config"].get("run", {}).get("policy")
-  if row["arc"]:
-    row["arc"] = _workdir.shown_value("arc", row["arc"])
+  for flag in ("arc", "dataset"):
+    row[flag] = _workdir.shown_value(flag, row[flag] or "") or None
   row["options"] = _options(command) or None
   return {key: value for key, value in row.items() if value is not None}
 
@@ -208,24 +230,24 @@ def _children(run: pathlib.Path, saved: dict[str, Any]) -> results.Row:
   path = run / folder.METRICS
   rows = folder.read_rows(path, _ADVICE) if path.exists() else []
   epochs = [row for row in rows if row.get("phase") == "epoch"]
-  last = epochs[-1] if epochs else {}
   return {
-    f"children_{metric}": last[f"valid/{metric}"]
-    for metric in ("perplexity", "accuracy")
-    if f"valid/{metric}" in last
+    key.replace("valid/", "children_"): value
+    for key, value in (epochs[-1] if epochs else {}).items()
+    if key.startswith("valid/") and not key.startswith("valid/reward_")
   }
 
 
-def _summary(columns: Iterable[results.Column]) -> results.Summary:
+def _summary(
+  columns: Sequence[results.Column], rows: Sequence[results.Row]
+) -> results.Summary:
   """Means over the seeds of what was run otherwise alike."""
-  keys = [column.key for column in columns]
+  known = {key for row in rows for key in row}
+  keys = [key for key in _IDENTITY if key in known and key != "seed"]
   cells: dict[str, results.Format] = {"seed": "mean +- sd"}
-  for column in _NUMBERS:
-    if column.key in keys and column.key not in ("params", "rank"):
+  for column in columns:
+    if column not in _FACTS and column.key != "rank":
       cells[column.key] = _mean(column)
-  return results.Summary(
-    [c.key for c in _FACTS if c.key in keys and c.key != "seed"], cells
-  )
+  return results.Summary(keys, cells)
 
 
 def _mean(column: results.Column) -> str:
@@ -236,39 +258,46 @@ def _mean(column: results.Column) -> str:
     return "{mean:.1p} +- {sd:.1%}"
   spec = _SPEC.search(str(column.format))
   assert spec is not None
-  return f"{{mean:{spec[0]}}} +- {{sd:{spec[0]}}}"
+  unit = "%" if str(column.format).endswith("}%") else ""
+  return f"{{mean:{spec[0]}}} +- {{sd:{spec[0]}}}{unit}"
 
 
-def _add(table: results.Table, finished: _Finished) -> results.Table:
-  """A table with the row of one run more."""
-  row, origin = finished
-  versions = table.versions
-  if results.NOT_RECORDED in (table.commit, table.device, versions):
+def _add(table: results.Table, finished: Iterable[_Finished]) -> results.Table:
+  """A table with the rows of more runs."""
+  for run in finished:
+    _check_new(table, run)
+    versions = table.versions
+    assert not isinstance(versions, str)
+    merged = {
+      package: _joined(", ", versions.get(package, ""), version)
+      for package, version in run.origin["versions"].items()
+    }
+    table = dataclasses.replace(
+      table,
+      rows=[*table.rows, run.row],
+      command=list(dict.fromkeys([*table.command, *run.origin["command"]])),
+      commit=_joined(", ", table.commit, run.origin["commit"]),
+      device=_joined("; ", table.device, run.origin["device"]),
+      versions={**versions, **merged},
+      seeds=sorted({*table.seeds, *run.origin["seeds"]}),
+    )
+  return table
+
+
+def _check_new(table: results.Table, run: _Finished) -> None:
+  """Raises InputError unless a run may join a table."""
+  if results.NOT_RECORDED in (table.commit, table.device, table.versions):
     raise types.InputError(
       f"{table.name} does not tell where all of its numbers come from; collect"
       " these into a new table."
     )
-  identity = [row.get(key) for key in _IDENTITY]
+  identity = [run.row.get(key) for key in _IDENTITY]
   if identity in [[old.get(key) for key in _IDENTITY] for old in table.rows]:
-    (command,) = origin["command"]
+    (command,) = run.origin["command"]
     raise types.InputError(
       f"the table {table.name} has the row of {command!r} already; delete it"
       " first."
     )
-  assert not isinstance(versions, str)
-  merged = {
-    package: _joined(", ", versions.get(package, ""), version)
-    for package, version in origin["versions"].items()
-  }
-  return dataclasses.replace(
-    table,
-    rows=[*table.rows, row],
-    command=list(dict.fromkeys([*table.command, *origin["command"]])),
-    commit=_joined(", ", table.commit, origin["commit"]),
-    device=_joined("; ", table.device, origin["device"]),
-    versions={**versions, **merged},
-    seeds=sorted({*table.seeds, *origin["seeds"]}),
-  )
 
 
 def _joined(separator: str, old: str, new: str) -> str:

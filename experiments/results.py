@@ -99,7 +99,7 @@ def write_documents(root: pathlib.Path, *, check: bool = False) -> None:
   for path, text in contents.items():
     folder.write(path, text)
     print(f"wrote {path.relative_to(root)}")
-  print(f"{len(tables)} tables are as the results say")
+  print(f"tables that say what the results say: {len(tables)}")
 
 
 def _load_all(place: pathlib.Path) -> Tables:

@@ -334,7 +334,7 @@ def _write_search(folder, seed, commit="c1", perplexity=100.0, **config):
     "experiment": "ptb_search",
     "space": "recurrent",
     "preset": "small",
-    "dataset": "ptb",
+    "dataset": "text:/home/me/corpus",
     "config": {"theta": {}, "run": {"policy": "random"}},
     "seed": seed,
     "device": "a CPU",
@@ -391,15 +391,16 @@ class CollectTest(absltest.TestCase):
     self.assertEqual(
       results.to_markdown(table).splitlines(),
       [
-        "| space | policy | options | seed | perplexity of children |"
-        " mean reward | validation perplexity | Kendall tau | seconds |",
+        "| space | policy | options | seed | mean reward |"
+        " perplexity of children | validation perplexity | Kendall tau |"
+        " seconds of search |",
         "|" + 9 * "---|",
-        "| recurrent | `random` | `--theta_steps=7` | 0 | 299.0 |"
-        " 0.500 +- 0.062 | 100.0 | 0.50 [0.25, 0.75] | 60 |",
-        "| recurrent | `random` | `--theta_steps=7` | 1 | 299.0 |"
-        " 0.500 +- 0.062 | 101.0 | 0.50 [0.25, 0.75] | 60 |",
+        "| recurrent | `random` | `--theta_steps=7` | 0 | 0.500 +- 0.062 |"
+        " 299.0 | 100.0 | 0.50 [0.25, 0.75] | 60 |",
+        "| recurrent | `random` | `--theta_steps=7` | 1 | 0.500 +- 0.062 |"
+        " 299.0 | 101.0 | 0.50 [0.25, 0.75] | 60 |",
         "| recurrent | `random` | `--theta_steps=7` | mean +- sd |"
-        " 299.0 +- 0.0 | 0.500 +- 0.000 | 100.5 +- 0.7 | 0.50 +- 0.00 | 60 |",
+        " 0.500 +- 0.000 | 299.0 +- 0.0 | 100.5 +- 0.7 | 0.50 +- 0.00 | 60 |",
       ],
     )
     self.assertEqual(
@@ -414,6 +415,7 @@ class CollectTest(absltest.TestCase):
     self.assertEqual(table.versions, {"jax": "1.2"})
     self.assertEqual(table.seeds, [0, 1])
     self.assertEqual(table.rows[0]["tokens"], "0 0 1")
+    self.assertEqual(table.rows[0]["dataset"], "text:DIR/corpus")
     self.assertNotIn("/home", path.read_text())
 
   def test_rows_are_added_to_those_that_are_there(self):
@@ -447,6 +449,17 @@ class CollectTest(absltest.TestCase):
     self.assertEqual((row["arc"], row["seed"]), ("DIR/arc.json", 0))
     for absent in ("policy", "options", "children_perplexity"):
       self.assertNotIn(absent, row)
+
+  def test_searches_and_trainings_share_a_table(self):
+    search = _write_search(self.folder / "a", 0)
+    training = {"config": {"run": {}}, "arc": "random:0"}
+    trained = _write_search(self.folder / "b", 0, **training)
+    table = results.load(self._collect(search, trained))
+    lines = results.to_markdown(table).splitlines()
+    self.assertStartsWith(lines[0], "| space | policy | `--arc` | options |")
+    self.assertStartsWith(lines[2], "| recurrent | `random` | | `--theta_")
+    self.assertStartsWith(lines[3], "| recurrent | | `random:0` | `--theta_")
+    self.assertLen(lines, 4)
 
   def test_what_cannot_be_collected_leaves_no_file(self):
     run = _write_search(self.folder / "a", 0)
