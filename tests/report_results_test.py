@@ -148,6 +148,20 @@ class FileTest(parameterized.TestCase):
     ({"figure": _figure("bars", "policy")}, "figure.y names 'policy'"),
     ({"summary": _summary(["x"], {})}, "summary.group_by names 'x'"),
     ({"summary": _summary([], {"x": ""})}, "summary.cells.x must be the key"),
+    (
+      {"summary": _summary([], {"seed": "{median}"})},
+      "cells.seed names 'median'",
+    ),
+    ({"summary": _summary("policy", {})}, "summary.group_by must be a list"),
+    (
+      {"summary": _summary([], {"seed": 3})},
+      "summary.cells.seed must be a text",
+    ),
+    (
+      {"columns": [{"key": "seed", "heading": 3}]},
+      "heading must be text, got 3",
+    ),
+    ({"figure": _figure("bars", [])}, r"figure.y must be text, got \[\]"),
   )
   def test_a_bad_file_is_named_with_its_field(self, changes, message):
     record = results.to_dict(_table()) | changes
@@ -174,6 +188,9 @@ class FileTest(parameterized.TestCase):
       results.load(self.path)
     self.path.write_text("{")
     with self.assertRaisesRegex(types.InputError, "tiny.json must hold JSON"):
+      results.load(self.path)
+    self.path.write_text("[]")
+    with self.assertRaisesRegex(types.InputError, "must be a JSON object"):
       results.load(self.path)
 
 

@@ -11,22 +11,19 @@ import math
 import os
 import pathlib
 import statistics
-import string
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 from enas_jax import types
+from enas_jax.report import results_format as formats
 
-Value = str | int | float | None
-Row = Mapping[str, Value]
-# A format of Python's for the column's own field, such as ".1f", ",", ".1%" or
-# ""; or, with braces, a template of any fields: "{reward:.3f} +- {error:.3f}".
-# Of several the first counts whose fields a row has. Beyond Python's own, ".1p"
-# is ".1%" without the sign.
-Format = str | Sequence[str]
+Value = formats.Value
+Row = formats.Row
+Format = formats.Format
 
 NOT_RECORDED = "not recorded"
 KINDS = ("lines", "bars")
+_STATISTICS = ("mean", "sd", "standard_error", "count")  # of a group of rows
 
 
 @dataclasses.dataclass(frozen=True)
@@ -36,8 +33,8 @@ class Column:
   Attributes:
     key: the field of a row that the column is about.
     heading: the words above it, Markdown.
-    format: the way in which a row is shown in it; see `Format`. A cell is empty
-      if the row lacks what the format needs.
+    format: the way in which a row is shown in it; see
+      `results_format.Format`. A cell is empty if the row lacks what it needs.
   """
 
   key: str
@@ -117,6 +114,7 @@ class Table:
     """Raises InputError unless the table can be shown."""
     _check_words(self)
     _check_rows(self)
+    _check_parts(self)
     _check_fields(self)
     _body(self)
 
@@ -191,7 +189,10 @@ def to_markdown(table: Table) -> str:
 
   The rows come in their order, those of the summary last.
   """
-  lines = [[_plain(column.heading) for column in table.columns], *_body(table)]
+  lines = [
+    [formats.plain(column.heading) for column in table.columns],
+    *_body(table),
+  ]
   if table.transposed:
     lines = [list(line) for line in zip(*lines, strict=True)]
   head, *body = [_line(cells) for cells in lines]
@@ -202,16 +203,13 @@ def _line(cells: Sequence[str]) -> str:
   return "|" + "|".join(f" {cell} " if cell else " " for cell in cells) + "|"
 
 
-def _plain(text: str) -> str:
-  """Text that stays in its cell."""
-  return " ".join(text.replace("|", r"\|").split())
-
-
 def _body(table: Table) -> list[list[str]]:
   """The cells of all rows."""
   lines = [
     [
-      _cell(_template(column.format, column.key), row, f"rows[{place}]")
+      formats.cell(
+        formats.templates(column.format, column.key), row, f"rows[{place}]"
+      )
       for column in table.columns
     ]
     for place, row in enumerate(table.rows)
@@ -238,7 +236,9 @@ def _summary_cell(summary: Summary, column: Column, rows: Sequence[Row]) -> str:
   where = f"summary.cells.{column.key}"
   if column.key in summary.group_by:
     shared = {key: rows[0].get(key) for key in summary.group_by}
-    return _cell(_template(column.format, column.key), shared, "summary")
+    return formats.cell(
+      formats.templates(column.format, column.key), shared, "summary"
+    )
   if column.key not in summary.cells:
     return ""
   values = [
@@ -253,62 +253,7 @@ def _summary_cell(summary: Summary, column: Column, rows: Sequence[Row]) -> str:
     deviation = statistics.stdev(values)
     record["sd"] = deviation
     record["standard_error"] = deviation / math.sqrt(len(values))
-  return _cell(_several(summary.cells[column.key]), record, where)
-
-
-def _several(form: Format) -> Sequence[str]:
-  return (form,) if isinstance(form, str) else form
-
-
-def _template(form: Format, key: str) -> list[str]:
-  """The templates of a column, written out."""
-  return [
-    text if "{" in text else "{" + key + ":" + text + "}"
-    for text in _several(form)
-  ]
-
-
-def _cell(templates: Sequence[str], row: Row, where: str) -> str:
-  """A row in the first template whose fields it has; "" if there is none."""
-  for template in templates:
-    if all(row.get(name) is not None for name in _names(template)):
-      try:
-        return _plain(_FORMATTER.vformat(template, (), row))
-      except (TypeError, ValueError) as error:
-        raise types.InputError(
-          f"{where} cannot be shown as {template!r}: {error}."
-        ) from None
-  return ""
-
-
-def _names(template: str) -> list[str]:
-  """The fields of a template.
-
-  Raises:
-    InputError: if it is none, or asks for more than fields.
-  """
-  try:
-    names = [name for _, name, _, _ in _FORMATTER.parse(template)]
-  except ValueError as error:
-    raise types.InputError(f"the format {template!r}: {error}.") from None
-  fields = [name for name in names if name is not None]
-  if not all(name.isidentifier() for name in fields):
-    raise types.InputError(
-      f"the format {template!r} must name fields in its braces."
-    )
-  return fields
-
-
-class _Formatter(string.Formatter):
-  """Python's formatting, and per cent without the sign."""
-
-  def format_field(self, value: Any, format_spec: str) -> str:
-    if format_spec.endswith("p"):
-      return format(100 * value, format_spec[:-1] + "f")
-    return format(value, format_spec)
-
-
-_FORMATTER = _Formatter()
+  return formats.cell(formats.several(summary.cells[column.key]), record, where)
 
 
 def _check_words(table: Table) -> None:
@@ -317,8 +262,6 @@ def _check_words(table: Table) -> None:
     value = getattr(table, name)
     if not isinstance(value, str) or not value.strip():
       raise types.InputError(f"{name} must be words, got {value!r}.")
-  if not isinstance(table.note, str):
-    raise types.InputError(f"note must be words, got {table.note!r}.")
   if not _all_of(table.command, str) or not table.command:
     raise types.InputError("command must be a list of command lines.")
   if not _all_of(table.seeds, int):
@@ -329,6 +272,30 @@ def _check_words(table: Table) -> None:
     raise types.InputError(
       f'versions must be texts by package, or "{NOT_RECORDED}".'
     )
+
+
+def _check_parts(table: Table) -> None:
+  """Texts must be texts, formats formats."""
+  texts: dict[str, Any] = {"note": table.note}
+  forms: dict[str, Any] = {}
+  for place, column in enumerate(table.columns):
+    where = f"columns[{place}]"
+    texts |= {f"{where}.key": column.key, f"{where}.heading": column.heading}
+    forms[f"{where}.format"] = column.format
+  if table.summary is not None:
+    if not _all_of(table.summary.group_by, str):
+      raise types.InputError("summary.group_by must be a list of fields.")
+    if not isinstance(table.summary.cells, Mapping):
+      raise types.InputError("summary.cells must be templates by column.")
+    forms |= {f"summary.cells.{k}": v for k, v in table.summary.cells.items()}
+  if table.figure is not None:
+    texts |= {f"figure.{k}": v for k, v in vars(table.figure).items()}
+  for where, value in texts.items():
+    if not isinstance(value, str):
+      raise types.InputError(f"{where} must be text, got {value!r}.")
+  for where, value in forms.items():
+    if not _all_of(formats.several(value), str):
+      raise types.InputError(f"{where} must be a text or a list of texts.")
 
 
 def _check_rows(table: Table) -> None:
@@ -359,8 +326,21 @@ def _check_fields(table: Table) -> None:
     raise types.InputError(
       f"summary.cells.{unknown} must be the key of a column."
     )
+  for key, form in _summary_cells(table):
+    if others := {*formats.fields(form)} - {*_STATISTICS}:
+      raise types.InputError(
+        f"summary.cells.{key} names {min(others)!r}, which is none of"
+        f" {', '.join(_STATISTICS)}."
+      )
   if table.figure is not None:
     _check_figure(table.figure, table.rows)
+
+
+def _summary_cells(table: Table) -> Iterator[tuple[str, str]]:
+  """The templates of the summary by column."""
+  if table.summary is not None:
+    for key, choices in table.summary.cells.items():
+      yield from ((key, form) for form in formats.several(choices))
 
 
 def _check_figure(figure: Figure, rows: Sequence[Row]) -> None:
@@ -379,13 +359,11 @@ def _named(table: Table) -> Iterator[tuple[str, str]]:
   """Every place that names a field of the rows, and the field."""
   for place, column in enumerate(table.columns):
     where = f"columns[{place}]"
-    if not _all_of(_several(column.format), str):
-      raise types.InputError(
-        f"{where}.format must be a text or a list of texts."
-      )
     yield f"{where}.key", column.key
-    for template in _several(column.format):
-      yield from ((f"{where}.format", name) for name in _names(template))
+    for template in formats.several(column.format):
+      yield from (
+        (f"{where}.format", name) for name in formats.fields(template)
+      )
   if table.summary is not None:
     yield from (("summary.group_by", key) for key in table.summary.group_by)
   if table.figure is not None:
