@@ -308,14 +308,19 @@ class DocumentsTest(absltest.TestCase):
 
   def test_a_figure_stands_below_its_table(self):
     table = _table(figure=results.Figure("bars", "policy", "accuracy"))
-    text = "before\n<!-- results: tiny -->\n<!-- end -->\nafter\n"
-    self._write(text, table)
+    block = "before\n<!-- results: tiny -->\n{}<!-- end -->\nafter\n"
+    self._write(block.format("old\n"), table)
+    guide = self.root / "experiments" / "docs" / "guide.md"
+    guide.parent.mkdir()
+    guide.write_text(block.format(""))
     script.write_documents(self.root)
-    self.assertEqual(
-      (self.root / "README.md").read_text(),
-      f"before\n<!-- results: tiny -->\n{results.to_markdown(table)}\n\n"
-      "![A tiny table](experiments/figures/tiny.svg)\n<!-- end -->\nafter\n",
-    )
+    shown = results.to_markdown(table)
+    for path, folder in (
+      (self.root / "README.md", "experiments/figures"),
+      (guide, "../figures"),
+    ):
+      body = f"{shown}\n\n![A tiny table]({folder}/tiny.svg)\n"
+      self.assertEqual(path.read_text(), block.format(body))
     ElementTree.parse(self.root / script.FIGURES / "tiny.svg")
 
   def test_what_has_no_counterpart_is_named(self):
