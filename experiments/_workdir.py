@@ -5,7 +5,10 @@ import importlib.metadata
 import os
 import pathlib
 import platform
+import re
+import shlex
 import subprocess
+import sys
 from collections.abc import Mapping
 from typing import Any
 
@@ -14,6 +17,7 @@ from absl import flags
 
 from enas_jax import config as config_lib
 from enas_jax import types
+from enas_jax.report import results
 from enas_jax.search import folder as folder_lib
 from enas_jax.spaces import registry as spaces
 from enas_jax.tasks import base as tasks_base
@@ -21,6 +25,15 @@ from enas_jax.tasks import registry as tasks
 from experiments import _cli, _flags
 
 _PACKAGES = ("enas_jax", "jax", "jaxlib", "flax", "optax", "orbax-checkpoint")
+# What stands for a path in a command line that others shall read.
+_PLACES = {
+  "data_dir": "DIR",
+  "workdir": "RUN",
+  "run": "RUN",
+  "benchmark_table": "FILE",
+  "compilation_cache_dir": "DIR",
+}
+_FOLDERS = re.compile(r"(?:[^:=,/]*/)+")
 
 
 def define_run_flags(*names: str) -> None:
@@ -164,12 +177,8 @@ def write_config(
     "dataset": dataset,
     "config": config.to_dict(),
     "seed": config.run.seed,
-    "device": device_name(),
-    "versions": {
-      "python": platform.python_version(),
-      **{name: _version(name) for name in _PACKAGES},
-    },
-    "commit": _commit(),
+    "command": (saved or {}).get("command") or command_line(),
+    **provenance(),
     **(more or {}),
   }
   try:
@@ -187,6 +196,71 @@ def _unusable(workdir: pathlib.Path, error: OSError) -> types.InputError:
     f"--workdir={workdir} cannot be used: {error.strerror}; give another"
     " folder."
   )
+
+
+def command_line() -> str:
+  """The command that started this process, as a user types it."""
+  script = pathlib.Path(sys.argv[0]).stem
+  return shlex.join(["python", "-m", f"experiments.{script}", *sys.argv[1:]])
+
+
+def shown_command(command: str) -> str:
+  """A command line without the paths of a machine.
+
+  Args:
+    command: the command line, as a shell reads it.
+
+  Returns:
+    The same with DIR, RUN or FILE for the paths that its flags name.
+  """
+  words: list[str] = []
+  name = ""  # of the flag whose value the next word is
+  for word in shlex.split(command):
+    flag, equals, value = word.partition("=")
+    if not word.startswith("-"):
+      words.append(shown_value(name, word))
+    else:
+      shown = shown_value(flag.lstrip("-"), value)
+      words.append(f"{flag}{equals}{shown}")
+    name = "" if equals else flag.lstrip("-")
+  return " ".join(map(shlex.quote, words))
+
+
+def shown_value(flag: str, value: str) -> str:
+  """The value of a flag without the folders in it; see `shown_command`."""
+  if flag in _PLACES:
+    return _PLACES[flag] if value else value
+  # A token string of two cells has a slash between spaces.
+  return value if " " in value else _FOLDERS.sub("DIR/", value)
+
+
+def origin() -> dict[str, Any]:
+  """Where numbers of this process come from, as fields of a `results.Table`.
+
+  Returns:
+    "command", "commit", "device" and "versions".
+  """
+  known = provenance()
+  known["commit"] = known["commit"] or results.NOT_RECORDED
+  return {"command": [shown_command(command_line())], **known}
+
+
+def provenance() -> dict[str, Any]:
+  """What a process runs on, JSON-ready.
+
+  Returns:
+    "device"; "versions", by package; "commit", None if the code does not run
+    from a checkout.
+  """
+  versions = {name: _version(name) for name in _PACKAGES}
+  return {
+    "device": device_name(),
+    "versions": {
+      "python": platform.python_version(),
+      **{name: version for name, version in versions.items() if version},
+    },
+    "commit": _commit(),
+  }
 
 
 def device_name() -> str:

@@ -3,6 +3,7 @@
 import json
 import os
 import pathlib
+import shlex
 import signal
 import subprocess
 import sys
@@ -52,6 +53,9 @@ class CommandLineTest(parameterized.TestCase):
     self.assertEqual(saved["config"]["child"]["num_nodes"], 3)
     self.assertEqual(saved["config"]["omega"]["steps"], 6)
     self.assertEqual(saved["seed"], 0)
+    command = shlex.split(saved["command"])
+    start = ["python", "-m", "experiments.ptb_search", *self.flags]
+    self.assertEqual(command[: len(start)], start)
     self.assertTrue(list((self.workdir / "tensorboard").iterdir()))
 
   def test_a_used_folder_is_refused_and_untouched(self):
@@ -67,6 +71,7 @@ class CommandLineTest(parameterized.TestCase):
     self.assertIn(f"tokens: {arc['tokens']}", found.stdout)
     saved = json.loads((self.workdir / "config.json").read_text())
     self.assertEqual(saved["preset"], "smoke")
+    self.assertNotIn("--resume", saved["command"])
 
   def test_resume_refuses_other_numbers(self):
     found = run(f"--workdir={self.workdir}", "--resume", "--num_nodes=5")

@@ -28,7 +28,11 @@ def run(script, *flags, cwd=ROOT):
     A `subprocess.CompletedProcess` with text.
   """
   argv = [f"experiments.{script}", *map(str, flags)]
-  if script not in ("describe", "export"):  # which compile nothing for long
+  if script not in (
+    "describe",
+    "export",
+    "results",
+  ):  # which compile nothing for long
     cache = os.environ["JAX_COMPILATION_CACHE_DIR"]
     argv.append(f"--compilation_cache_dir={cache}")
   with tempfile.TemporaryDirectory() as folder:

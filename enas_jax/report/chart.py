@@ -1,13 +1,28 @@
-"""Line charts of a report, as inline SVG drawn by matplotlib."""
+"""Line and bar charts, as inline SVG drawn by matplotlib."""
 
 import io
 import math
 from collections.abc import Mapping, Sequence
+from typing import NamedTuple
 
 import matplotlib
+from matplotlib import axes as axes_lib
 from matplotlib import figure, ticker
 
 Points = Sequence[tuple[float, float]]
+
+
+class Bar(NamedTuple):
+  """A bar.
+
+  Attributes:
+    height: the value that it shows.
+    spread: how far its whisker reaches, up and down.
+  """
+
+  height: float
+  spread: float = 0.0
+
 
 _FEW_POINTS = 50  # up to so many are marked with dots
 
@@ -35,34 +50,84 @@ def line_chart(
   lines = {name: points for name, points in lines.items() if points}
   if not lines:
     return ""
+  return _to_svg(plot(lines, x_label, y_label, log_y))
+
+
+def bar_chart(
+  series: Mapping[str, Mapping[str, Bar]], *, x_label: str, y_label: str
+) -> str:
+  """Draws series as groups of bars, one group for each name along x.
+
+  Args:
+    series: by the name of a series, its bars by their names along x. Those that
+      a series lacks are left out.
+    x_label: the name of the x axis.
+    y_label: the name of the y axis.
+
+  Returns:
+    An SVG element.
+  """
+  names = list(dict.fromkeys(name for bars in series.values() for name in bars))
+  width = 0.8 / max(len(series), 1)  # of the 1 between two groups
+  chart, axes = _axes(x_label, y_label)
+  for number, (label, bars) in enumerate(series.items()):
+    shift = (number - (len(series) - 1) / 2) * width
+    axes.bar(
+      [names.index(name) + shift for name in bars],
+      [bar.height for bar in bars.values()],
+      width,
+      yerr=[bar.spread for bar in bars.values()],
+      label=_literal(label),
+      capsize=2,
+    )
+  axes.set_xticks(range(len(names)), [_literal(name) for name in names])
+  axes.grid(visible=False, axis="x")
+  if len(series) > 1:
+    axes.legend()
+  return _to_svg(chart)
+
+
+def _to_svg(chart: figure.Figure) -> str:
   # Letters stay text, and the same data make the same bytes.
   with matplotlib.rc_context({"svg.fonttype": "none", "svg.hashsalt": "enas"}):
     drawing = io.StringIO()
-    plot(lines, x_label, y_label, log_y).savefig(
-      drawing, format="svg", metadata={"Date": None}
-    )
+    chart.savefig(drawing, format="svg", metadata={"Date": None})
   text = drawing.getvalue()
   return text[text.index("<svg") :]
+
+
+def _axes(x_label: str, y_label: str) -> tuple[figure.Figure, axes_lib.Axes]:
+  """An empty chart of 6.4 x 3 inches."""
+  chart = figure.Figure(figsize=(6.4, 3.0), layout="constrained")
+  axes = chart.add_subplot()
+  axes.set_xlabel(x_label)
+  axes.set_ylabel(y_label)
+  axes.grid(alpha=0.3)
+  return chart, axes
+
+
+def _literal(label: str) -> str:
+  """A label as it stands: matplotlib reads "$" as maths, and hides "_..."."""
+  return label.lstrip("_").replace("$", r"\$")
 
 
 def plot(
   lines: Mapping[str, Points], x_label: str, y_label: str, log_y: bool
 ) -> figure.Figure:
   """The chart as a matplotlib figure of 6.4 x 3 inches."""
-  chart = figure.Figure(figsize=(6.4, 3.0), layout="constrained")
-  axes = chart.add_subplot()
+  chart, axes = _axes(x_label, y_label)
   for name, points in lines.items():
     xs, ys = zip(*points, strict=True)
     marker = "o" if len(points) <= _FEW_POINTS else ""
-    # Matplotlib hides a label that begins with "_" and reads "$" as maths.
-    label = name.lstrip("_").replace("$", r"\$")
-    axes.plot(xs, ys, label=label, marker=marker, markersize=3, linewidth=1.3)
+    axes.plot(
+      xs, ys, label=_literal(name), marker=marker, markersize=3, linewidth=1.3
+    )
   if log_y:
     axes.set_yscale("log")
-  axes.xaxis.set_major_locator(ticker.MaxNLocator(integer=True))  # steps
-  axes.set_xlabel(x_label)
-  axes.set_ylabel(y_label)
-  axes.grid(alpha=0.3)
+  whole = all(
+    float(x).is_integer() for points in lines.values() for x, _ in points
+  )
+  axes.xaxis.set_major_locator(ticker.MaxNLocator(integer=whole))  # steps
   if len(lines) > 1:
     axes.legend()
   return chart

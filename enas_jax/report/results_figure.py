@@ -1,0 +1,81 @@
+"""The chart that a table of results asks for."""
+
+import hashlib
+import json
+import statistics
+from collections.abc import Mapping
+
+from enas_jax.report import chart, results
+
+# By series and place along x, what was measured there.
+_Values = Mapping[str, Mapping[str, list[float]]]
+
+
+def draw(table: results.Table) -> str:
+  """Draws the figure of a table.
+
+  Rows that agree in x and in the series are one point: their mean. A bar of
+  several rows has a whisker of their standard deviation.
+
+  Args:
+    table: the table; it must have a figure.
+
+  Returns:
+    An SVG file. Its first line is `fingerprint`.
+  """
+  figure = _figure(table)
+  values = _values(table)
+  x_label, y_label = (key.replace("_", " ") for key in (figure.x, figure.y))
+  if figure.kind == "lines":
+    drawing = chart.line_chart(
+      {
+        name: sorted((float(x), statistics.fmean(ys)) for x, ys in by_x.items())
+        for name, by_x in values.items()
+      },
+      x_label=x_label,
+      y_label=y_label,
+    )
+  else:
+    drawing = chart.bar_chart(
+      {
+        name: {x: _bar(ys) for x, ys in by_x.items()}
+        for name, by_x in values.items()
+      },
+      x_label=x_label,
+      y_label=y_label,
+    )
+  return f"{fingerprint(table)}\n{drawing}"
+
+
+def fingerprint(table: results.Table) -> str:
+  """A comment that is the same if and only if the same would be drawn.
+
+  Versions of matplotlib draw the same data with other bytes. So a drawing is
+  held to its data, not to its bytes.
+  """
+  figure = _figure(table)
+  shown = json.dumps([figure.kind, figure.x, figure.y, _values(table)])
+  return f"<!-- data {hashlib.sha256(shown.encode()).hexdigest()} -->"
+
+
+def _figure(table: results.Table) -> results.Figure:
+  if table.figure is None:
+    raise ValueError(f"the table {table.name} has no figure.")
+  return table.figure
+
+
+def _values(table: results.Table) -> _Values:
+  """The numbers to draw; rows without x or y are left out."""
+  figure = _figure(table)
+  values: dict[str, dict[str, list[float]]] = {}
+  for row in table.rows:
+    x, y = row.get(figure.x), row.get(figure.y)
+    if x is not None and isinstance(y, int | float):
+      series = str(row.get(figure.series, ""))
+      values.setdefault(series, {}).setdefault(str(x), []).append(y)
+  return values
+
+
+def _bar(values: list[float]) -> chart.Bar:
+  spread = statistics.stdev(values) if len(values) > 1 else 0.0
+  return chart.Bar(statistics.fmean(values), spread)

@@ -1,0 +1,208 @@
+"""Writes every table of measured numbers from the data behind it.
+
+  python -m experiments.results
+  python -m experiments.results --check
+  python -m experiments.results --collect=NAME --title=TITLE --run=A --run=B
+
+It runs at the root of a checkout. `experiments/results/NAME.json` holds a table
+and where its numbers come from: commands, commit, device, versions, seeds
+(`enas_jax.report.results`). README.md and the documents below `experiments/`
+show it between two lines, and what lies between them is written anew:
+
+  <!-- results: NAME -->
+  <!-- end -->
+
+A table that asks for a figure gets `experiments/figures/NAME.svg` beside.
+`--check` changes nothing; it ends with status 2 if anything would change.
+
+`--collect` makes such a file from the folders of finished searches and
+trainings, or adds their rows to it. Then put its two lines where it belongs.
+"""
+
+import os
+import pathlib
+import re
+from collections.abc import Mapping
+
+from absl import flags
+
+from enas_jax import types
+from enas_jax.report import results, results_figure
+from enas_jax.search import folder
+from experiments import _cli, _collect
+
+RESULTS = pathlib.Path("experiments/results")
+FIGURES = pathlib.Path("experiments/figures")
+_DOCUMENTS = ("README.md", "experiments/**/*.md")
+_MARKER = re.compile(r"^<!-- (results: .*|end) -->$\n?", re.MULTILINE)
+Tables = Mapping[str, results.Table]
+
+
+def main() -> None:
+  """Does what the flags ask for."""
+  values = flags.FLAGS
+  if values.collect is None:
+    for name in ("run", "title", "command"):
+      if values[name].value:
+        raise types.InputError(f"--{name} needs --collect, the table's name.")
+    write_documents(pathlib.Path(), check=values.check)
+    return
+  if values.check:
+    raise types.InputError("--check and --collect do not go together.")
+  path = _collect.collect(
+    RESULTS,
+    values.collect,
+    [pathlib.Path(run).expanduser() for run in values.run],
+    title=values.title,
+    command=values.command,
+  )
+  print(f"wrote {path}")
+
+
+def write_documents(root: pathlib.Path, *, check: bool = False) -> None:
+  """Writes the tables into the documents, and draws the figures.
+
+  Args:
+    root: the root of a checkout.
+    check: whether to change nothing.
+
+  Raises:
+    InputError: if a file or a document is wrong, or a table is shown nowhere;
+      or, with `check`, if something would change.
+  """
+  tables = _load_all(root / RESULTS)
+  contents: dict[pathlib.Path, str] = {}
+  shown: set[str] = set()
+  outdated: list[str] = []
+  for path in _documents(root):
+    old = path.read_text(encoding="utf-8")
+    blocks = _Blocks(old, path.relative_to(root), tables)
+    shown |= blocks.names
+    outdated += [f"{name} in {blocks.path}" for name in blocks.outdated]
+    if blocks.text != old:
+      contents[path] = blocks.text
+  for name, table in tables.items():
+    if name not in shown:
+      raise types.InputError(
+        f"{RESULTS / name}.json is shown by no document; put"
+        f" {_begin(name)!r} and '<!-- end -->' into one, or delete it."
+      )
+    path = root / FIGURES / f"{name}.svg"
+    if table.figure is not None and not _is_drawn(table, path):
+      contents[path] = results_figure.draw(table)
+      outdated.append(f"{FIGURES / name}.svg")
+  if check and outdated:
+    raise types.InputError(
+      f"not what the results say: {', '.join(outdated)}; run"
+      " python -m experiments.results."
+    )
+  for path, text in contents.items():
+    folder.write(path, text)
+    print(f"wrote {path.relative_to(root)}")
+  print(f"tables that say what the results say: {len(tables)}")
+
+
+def _load_all(place: pathlib.Path) -> Tables:
+  paths = sorted(place.glob("*.json"))
+  if not paths:
+    raise types.InputError(
+      f"{RESULTS} holds no tables here; run it at the root of a checkout."
+    )
+  tables = {path.stem: results.load(path) for path in paths}
+  for path in paths:
+    if tables[path.stem].name != path.stem:
+      raise types.InputError(
+        f"{path}: name must be {path.stem!r}, as the file's, got"
+        f" {tables[path.stem].name!r}."
+      )
+  return tables
+
+
+def _documents(root: pathlib.Path) -> list[pathlib.Path]:
+  return [path for form in _DOCUMENTS for path in sorted(root.glob(form))]
+
+
+def _begin(name: str) -> str:
+  return f"<!-- results: {name} -->"
+
+
+class _Blocks:
+  """A document with its tables written anew.
+
+  Attributes:
+    path: the document, from the root of the checkout.
+    text: what it shall say.
+    names: the tables that it shows.
+    outdated: those of them that it shows otherwise now.
+  """
+
+  def __init__(self, old: str, path: pathlib.Path, tables: Tables) -> None:
+    """Raises InputError if a marker stands alone or names no table."""
+    self.path = path
+    self.names: set[str] = set()
+    self.outdated: list[str] = []
+    markers = list(_MARKER.finditer(old))
+    for place, marker in enumerate(markers):
+      if marker[1].startswith("results: ") == bool(place % 2):
+        raise self._unpaired(old, marker)
+    if len(markers) % 2:
+      raise self._unpaired(old, markers[-1])
+    parts, end = [], 0
+    for begin, close in zip(markers[::2], markers[1::2], strict=True):
+      name = begin[1].removeprefix("results: ")
+      body = self._body(name, tables)
+      if old[begin.end() : close.start()] != body:
+        self.outdated.append(name)
+      self.names.add(name)
+      parts += [old[end : begin.end()], body]
+      end = close.start()
+    self.text = "".join([*parts, old[end:]])
+
+  def _body(self, name: str, tables: Tables) -> str:
+    """What stands between two markers."""
+    if name not in tables:
+      raise types.InputError(
+        f"{self.path} shows the results {name!r}, but there is no"
+        f" {RESULTS / name}.json."
+      )
+    text = results.to_markdown(tables[name]) + "\n"
+    if tables[name].figure is None:
+      return text
+    target = os.path.relpath(FIGURES / f"{name}.svg", self.path.parent)
+    return f"{text}\n![{tables[name].title}]({target})\n"
+
+  def _unpaired(self, old: str, marker: re.Match[str]) -> types.InputError:
+    line = old.count("\n", 0, marker.start()) + 1
+    return types.InputError(
+      f"{self.path}, line {line}: {marker[0].strip()!r} stands alone; a block"
+      " begins with '<!-- results: NAME -->' and ends with '<!-- end -->'."
+    )
+
+
+def _is_drawn(table: results.Table, path: pathlib.Path) -> bool:
+  """Whether a file is the drawing of these data."""
+  try:
+    with path.open(encoding="utf-8") as file:
+      return file.readline().strip() == results_figure.fingerprint(table)
+  except OSError:
+    return False
+
+
+def define_flags() -> None:
+  """The flags of this script."""
+  flags.DEFINE_boolean("check", False, "change nothing; fail if it would")
+  flags.DEFINE_string(
+    "collect", None, "make this table from --run, or add rows to it"
+  )
+  flags.DEFINE_multi_string(
+    "run", [], "the folder of a finished run; may be given more than once"
+  )
+  flags.DEFINE_string("title", None, "what a new table shows, in a few words")
+  flags.DEFINE_string(
+    "command", None, "the command line of runs whose config.json lacks it"
+  )
+
+
+if __name__ == "__main__":
+  define_flags()
+  _cli.run(main)

@@ -1,0 +1,550 @@
+"""Tables of results: their files, their Markdown, and this repository's own."""
+
+import dataclasses
+import json
+import pathlib
+import re
+import shutil
+import tempfile
+from unittest import mock
+from xml.etree import ElementTree
+
+import numpy as np
+from absl.testing import absltest, parameterized
+
+from enas_jax import types
+from enas_jax.report import chart, results, results_figure
+from experiments import _collect, _workdir
+from experiments import results as script
+from tests import command_line
+
+ROOT = command_line.ROOT
+# Tables from before runs told where their numbers come from. No other joins.
+_OLD = {
+  *("published", "speed_recurrent", "speed_images", "speed_paper"),
+  *("ranking_weights", "ranking_operations", "ranking_steps"),
+  *("ranking_schedule", "ranking_depth", "ranking_begin", "ranking_score"),
+  *("ranking_score_small", "ranking_candidates", "ranking_derive"),
+  *("ranking_last_step", "ranking_spaces"),
+}
+_COLUMNS = (
+  results.Column("policy", "policy", "`{policy}`"),
+  results.Column("seed", "seed"),
+  results.Column("accuracy", "accuracy", ".1%"),
+  results.Column(
+    "reward", "a|b", ("{reward:.2f} +- {error:.2f}", "{reward:.2f}")
+  ),
+  results.Column("params", "parameters", ","),
+)
+_ROWS = (
+  {"policy": "a", "seed": 0, "accuracy": 0.5, "reward": 1.0, "error": 0.125},
+  {"policy": "b", "seed": 0, "accuracy": 0.25, "params": 1234567},
+  {"policy": "a", "seed": 1, "accuracy": 0.7, "reward": 2.0, "params": None},
+  {"policy": "a", "seed": 2, "accuracy": 0.9, "reward": 6.0, "params": 7},
+)
+
+
+def _table(**changes):
+  values = {
+    "name": "tiny",
+    "title": "A tiny table",
+    "columns": _COLUMNS,
+    "rows": _ROWS,
+    "command": ["python -m experiments.search --seed=SEED"],
+    "commit": "abc",
+    "device": "a CPU",
+    "versions": {"jax": "1.2"},
+    "seeds": [0, 1, 2],
+  }
+  return results.Table(**(values | changes))
+
+
+def _figure(kind, y):
+  return {"kind": kind, "x": "seed", "y": y}
+
+
+def _summary(keys, cells):
+  return {"group_by": keys, "cells": cells}
+
+
+class MarkdownTest(absltest.TestCase):
+  def test_formats(self):
+    self.assertEqual(
+      results.to_markdown(_table()).splitlines(),
+      [
+        r"| policy | seed | accuracy | a\|b | parameters |",
+        "|---|---|---|---|---|",
+        "| `a` | 0 | 50.0% | 1.00 +- 0.12 | |",
+        "| `b` | 0 | 25.0% | | 1,234,567 |",
+        "| `a` | 1 | 70.0% | 2.00 | |",
+        "| `a` | 2 | 90.0% | 6.00 | 7 |",
+      ],
+    )
+
+  def test_summary(self):
+    summary = results.Summary(
+      ["policy"],
+      {
+        "seed": "mean +- sd",
+        "accuracy": "{mean:.1p} +- {sd:.1%}",
+        "reward": "{mean:.3f} +- {standard_error:.3f} of {count}",
+        # One value has no deviation.
+        "params": ("{mean:.0f} +- {sd:.0f}", "{mean:.0f}"),
+      },
+    )
+    lines = results.to_markdown(_table(summary=summary)).splitlines()
+    # Rewards 1, 2, 6: mean 3, squares 4 + 1 + 9 = 14, sd = sqrt(14 / 2) =
+    # 2.6458, over sqrt(3): 1.5275. Accuracies are 20 points apart. The single
+    # row of `b` is no group.
+    self.assertLen(lines, 7)
+    self.assertEqual(
+      lines[-1],
+      "| `a` | mean +- sd | 70.0 +- 20.0% | 3.000 +- 1.528 of 3 | 7 |",
+    )
+
+  def test_transposed(self):
+    table = _table(columns=_COLUMNS[:3], rows=_ROWS[:2], transposed=True)
+    self.assertEqual(
+      results.to_markdown(table),
+      "| policy | `a` | `b` |\n|---|---|---|\n| seed | 0 | 0 |\n"
+      "| accuracy | 50.0% | 25.0% |",
+    )
+
+
+class FileTest(parameterized.TestCase):
+  def setUp(self):
+    super().setUp()
+    self.path = pathlib.Path(tempfile.mkdtemp()) / "tiny.json"
+
+  def test_a_table_comes_back(self):
+    table = _table(
+      note="é",
+      summary=results.Summary(["policy"], {"seed": "mean"}),
+      figure=results.Figure("bars", "policy", "accuracy"),
+      transposed=True,
+    )
+    results.save(table, self.path)
+    again = results.load(self.path)
+    self.assertEqual(results.to_markdown(again), results.to_markdown(table))
+    for field in ("title", "commit", "versions", "summary", "figure", "note"):
+      self.assertEqual(getattr(again, field), getattr(table, field), field)
+    # A row is a line, so that a difference between two versions can be read.
+    row = json.dumps(_ROWS[1])
+    self.assertIn(f"    {row},", self.path.read_text().splitlines())
+
+  @parameterized.parameters(
+    ({"commit": None}, "lacks the field 'commit'"),
+    ({"commit": ""}, "commit must be words"),
+    ({"colour": "red"}, "unknown field 'colour'"),
+    ({"rows": []}, "rows must not be empty"),
+    ({"rows": 3}, "rows must be a list"),
+    ({"rows": [{"policy": ["a"]}]}, r"rows\[0\].policy must be text"),
+    ({"columns": [{"key": "seed"}]}, r"columns\[0\] lacks .*'heading'"),
+    ({"columns": [{"key": "x", "heading": ""}]}, r"columns\[0\].key names 'x'"),
+    ({"seeds": ["0"]}, "seeds must be a list of integers"),
+    ({"versions": {}}, "versions must be texts"),
+    ({"command": []}, "command must be a list"),
+    ({"figure": _figure("pie", "seed")}, "figure.kind must be one of"),
+    ({"figure": _figure("bars", "policy")}, "figure.y names 'policy'"),
+    ({"summary": _summary(["x"], {})}, "summary.group_by names 'x'"),
+    ({"summary": _summary([], {"x": ""})}, "summary.cells.x must be the key"),
+    (
+      {"summary": _summary([], {"seed": "{median}"})},
+      "cells.seed names 'median'",
+    ),
+    ({"summary": _summary("policy", {})}, "summary.group_by must be a list"),
+    (
+      {"summary": _summary([], {"seed": 3})},
+      "summary.cells.seed must be a text",
+    ),
+    (
+      {"columns": [{"key": "seed", "heading": 3}]},
+      "heading must be text, got 3",
+    ),
+    ({"figure": _figure("bars", [])}, r"figure.y must be text, got \[\]"),
+  )
+  def test_a_bad_file_is_named_with_its_field(self, changes, message):
+    record = results.to_dict(_table()) | changes
+    record = {key: value for key, value in record.items() if value is not None}
+    self.path.write_text(json.dumps(record))
+    with self.assertRaisesRegex(types.InputError, message) as caught:
+      results.load(self.path)
+    self.assertStartsWith(str(caught.exception), f"{self.path}: ")
+    self.assertNotIn("\n", str(caught.exception))
+
+  @parameterized.parameters(
+    (".1f", r"rows\[0\] cannot be shown as '{policy:.1f}'"),
+    ("{policy", "the format '{policy'"),
+    ("{policy.__class__}", "must name fields"),
+    ("{0}", "must name fields"),
+    ("{other}", r"columns\[0\].format names 'other'"),
+  )
+  def test_a_bad_format_is_named(self, form, message):
+    with self.assertRaisesRegex(types.InputError, message):
+      _table(columns=[results.Column("policy", "policy", form)])
+
+  def test_what_is_no_json_is_named(self):
+    with self.assertRaisesRegex(types.InputError, "cannot be read: No such"):
+      results.load(self.path)
+    self.path.write_text("{")
+    with self.assertRaisesRegex(types.InputError, "tiny.json must hold JSON"):
+      results.load(self.path)
+    self.path.write_text("[]")
+    with self.assertRaisesRegex(types.InputError, "must be a JSON object"):
+      results.load(self.path)
+
+
+class FigureTest(absltest.TestCase):
+  def test_rows_that_agree_are_one_bar(self):
+    table = _table(figure=results.Figure("bars", "policy", "reward", "policy"))
+    with mock.patch.object(chart, "bar_chart", return_value="<svg/>") as bars:
+      drawing = results_figure.draw(table)
+    self.assertEqual(drawing, f"{results_figure.fingerprint(table)}\n<svg/>")
+    (series,), words = bars.call_args
+    self.assertEqual(words, {"x_label": "policy", "y_label": "reward"})
+    # Rewards 1, 2, 6; `b` has none.
+    self.assertEqual(list(series), ["a"])
+    self.assertEqual(list(series["a"]), ["a"])
+    height, spread = series["a"]["a"]
+    self.assertAlmostEqual(height, 3.0)
+    self.assertAlmostEqual(spread, 7**0.5)
+
+  def test_rows_that_agree_are_one_point_of_a_line(self):
+    table = _table(figure=results.Figure("lines", "seed", "accuracy"))
+    with mock.patch.object(chart, "line_chart", return_value="<svg/>") as lines:
+      results_figure.draw(table)
+    (series,), _ = lines.call_args
+    # Seed 0 has 0.5 and 0.25.
+    self.assertEqual(series, {"": [(0.0, 0.375), (1.0, 0.7), (2.0, 0.9)]})
+
+  def test_bars_are_as_high_as_their_values(self):
+    draw = lambda: chart.bar_chart(
+      {
+        "one": {"$x": chart.Bar(1.0), "y": chart.Bar(3.0)},
+        "two": {"y": chart.Bar(2.0, 0.5)},
+      },
+      x_label="where",
+      y_label="how much",
+    )
+    self.assertEqual(draw(), draw())
+    svg = "{http://www.w3.org/2000/svg}"
+    root = ElementTree.fromstring(draw())
+    texts = [text.text for text in root.iter(f"{svg}text")]
+    for word in ("$x", "y", "where", "how much", "one", "two"):
+      self.assertIn(word, texts)
+    heights = []
+    for group in root.iter(f"{svg}g"):
+      if group.get("id", "").startswith("patch_"):
+        for path in group.iter(f"{svg}path"):
+          if "clip-path" in path.attrib:  # bars; frames have none
+            ys = [
+              float(y) for y in re.findall(r"[ML] \S+ (\S+)", path.get("d"))
+            ]
+            heights.append(max(ys) - min(ys))
+    np.testing.assert_allclose(
+      np.divide(heights, heights[0]), [1.0, 3.0, 2.0], rtol=1e-4
+    )
+
+  def test_its_fingerprint_is_that_of_what_is_drawn(self):
+    table = _table(figure=results.Figure("lines", "seed", "reward", "policy"))
+    first = results_figure.fingerprint(table)
+    self.assertStartsWith(results_figure.draw(table), f"{first}\n<svg")
+    renamed = dataclasses.replace(table, title="Another title")
+    self.assertEqual(results_figure.fingerprint(renamed), first)
+    rows = [*_ROWS[:3], _ROWS[3] | {"reward": 6.5}]
+    other = dataclasses.replace(table, rows=rows)
+    self.assertNotEqual(results_figure.fingerprint(other), first)
+
+
+class DocumentsTest(absltest.TestCase):
+  def setUp(self):
+    super().setUp()
+    self.root = pathlib.Path(tempfile.mkdtemp())
+    (self.root / "experiments" / "results").mkdir(parents=True)
+    (self.root / "experiments" / "figures").mkdir()
+
+  def _write(self, text, *tables):
+    (self.root / "README.md").write_text(text)
+    for table in tables:
+      path = self.root / script.RESULTS / f"{table.name}.json"
+      results.save(table, path)
+
+  def test_this_repository_says_what_its_results_say(self):
+    script.write_documents(ROOT, check=True)
+
+  def test_new_tables_tell_where_they_come_from(self):
+    for path in (ROOT / script.RESULTS).glob("*.json"):
+      table = results.load(path)
+      told = (table.commit, table.device, table.versions)
+      if path.stem in _OLD:
+        self.assertIn(results.NOT_RECORDED, told, path)
+      else:
+        self.assertNotIn(results.NOT_RECORDED, told, path)
+
+  def test_a_spoilt_number_is_found_and_mended(self):
+    for name in ("README.md", "experiments/README.md"):
+      shutil.copy(ROOT / name, self.root / name)
+    for name in (script.RESULTS, script.FIGURES):
+      shutil.copytree(ROOT / name, self.root / name, dirs_exist_ok=True)
+    path = self.root / "README.md"
+    right = path.read_text()
+    number = results.load(ROOT / script.RESULTS / "ptb_small.json").rows[0]
+    shown = f"| {number['valid_perplexity']:.1f} |"
+    path.write_text(right.replace(shown, "| 99.9 |", 1))
+    (self.root / script.FIGURES / "cifar_small.svg").write_text("<svg/>")
+    answer = command_line.run("results", "--check", cwd=self.root)
+    self.assertEqual(answer.returncode, 2)
+    self.assertEqual(
+      answer.stderr,
+      "error: not what the results say: ptb_small in README.md,"
+      " experiments/figures/cifar_small.svg; run python -m"
+      " experiments.results.\n",
+    )
+    self.assertIn("| 99.9 |", path.read_text())
+    answer = command_line.run("results", cwd=self.root)
+    self.assertEqual(answer.returncode, 0, answer.stderr)
+    self.assertEqual(path.read_text(), right)
+    script.write_documents(self.root, check=True)
+
+  def test_a_figure_stands_below_its_table(self):
+    table = _table(figure=results.Figure("bars", "policy", "accuracy"))
+    block = "before\n<!-- results: tiny -->\n{}<!-- end -->\nafter\n"
+    self._write(block.format("old\n"), table)
+    guide = self.root / "experiments" / "docs" / "guide.md"
+    guide.parent.mkdir()
+    guide.write_text(block.format(""))
+    script.write_documents(self.root)
+    shown = results.to_markdown(table)
+    for path, folder in (
+      (self.root / "README.md", "experiments/figures"),
+      (guide, "../figures"),
+    ):
+      body = f"{shown}\n\n![A tiny table]({folder}/tiny.svg)\n"
+      self.assertEqual(path.read_text(), block.format(body))
+    ElementTree.parse(self.root / script.FIGURES / "tiny.svg")
+
+  def test_what_has_no_counterpart_is_named(self):
+    end = "<!-- end -->\n"
+    begin = "<!-- results: tiny -->\n"
+    for text, message in (
+      ("", "tiny.json is shown by no document"),
+      (f"{begin}{end}<!-- results: b -->\n{end}", "README.md shows .* 'b'"),
+      (f"\n{begin}", "README.md, line 2: '<!-- results: tiny -->' stands"),
+      (f"{begin}{begin}{end}", "line 2: '<!-- results: tiny -->' stands"),
+      (f"{begin}{end}{end}", "line 3: '<!-- end -->' stands alone"),
+    ):
+      self._write(text, _table())
+      with self.assertRaisesRegex(types.InputError, message):
+        script.write_documents(self.root)
+      self.assertEqual((self.root / "README.md").read_text(), text)
+
+  def test_a_file_has_the_name_of_its_table(self):
+    self._write("", _table())
+    place = self.root / script.RESULTS
+    (place / "tiny.json").rename(place / "other.json")
+    with self.assertRaisesRegex(types.InputError, "name must be 'other'"):
+      script.write_documents(self.root)
+
+  def test_elsewhere_there_is_nothing_to_write(self):
+    with self.assertRaisesRegex(types.InputError, "at the root of a checkout"):
+      script.write_documents(self.root)
+
+
+def _write_search(folder, seed, commit="c1", perplexity=100.0, **config):
+  folder.mkdir(parents=True)
+  record = {
+    "experiment": "ptb_search",
+    "space": "recurrent",
+    "preset": "small",
+    "dataset": "text:/home/me/corpus",
+    "config": {"theta": {}, "run": {"policy": "random"}},
+    "seed": seed,
+    "device": "a CPU",
+    "versions": {"jax": "1.2", "flax": None},
+    "commit": commit,
+    "command": "python -m experiments.ptb_search --preset=small"
+    f" --policy=random --data_dir=/home/me/data --seed={seed} --theta_steps=7",
+  }
+  (folder / "config.json").write_text(json.dumps(record | config))
+  result = {
+    "arc": {"tokens": "0 0 1"},
+    "mean_reward_policy": 0.5,
+    "standard_error_policy": 0.0625,
+    "valid_perplexity": perplexity,
+    "search_seconds": 60.25,
+    "kendall_tau": 0.5,
+    "kendall_tau_interval": [0.25, 0.75],
+    "seed": seed,
+  }
+  (folder / "result.json").write_text(json.dumps(result))
+  rows = [{"phase": "epoch", "valid/perplexity": 300 - i} for i in range(2)]
+  lines = [json.dumps(row) + "\n" for row in (*rows, {"phase": "theta"})]
+  (folder / "metrics.jsonl").write_text("".join(lines))
+  return folder
+
+
+class CollectTest(absltest.TestCase):
+  def setUp(self):
+    super().setUp()
+    self.folder = pathlib.Path(tempfile.mkdtemp())
+    self.place = self.folder / "results"
+
+  def _collect(self, *runs, title="Searches", command=None):
+    return _collect.collect(
+      self.place, "new", runs, title=title, command=command
+    )
+
+  def test_finished_searches_are_rows(self):
+    runs = [
+      _write_search(self.folder / str(seed), seed, perplexity=100.0 + seed)
+      for seed in range(2)
+    ]
+    answer = command_line.run(
+      "results",
+      *("--collect=new", "--title=Searches"),
+      *(f"--run={run}" for run in runs),
+      cwd=self.folder,
+    )
+    self.assertEqual(answer.returncode, 0, answer.stderr)
+    path = self.folder / script.RESULTS / "new.json"
+    self.assertEqual(answer.stdout, f"wrote {script.RESULTS}/new.json\n")
+    table = results.load(path)
+    # Validation 100 and 101: sd = 1 / sqrt(2).
+    self.assertEqual(
+      results.to_markdown(table).splitlines(),
+      [
+        "| space | policy | options | seed | mean reward |"
+        " perplexity of children | validation perplexity | Kendall tau |"
+        " seconds of search |",
+        "|" + 9 * "---|",
+        "| recurrent | `random` | `--theta_steps=7` | 0 | 0.500 +- 0.062 |"
+        " 299.0 | 100.0 | 0.50 [0.25, 0.75] | 60 |",
+        "| recurrent | `random` | `--theta_steps=7` | 1 | 0.500 +- 0.062 |"
+        " 299.0 | 101.0 | 0.50 [0.25, 0.75] | 60 |",
+        "| recurrent | `random` | `--theta_steps=7` | mean +- sd |"
+        " 0.500 +- 0.000 | 299.0 +- 0.0 | 100.5 +- 0.7 | 0.50 +- 0.00 | 60 |",
+      ],
+    )
+    self.assertEqual(
+      table.command,
+      [
+        "python -m experiments.ptb_search --preset=small --policy=random"
+        f" --data_dir=DIR --seed={seed} --theta_steps=7"
+        for seed in range(2)
+      ],
+    )
+    self.assertEqual((table.commit, table.device), ("c1", "a CPU"))
+    self.assertEqual(table.versions, {"jax": "1.2"})
+    self.assertEqual(table.seeds, [0, 1])
+    self.assertEqual(table.rows[0]["tokens"], "0 0 1")
+    self.assertEqual(table.rows[0]["dataset"], "text:DIR/corpus")
+    self.assertNotIn("/home", path.read_text())
+
+  def test_rows_are_added_to_those_that_are_there(self):
+    self._collect(_write_search(self.folder / "a", 3))
+    other = {"versions": {"jax": "1.3"}, "device": "a GPU"}
+    run = _write_search(self.folder / "b", 1, commit="c2", **other)
+    table = results.load(self._collect(run, title=None))
+    self.assertEqual(table.title, "Searches")
+    self.assertEqual([row["seed"] for row in table.rows], [3, 1])
+    self.assertEqual([row["commit"] for row in table.rows], ["c1", "c2"])
+    self.assertEqual((table.commit, table.seeds), ("c1, c2", [1, 3]))
+    self.assertEqual(table.versions, {"jax": "1.2, 1.3"})
+    self.assertEqual(table.device, "a CPU; a GPU")
+    with self.assertRaisesRegex(types.InputError, "seed=1.* already"):
+      self._collect(run)
+
+  def test_trainings_are_rows(self):
+    training = {
+      "experiment": "ptb_train",
+      "config": {"run": {}},
+      "arc": "/home/me/run/arc.json",
+      "command": None,
+    }
+    run = _write_search(self.folder / "a", 0, **training)
+    with self.assertRaisesRegex(types.InputError, "give --command"):
+      self._collect(run)
+    line = "python -m experiments.ptb_train --arc=ARC --seed=SEED"
+    table = results.load(self._collect(run, command=line))
+    self.assertEqual(table.command, [line])
+    (row,) = table.rows
+    self.assertEqual((row["arc"], row["seed"]), ("DIR/arc.json", 0))
+    for absent in ("policy", "options", "children_perplexity"):
+      self.assertNotIn(absent, row)
+
+  def test_searches_and_trainings_share_a_table(self):
+    search = _write_search(self.folder / "a", 0)
+    training = {"config": {"run": {}}, "arc": "random:0"}
+    trained = _write_search(self.folder / "b", 0, **training)
+    table = results.load(self._collect(search, trained))
+    lines = results.to_markdown(table).splitlines()
+    self.assertStartsWith(lines[0], "| space | policy | `--arc` | options |")
+    self.assertStartsWith(lines[2], "| recurrent | `random` | | `--theta_")
+    self.assertStartsWith(lines[3], "| recurrent | | `random:0` | `--theta_")
+    self.assertLen(lines, 4)
+
+  def test_what_cannot_be_collected_leaves_no_file(self):
+    run = _write_search(self.folder / "a", 0)
+    for runs, title, message in (
+      ((), "Searches", "needs --run"),
+      ((run,), None, "needs --title"),
+      ((run, run), "Searches", "already"),
+      ((self.folder / "none",), "Searches", "config.json cannot be read"),
+    ):
+      with self.assertRaisesRegex(types.InputError, message):
+        self._collect(*runs, title=title)
+    loose = _write_search(self.folder / "b", 0, commit=None)
+    with self.assertRaisesRegex(types.InputError, "does not tell its commit"):
+      self._collect(loose)
+    (run / "result.json").unlink()
+    with self.assertRaisesRegex(types.InputError, "result.json cannot be read"):
+      self._collect(run)
+    self.assertFalse(self.place.exists())
+
+  def test_numbers_without_an_origin_get_no_company(self):
+    self.place.mkdir()
+    old = _table(name="new", versions=results.NOT_RECORDED)
+    results.save(old, self.place / "new.json")
+    with self.assertRaisesRegex(types.InputError, "into a new table"):
+      self._collect(_write_search(self.folder / "a", 0))
+
+  def test_flags_that_would_do_nothing_are_refused(self):
+    for flags, message in (
+      (("--title=T",), "--title needs --collect"),
+      (("--run=a",), "--run needs --collect"),
+      (("--collect=new", "--check"), "do not go together"),
+      (("--collect=a/b", "--run=a"), "must be a name"),
+    ):
+      answer = command_line.run("results", *flags, cwd=self.folder)
+      self.assertEqual(answer.returncode, 2)
+      self.assertIn(message, answer.stderr)
+
+
+class OriginTest(absltest.TestCase):
+  def test_a_command_is_shown_without_the_paths_of_a_machine(self):
+    line = (
+      "python -m experiments.cifar_train --data_dir=/d/c --workdir runs/a"
+      " --arc=/r/arc.json --init=omega:runs/b --dataset=npz:/x/y.npz"
+      " --benchmark_table=t.csv --seed=1 --drop_x=0.5"
+    )
+    self.assertEqual(
+      _workdir.shown_command(line),
+      "python -m experiments.cifar_train --data_dir=DIR --workdir RUN"
+      " --arc=DIR/arc.json --init=omega:DIR/b --dataset=npz:DIR/y.npz"
+      " --benchmark_table=FILE --seed=1 --drop_x=0.5",
+    )
+    # The slash between two cells is no path.
+    tokens = "python -m experiments.describe --arc='0 1 / 2 3'"
+    self.assertEqual(
+      _workdir.shown_command(tokens),
+      "python -m experiments.describe '--arc=0 1 / 2 3'",
+    )
+
+  def test_the_origin_of_numbers_fits_a_table(self):
+    table = _table(**_workdir.origin())
+    self.assertLen(table.command, 1)
+    self.assertIn("jax", table.versions)
+
+
+if __name__ == "__main__":
+  absltest.main()
