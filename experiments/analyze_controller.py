@@ -20,11 +20,13 @@ Written to OUT, as PNG, SVG and CSV each:
 - `entropy`: of each decision over the epochs, where a run kept `policy.jsonl`.
 
 `table1.csv` has Spearman's correlations of Table 1 with bootstrap intervals,
-`measures.csv` the measures that need no eye; `result.json` has all of it.
+`measures.csv` the measures that need no eye; `result.json` has all of it. The
+same as tables to be kept, with where they come from, are in
+`controller_SPACE_NAME.json` (`experiments.results`).
 """
 
 import pathlib
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from typing import Any
 
 import jax
@@ -34,7 +36,7 @@ from absl import flags
 
 from enas_jax import types
 from enas_jax.analysis import controller_study, policy_measures
-from enas_jax.report import controller_figures
+from enas_jax.report import controller_figures, controller_tables, results
 from enas_jax.search import folder as folder_lib
 from enas_jax.search import runs
 from enas_jax.spaces import decisions
@@ -85,11 +87,14 @@ def main() -> None:
   _write_figures(workdir, studies, opened)
   for name in ("table1", "performance_summary", "measures"):
     folder_lib.write_csv(workdir / f"{name}.csv", record[name])
+  origin = _workdir.origin() | {"note": values.note or ""}
+  for table in controller_tables.tables(record, origin):
+    results.save(table, workdir / f"{table.name}.json")
   folder_lib.write_json(workdir / folder_lib.RESULT, record)
   if values.json:
     print(folder_lib.dumps(record))
   else:
-    print("\n".join(format_record(record)))
+    print("\n".join(controller_tables.lines(record)))
     print(f"figures and tables are in {workdir}")
 
 
@@ -279,55 +284,6 @@ def _save(workdir: pathlib.Path, name: str, chart: Any, rows: Rows) -> None:
   folder_lib.write_csv(workdir / f"{name}.csv", rows)
 
 
-def format_record(record: Mapping[str, Any]) -> list[str]:
-  """The analysis for people."""
-  lines = [
-    "Spearman's correlation with the distance of final hidden states, mean over"
-    " runs (sd); the published one",
-    f"{'controller':12}" + "".join(
-      f"{name.replace('_', ' '):>26}" for name in controller_study.COLUMNS
-    ),
-  ]  # fmt: skip
-  kinds = dict.fromkeys(row["controller"] for row in record["signs"])
-  for kind in kinds:
-    cells = [
-      f"{_signed(row['mean'])} ({_plain(row['sd'])});"
-      f" {_signed(row['published'])}"
-      for row in record["signs"]
-      if row["controller"] == kind
-    ]
-    lines.append(f"{kind:12}" + "".join(f"{cell:>26}" for cell in cells))
-  lines += [
-    "",
-    f"{'run':24}{'controller':>12}{'certainty':>10}{'spread':>8}"
-    f"{'MI, nats':>10}{'explained':>10}{'rank':>7}{'effective':>11}"
-    f"{'distinct':>9}",
-  ]
-  for row in record["measures"]:
-    lines.append(
-      f"{row['run']:24}{row['controller']:>12}{row['certainty']:10.3f}"
-      f"{row['spread']:8.4f}{row['mutual_information_nats']:10.4f}"
-      f"{_plain(row['explained']):>10}{row['effective_rank']:7.2f}"
-      f"{row['effective_architectures']:11.4g}{row['distinct']:9d}"
-    )
-  lines += ["", f"validation {record['metric']} of sampled architectures"]
-  for row in record["performance_summary"]:
-    lines.append(
-      f"{row['run']:24}{row['drawn_by']:>12}, {row['weights']:6} weights:"
-      f" mean {_plain(row['mean'])}, median {_plain(row['median'])}, from 5 to"
-      f" 95 per cent {_plain(row['low_5'])} to {_plain(row['high_95'])}"
-    )
-  return lines
-
-
-def _plain(value: float | None) -> str:
-  return "-" if value is None else f"{value:.4g}"
-
-
-def _signed(value: float | None) -> str:
-  return "-" if value is None else f"{value:+.3f}"
-
-
 def define_flags() -> None:
   """The flags of this script."""
   flags.DEFINE_multi_string("run", [], "the folder of a search; once for each")
@@ -345,6 +301,7 @@ def define_flags() -> None:
   }
   for name, (text, least) in sizes.items():
     flags.DEFINE_integer(name, getattr(_DEFAULTS, name), text, least)
+  flags.DEFINE_string("note", None, "words to keep with the tables")
   flags.DEFINE_boolean("json", False, "print one JSON object")
   _workdir.define_data_dir_flag()
   _workdir.define_folder_flags()

@@ -10,6 +10,7 @@ import numpy as np
 from absl.testing import absltest
 
 from enas_jax.analysis import controller_study, ranking
+from enas_jax.report import results
 from enas_jax.search import evaluate, search
 from enas_jax.strategies import registry
 from tests import command_line, tiny
@@ -60,7 +61,7 @@ class AnalyzeTest(absltest.TestCase):
     out = self.folder / "out"
     found = self._run(
       f"--run={self.folder / 'learnt'}", f"--beside={self.folder / 'chance'}",
-      f"--workdir={out}", "--bootstrap=20", "--json",
+      f"--workdir={out}", "--bootstrap=20", "--json", "--note=tiny",
     )  # fmt: skip
     self.assertEqual(found.returncode, 0, found.stderr)
     record = json.loads(found.stdout)
@@ -89,6 +90,15 @@ class AnalyzeTest(absltest.TestCase):
     self.assertLen(read(out / "paths.csv"), 2 * 4 * 5)
     self.assertLen(read(out / "hidden.csv"), 2 * 4 * 8)
     self.assertLen(read(out / "entropy.csv"), 2 * 5)
+    table = results.load(out / "controller_recurrent_table1.json")
+    self.assertEqual((table.seeds, table.note), ([0], "tiny"))
+    self.assertIn("analyze_controller --num_arcs=6", table.command[0])
+    shown = results.to_markdown(
+      results.load(out / "controller_recurrent_measures.json")
+    )
+    self.assertIn("6 of 6", shown)
+    for name in ("signs", "performance"):
+      results.load(out / f"controller_recurrent_{name}.json")
     self._check_performance(record, read(out / "performance.csv"))
 
   def _check_performance(self, record, rows):
