@@ -22,7 +22,12 @@ def define_table_flag() -> None:
     "benchmark_table",
     None,
     "the truth: the table of NAS-Bench-201, a CSV file, perhaps .gz, with the"
-    " columns ops and cifar10_test_200",
+    " columns ops and that of --truth_column",
+  )
+  flags.DEFINE_string(
+    "truth_column",
+    benchmark_table.ACCURACY,
+    "the column of --benchmark_table that is the truth, in per cent",
   )
 
 
@@ -46,13 +51,25 @@ def check_space(space: str, run: str, instead: str = "") -> None:
     )
 
 
+def load() -> benchmark_table.BenchmarkTable:
+  """The table of `--benchmark_table`.
+
+  Raises:
+    InputError: if it cannot be read.
+  """
+  values = flags.FLAGS
+  return benchmark_table.BenchmarkTable.load(
+    values.benchmark_table, values.truth_column
+  )
+
+
 def load_complete() -> benchmark_table.BenchmarkTable:
   """The table of `--benchmark_table`, of every cell.
 
   Raises:
     InputError: if it cannot be read or lacks a cell.
   """
-  table = benchmark_table.BenchmarkTable.load(flags.FLAGS.benchmark_table)
+  table = load()
   table.check_complete()
   return table
 

@@ -18,10 +18,12 @@ images, as the derive step does on fewer: `--score=nll`, or the task's metric.
 Other scores cost no training (`analysis/zero_cost.py`): of a network of fresh
 weights like the run's `naswot`, `synflow`, `jacob_cov`, `grad_norm` and `snip`;
 of its size `params` and `multiply_adds`, without what is dead. Of several, with
-commas between them, ranks are added. Printed are Kendall's tau-b and
-Spearman's rho over all of them and over the truly best tenth, each with a
-bootstrap interval of 95%; how far the truth of the 1 and the 10 with the
-highest scores lies below the best; those ten; and which operations the scores
+commas between them, ranks are added.
+
+Printed are Kendall's tau-b and Spearman's rho over all of them and over the
+truly best (`--num_top`), each with a bootstrap interval of 95%; nDCG; how far
+the truth of the 1 and the 10 with the highest scores lies below the best, and
+how many of them are truly the best; those ten; and which operations the scores
 and the truth favour. `ranking.json` and `ranking_arcs.jsonl` are written to the
 run's folder. `experiments/README.md` has results.
 """
@@ -37,16 +39,12 @@ from absl import flags
 
 from enas_jax import config as config_lib
 from enas_jax import types
-from enas_jax.analysis import (
-  benchmark_table,
-  ranking,
-  trained_alone,
-  zero_cost,
-)
+from enas_jax.analysis import ranking, trained_alone, zero_cost
 from enas_jax.analysis import truth as truth_lib
 from enas_jax.config import fields
 from enas_jax.search import folder as folder_lib
 from enas_jax.search import loop, runs
+from enas_jax.spaces import registry as spaces
 from enas_jax.tasks import base as tasks_base
 from enas_jax.tasks import registry as tasks
 from experiments import _cli, _flags, _table, _terminal, _workdir
@@ -70,9 +68,15 @@ def main() -> None:
   names = _score_names(run)
   task, valid = _with_statistics(run), _images_of(run)
   truth = _truth(run, folder)
+  if values.live:
+    truth = _live(run, truth)
   scores = _score(run, task, valid, truth, names)
   order = ranking.rank_correlation(
-    scores, truth.values, bootstrap=values.bootstrap, seed=values.seed
+    scores,
+    truth.values,
+    num_top=values.num_top,
+    bootstrap=values.bootstrap,
+    seed=values.seed,
   )
   space = run.task.space
   arcs = truth.validated(space)
@@ -94,6 +98,7 @@ def main() -> None:
     "score": ",".join(names),
     "statistics": values.statistics,
     "num_images": values.num_images,
+    "live": values.live,
     "seed": values.seed,
     **order.to_dict(),
     "op_preferences": favoured,
@@ -127,7 +132,7 @@ def _truth(run: runs.Opened, folder: pathlib.Path) -> truth_lib.Truth:
   given = values.num_arcs
   if values.benchmark_table:
     _table.check_space(run.space, values.run, "; give --truth")
-    table = benchmark_table.BenchmarkTable.load(values.benchmark_table)
+    table = _table.load()
     num_cells = _NUM_CELLS if given is None else given
     return truth_lib.Truth(*table.sample(num_cells, values.seed))
   if values.truth:
@@ -143,6 +148,28 @@ def _truth(run: runs.Opened, folder: pathlib.Path) -> truth_lib.Truth:
     run, folder, num_arcs, values.seed, changes, progress
   )
   return truth_lib.read(run.task, [str(path)], num_arcs)
+
+
+def _live(run: runs.Opened, truth: truth_lib.Truth) -> truth_lib.Truth:
+  """Those architectures alone of which no part is dead.
+
+  Raises:
+    InputError: if there are fewer than two.
+  """
+  definition = spaces.get(run.space)
+  alive = np.array(
+    [
+      definition.live(run.config.child, arc) == arc
+      for arc in truth.validated(run.task.space)
+    ]
+  )
+  if alive.sum() < 2:
+    raise types.InputError(
+      f"--live leaves {alive.sum()} of {len(alive)} architectures, of which no"
+      " part is dead; give a larger --num_arcs."
+    )
+  arcs = jax.tree.map(lambda leaf: np.asarray(leaf)[alive], truth.arcs)
+  return truth_lib.Truth(arcs, truth.values[alive])
 
 
 def _with_statistics(run: runs.Opened) -> tasks_base.Task:
@@ -241,9 +268,11 @@ def _lines(order: ranking.Ranking) -> list[str]:
   lines = [f"{order.num_arcs} architectures"]
   for name, (value, low, high) in names.items():
     lines.append(f"{name:{wide}}  {value:.3f} [{low:.3f}, {high:.3f}]")
+  lines.append(f"{'nDCG':{wide}}  {order.ndcg:.3f}")
   for k, regret in order.regret.items():
     lines.append(
-      f"best of the first {k} by score: {regret:.4g} below the best of all"
+      f"best of the first {k} by score: {regret:.4g} below the best of all;"
+      f" {order.precision[k]:.0%} of them among the truly best {k}"
     )
   return lines
 
@@ -316,6 +345,15 @@ def define_flags() -> None:
     "run",
     ("run", "batch", "moving"),
     "of batch norm: as in the search, the batch's own, or the moving ones",
+  )
+  flags.DEFINE_integer(
+    "num_top",
+    0,
+    "architectures that are the truly best; 0: a tenth of all",
+    lower_bound=0,
+  )
+  flags.DEFINE_boolean(
+    "live", False, "only architectures of which no part is dead"
   )
   flags.DEFINE_integer(
     "bootstrap", 1000, "resamples of the intervals; 0: none", lower_bound=0

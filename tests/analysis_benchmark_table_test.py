@@ -55,6 +55,13 @@ class BenchmarkTableTest(parameterized.TestCase):
     with self.assertRaisesRegex(types.InputError, "4 of the 15,625 cells"):
       table.check_complete()
 
+  def test_another_column_may_be_the_truth(self):
+    path = write(self.folder, csv_of(ROWS).replace(",z", ",55.5"))
+    table = benchmark_table.BenchmarkTable.load(path, "other")
+    self.assertEqual(set(table.accuracies), {55.5})
+    with self.assertRaisesRegex(types.InputError, "lacks the column 'none'"):
+      benchmark_table.BenchmarkTable.load(path, "none")
+
   def test_expected_best_is_the_mean_over_all_draws(self):
     table = benchmark_table.BenchmarkTable.load(
       write(self.folder, csv_of(ROWS))

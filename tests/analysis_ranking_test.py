@@ -84,6 +84,27 @@ class RankCorrelationTest(parameterized.TestCase):
       [5.0, 1.0, 5.0, 9.0], [70.0, 90.0, 80.0, 60.0], regret_at=(1, 3, 4, 5)
     )
     self.assertEqual(found.regret, {1: 30.0, 3: 10.0, 4: 0.0})
+    # By score the last, worst one comes first; then two of the best three.
+    self.assertEqual(found.precision, {1: 0.0, 3: 2 / 3, 4: 1.0})
+
+  def test_gain_counts_most_where_the_score_is_highest(self):
+    truth = [10.0, 30.0, 20.0]
+    best = correlate([1.0, 3.0, 2.0], truth, bootstrap=0)
+    self.assertAlmostEqual(best.ndcg, 1.0)
+    # Gains 0, 1 and 1/2 with weights 1, 1 / log2(3) and 1/2.
+    ideal = 1.0 + 0.5 / np.log2(3)
+    worst = correlate([3.0, 1.0, 2.0], truth, bootstrap=0)
+    self.assertAlmostEqual(worst.ndcg, (0.5 / np.log2(3) + 0.5) / ideal)
+    equal = correlate([1.0, 2.0], [5.0, 5.0], bootstrap=0)
+    self.assertTrue(np.isnan(equal.ndcg))
+    self.assertIsNone(equal.to_dict()["ndcg"])
+
+  def test_how_many_are_the_truly_best(self):
+    scores, truth = [1.0, 2.0, 4.0, 3.0], [1.0, 2.0, 3.0, 4.0]
+    found = correlate(scores, truth, bootstrap=0, num_top=2)
+    self.assertEqual((found.num_top, found.kendall_tau_top.value), (2, -1.0))
+    found = correlate(scores, truth, bootstrap=0, num_top=9)
+    self.assertEqual(found.num_top, 4)
 
   def test_intervals_hold_the_value_and_shrink_with_more_architectures(self):
     widths = {}

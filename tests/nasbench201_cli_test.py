@@ -7,6 +7,7 @@ import tempfile
 
 import numpy as np
 from absl.testing import absltest, parameterized
+from scipy import stats
 
 from tests import command_line
 
@@ -70,6 +71,7 @@ class CommandLineTest(parameterized.TestCase):
     )
     self.assertEqual(rows[0]["reward"], result["reward"])
     self.check_kendall_tau(result, workdir)
+    self.check_free_scores(workdir)
     again = run(f"--workdir={workdir}", "--resume", "--policy=controller")
     self.assertEqual(again.returncode, 0, again.stderr)
     self.assertIn("the run is finished", again.stdout)
@@ -87,6 +89,38 @@ class CommandLineTest(parameterized.TestCase):
     record = json.loads((again / "result.json").read_text())
     for name in ("ops", "true_accuracy", "rank", "mean_true_accuracy"):
       self.assertEqual(record[name], result[name])
+
+  def check_free_scores(self, workdir):
+    """Ranks of several are added, over cells without a dead edge."""
+    text = self.table.read_text()
+    table = self.folder / "other.csv"
+    table.write_text(text.replace("cifar10_test_200", "accuracy", 1))
+    flags = (
+      *(f"--run={workdir}", f"--benchmark_table={table}", "--live", "--json"),
+      *("--num_arcs=30", "--num_images=0", "--truth_column=accuracy"),
+      *("--num_top=5", "--bootstrap=0"),
+    )
+    scores = {}
+    for names in ("params", "naswot", "params,naswot"):
+      found = command_line.run("ranking", *flags, f"--score={names}")
+      self.assertEqual(found.returncode, 0, found.stderr)
+      record = json.loads(found.stdout)
+      self.assertEqual((record["score"], record["num_top"]), (names, 5))
+      self.assertBetween(record["num_arcs"], 5, 29)
+      rows = (workdir / "ranking_arcs.jsonl").read_text().splitlines()
+      rows = [json.loads(row) for row in rows]
+      scores[names] = [row["score"] for row in rows]
+    for row in rows:
+      # The last edge leads to the output: without it node 2 is dead, or all.
+      ops = row["tokens"].split()
+      self.assertAlmostEqual(row["truth"], truth("".join(ops)))
+      self.assertFalse(ops[5] == "0" and ops[1] != "0")
+    self.assertGreater(len(set(scores["naswot"])), 3)
+    ranks = [stats.rankdata(scores[name]) for name in ("params", "naswot")]
+    np.testing.assert_allclose(scores["params,naswot"], np.sum(ranks, axis=0))
+    refused = command_line.run("ranking", *flags, "--score=params,luck")
+    self.assertEqual(refused.returncode, 2)
+    self.assertIn("different ones of nll, accuracy, params", refused.stderr)
 
   def check_kendall_tau(self, result, workdir):
     """As `experiments.ranking` finds on the same cells."""

@@ -2,7 +2,8 @@
 
 A table is a CSV file, as it is or compressed (.gz), with a row for each cell:
 its column `ops` holds six digits (`NasBench201Space.to_digits`), the column
-`cifar10_test_200` the accuracy in per cent. Other columns are ignored.
+`cifar10_test_200`, or another one that is named, the accuracy in per cent.
+Other columns are ignored.
 """
 
 import csv
@@ -21,7 +22,6 @@ from enas_jax.spaces.nasbench201 import arc as nasbench201
 
 SPACE = nasbench201.NasBench201Space.name  # of the cells
 ACCURACY = "cifar10_test_200"
-_COLUMNS = ("ops", ACCURACY)
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
@@ -37,11 +37,14 @@ class BenchmarkTable:
   accuracies: np.ndarray
 
   @classmethod
-  def load(cls, path: str | pathlib.Path) -> "BenchmarkTable":
+  def load(
+    cls, path: str | pathlib.Path, column: str = ACCURACY
+  ) -> "BenchmarkTable":
     """Reads a table.
 
     Args:
       path: CSV file, as it is or compressed (.gz).
+      column: the column that holds the truth, accuracies in per cent.
 
     Raises:
       InputError: if it cannot be read, lacks a column or has no rows, if a row
@@ -53,7 +56,7 @@ class BenchmarkTable:
       with (gzip.open if path.suffix == ".gz" else open)(
         path, "rt", encoding="utf-8", newline=""
       ) as file:
-        rows = _parse(file, f"the benchmark table {path}")
+        rows = _parse(file, f"the benchmark table {path}", column)
     except (OSError, EOFError, UnicodeDecodeError, csv.Error) as error:
       why = getattr(error, "strerror", None) or error
       raise types.InputError(
@@ -164,15 +167,16 @@ class BenchmarkTable:
 
 
 def _parse(
-  lines: Iterable[str], name: str
+  lines: Iterable[str], name: str, column: str
 ) -> list[tuple[tuple[int, ...], float]]:
   """Operations and accuracy of each row; `name` begins the messages."""
   reader = csv.DictReader(lines)
-  missing = [c for c in _COLUMNS if c not in (reader.fieldnames or ())]
+  needed = ("ops", column)
+  missing = [c for c in needed if c not in (reader.fieldnames or ())]
   if missing:
     raise types.InputError(
       f"{name} lacks the column {missing[0]!r}; needed are"
-      f" {' and '.join(_COLUMNS)}."
+      f" {' and '.join(needed)}."
     )
   space = nasbench201.NasBench201Space()
   accuracies: dict[tuple[int, ...], float] = {}
@@ -184,7 +188,7 @@ def _parse(
       raise types.InputError(f"{where}: {error}") from None
     if ops in accuracies:
       raise types.InputError(f"{where}: the cell {row['ops']} comes twice.")
-    accuracies[ops] = _percent(row[ACCURACY], where)
+    accuracies[ops] = _percent(row[column], f"{where}: {column}")
   if not accuracies:
     raise types.InputError(f"{name} has no rows.")
   return list(accuracies.items())
@@ -199,7 +203,6 @@ def _percent(text: str | None, where: str) -> float:
   # Written so that NaN does not pass.
   if not 0.0 <= value <= 100.0:
     raise types.InputError(
-      f"{where}: {ACCURACY} must be a number in [0, 100], got"
-      f" {records.brief(text)!r}."
+      f"{where} must be a number in [0, 100], got {records.brief(text)!r}."
     )
   return value

@@ -52,8 +52,13 @@ class Ranking(NamedTuple):
     spearman_top: rho among the truly best.
     num_arcs: S, the number of architectures.
     num_top: number of them that are the truly best.
+    ndcg: normalised discounted cumulative gain of the order by score
+      (Jarvelin & Kekalainen, 2002), in [0, 1]: the gain of an architecture is
+      its truth, from 0 for the worst to 1 for the best. NaN if all are equal.
     regret: the best truth of all minus the best truth among the k with the
       highest scores, by k; in the truth's unit.
+    precision: the share of the k with the highest scores that are among the k
+      that are truly best, by k.
   """
 
   kendall_tau: Estimate
@@ -62,14 +67,18 @@ class Ranking(NamedTuple):
   spearman_top: Estimate
   num_arcs: int
   num_top: int
+  ndcg: float
   regret: dict[int, float]
+  precision: dict[int, float]
 
   def to_dict(self) -> dict[str, Any]:
     """All attributes, JSON-ready; what is not defined is None."""
     record: dict[str, Any] = {
       "num_arcs": self.num_arcs,
       "num_top": self.num_top,
+      "ndcg": _json(self.ndcg),
       "regret": {str(k): value for k, value in self.regret.items()},
+      "precision": {str(k): value for k, value in self.precision.items()},
     }
     for name in _STATISTICS:
       value, low, high = map(_json, getattr(self, name))
@@ -166,6 +175,7 @@ def rank_correlation(
   truth: npt.ArrayLike,
   *,
   top: float = 0.1,
+  num_top: int = 0,
   bootstrap: int = 1000,
   confidence: float = 0.95,
   regret_at: Sequence[int] = (1, 10),
@@ -181,9 +191,11 @@ def rank_correlation(
     truth: [S] numbers, larger is better.
     top: share of architectures, by truth, that are the truly best; of equal
       ones those that come first.
+    num_top: number of architectures that are the truly best, if not 0.
     bootstrap: number of resamples; 0 leaves the intervals NaN.
     confidence: share of the resamples that an interval holds, in (0, 1).
-    regret_at: the k of `Ranking.regret`, those above S left out.
+    regret_at: the k of `Ranking.regret` and `Ranking.precision`, those above S
+      left out.
     seed: seed of the resampling.
 
   Raises:
@@ -191,13 +203,14 @@ def rank_correlation(
   """
   pair = _checked(scores, truth)
   num_arcs = pair.shape[1]
-  values = _statistics(pair, top)
+  count = min(num_top, num_arcs) or _num_top(num_arcs, top)
+  values = _statistics(pair, count)
   rng = np.random.default_rng(seed)
   resampled = np.full((max(bootstrap, 1), len(_STATISTICS)), np.nan)
   for row in range(bootstrap):
     # Pairs are drawn, not scores and truths apart: their tie is the question.
     chosen = rng.integers(num_arcs, size=num_arcs)
-    resampled[row] = _statistics(pair[:, chosen], top)
+    resampled[row] = _statistics(pair[:, chosen], count)
   tail = (1.0 - confidence) / 2.0
   estimates: dict[str, Any] = {
     name: Estimate(value, *_interval(column, tail))
@@ -206,17 +219,28 @@ def rank_correlation(
     )
   }
   # Stable, as below: of equal scores the first counts, whatever the platform.
-  by_score = np.argsort(-pair[0], kind="stable")
+  by_score, by_truth = (np.argsort(-row, kind="stable") for row in pair)
+  ks = [k for k in regret_at if k <= num_arcs]
   return Ranking(
     **estimates,
     num_arcs=num_arcs,
-    num_top=_num_top(num_arcs, top),
-    regret={
-      k: float(pair[1].max() - pair[1][by_score[:k]].max())
-      for k in regret_at
-      if k <= num_arcs
+    num_top=count,
+    ndcg=_ndcg(pair[1], by_score),
+    regret={k: float(pair[1].max() - pair[1][by_score[:k]].max()) for k in ks},
+    precision={
+      k: len(np.intersect1d(by_score[:k], by_truth[:k])) / k for k in ks
     },
   )
+
+
+def _ndcg(truth: np.ndarray, order: np.ndarray) -> float:
+  """Of the truth [S] in an order [S], the first counting most."""
+  spread = np.ptp(truth)
+  if not spread:
+    return math.nan
+  gains = (truth - truth.min()) / spread
+  discounts = 1.0 / np.log2(np.arange(len(truth)) + 2.0)
+  return float(gains[order] @ discounts / (np.sort(gains)[::-1] @ discounts))
 
 
 def op_preferences(
@@ -282,9 +306,11 @@ def _checked(scores: npt.ArrayLike, truth: npt.ArrayLike) -> np.ndarray:
   return np.stack([scores, truth])
 
 
-def _statistics(pair: np.ndarray, top: float) -> list[float]:
-  """The values of `_STATISTICS`, for scores and truth [2, S]."""
-  count = _num_top(pair.shape[1], top)
+def _statistics(pair: np.ndarray, count: int) -> list[float]:
+  """The values of `_STATISTICS`, for scores and truth [2, S].
+
+  `count` are the truly best.
+  """
   best = pair[:, np.argsort(-pair[1], kind="stable")[:count]]
   return [
     correlation(*compared)
