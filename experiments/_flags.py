@@ -195,6 +195,8 @@ def resolve_config(
   config = config_lib.override_parts(config, changes)
   if isinstance(config, config_lib.SearchConfig):
     config = config.settled()
+    # Options that do not go with the space are refused before there is a run.
+    strategies.create(config, config.child.space())
   return config
 
 

@@ -54,6 +54,21 @@ def check_not_negative(options: object, prefix: str, *names: str) -> None:
     check(ok, prefix + name, "zero or positive", value)
 
 
+def settle_numbers(
+  options: object, prefix: str, name: str
+) -> tuple[float, ...]:
+  """Makes a field a tuple of floats, also after JSON, and hands it over.
+
+  Raises:
+    InputError: unless all are finite and above 0.
+  """
+  numbers = tuple(float(number) for number in getattr(options, name))
+  object.__setattr__(options, name, numbers)
+  ok = all(math.isfinite(number) and number > 0 for number in numbers)
+  check(ok, prefix + name, NUMBERS, numbers)
+  return numbers
+
+
 def check_rates(options: object, prefix: str, *names: str) -> None:
   """Raises InputError unless the fields are in [0, 1)."""
   for name in names:

@@ -1,7 +1,6 @@
 """The parts of a search that every space shares, and the whole."""
 
 import dataclasses
-import math
 from collections.abc import Mapping
 from typing import Any, ClassVar, Generic, Protocol, TypeVar
 
@@ -81,11 +80,7 @@ class OmegaConfig:
       l2_form=("squares", "released"),
       schedule=("exponential", "cosine", "cosine_epochs"),
     )
-    # Of a list of integers, as JSON has it, the same tuple.
-    weights = tuple(float(weight) for weight in self.op_weights)
-    object.__setattr__(self, "op_weights", weights)
-    ok = all(math.isfinite(weight) and weight > 0 for weight in weights)
-    fields.check(ok, "omega_op_weights", fields.NUMBERS, weights)
+    weights = fields.settle_numbers(self, "omega_", "op_weights")
     fields.check(
       not (self.fair_ops and weights),
       "omega_op_weights",

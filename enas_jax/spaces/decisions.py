@@ -10,6 +10,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from enas_jax import types
+from enas_jax.config import fields
 
 if TYPE_CHECKING:
   from enas_jax.spaces import base  # which imports this module
@@ -115,6 +116,21 @@ def sample_weighed(
     key_ops, log_weights, shape=(num_arcs, len(where))
   )
   return space.from_choices(choices.at[:, where].set(ops.astype(choices.dtype)))
+
+
+def check_weights(
+  space: "base.Space", weights: Sequence[float], name: str
+) -> None:
+  """Raises InputError unless `sample_weighed` can use the weights, or none."""
+  if not weights:
+    return
+  count = max(_op_places(space), default=0)
+  fields.check(
+    len(weights) == count,
+    name,
+    f"{count} {fields.NUMBERS}, one for each operation of the space",
+    tuple(weights),
+  )
 
 
 def _op_places(space: "base.Space") -> dict[int, np.ndarray]:

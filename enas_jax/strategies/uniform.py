@@ -1,21 +1,35 @@
 """Random search on shared weights (Li & Talwalkar, 2019; Section 3.3).
 
 Every decision is uniform and nothing is learnt: the baseline that a strategy
-has to beat.
+has to beat. Where a controller learns from shared weights whose operations were
+not drawn alike (`omega.op_weights`), its equal draws candidates so, too.
 """
 
 import dataclasses
 from typing import Any, ClassVar
 
 from enas_jax import types
+from enas_jax.config import fields
+from enas_jax.spaces import decisions
 from enas_jax.strategies import base
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class UniformConfig:
-  """Nothing to choose."""
+  """How candidates are drawn."""
 
   learns: ClassVar[bool] = False
+
+  op_weights: tuple[float, ...] = fields.field(
+    "random: how often each operation is drawn for a candidate, in the order of"
+    " the space's OPS, as numbers with commas between them, of which only the"
+    " proportions matter; empty: all alike",
+    default=(),
+    parse=fields.parse_numbers,
+  )
+
+  def __post_init__(self) -> None:
+    fields.settle_numbers(self, "theta_", "op_weights")
 
 
 @dataclasses.dataclass(frozen=True)
@@ -24,13 +38,19 @@ class Uniform(base.Strategy):
 
   Attributes:
     space: whose architectures are drawn.
-    options: none.
+    options: how often operations are drawn.
     num_arcs: architectures a theta step; there is no such step.
   """
 
   space: Any
   options: UniformConfig = UniformConfig()
   num_arcs: int = 1
+
+  def __post_init__(self) -> None:
+    """Raises InputError unless there is a weight for each operation."""
+    decisions.check_weights(
+      self.space, self.options.op_weights, "theta_op_weights"
+    )
 
   @property
   def learns(self) -> bool:
@@ -47,6 +67,8 @@ class Uniform(base.Strategy):
   ) -> types.Arc:
     """Arcs with leaves [S, ...] int32; the state is not used."""
     del state
+    if weights := self.options.op_weights:
+      return decisions.sample_weighed(self.space, key, num_arcs, weights)
     return self.space.sample_uniform(key, num_arcs)
 
   def update(
