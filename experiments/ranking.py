@@ -52,6 +52,7 @@ from experiments import _cli, _flags, _table, _terminal, _workdir
 _NUM_FIRST = 10  # architectures shown
 _NUM_CELLS = 1000  # of the table
 _NUM_TRAINED = 20
+_NUM_IMAGES = 1000
 _NLL = "nll"  # the score that every task has
 
 
@@ -97,7 +98,7 @@ def main() -> None:
     "policy": run.config.run.policy,
     "score": ",".join(names),
     "statistics": values.statistics,
-    "num_images": values.num_images,
+    "num_images": len(jax.tree.leaves(valid)[0]),
     "live": values.live,
     "seed": values.seed,
     **order.to_dict(),
@@ -194,7 +195,8 @@ def _images_of(run: runs.Opened) -> tasks_base.Split:
   values = flags.FLAGS
   count = len(jax.tree.leaves(run.splits.valid)[0])
   least = run.task.least_split()
-  wanted = values.num_images or count
+  given = values.num_images
+  wanted = min(_NUM_IMAGES, count) if given is None else given or count
   if not least <= wanted <= count:
     raise types.InputError(
       f"--num_images must be from {least} to {count} here, or 0 for all, got"
@@ -328,8 +330,9 @@ def define_flags() -> None:
   )
   flags.DEFINE_integer(
     "num_images",
-    1000,
-    "validation images, or time steps of text; 0: all",
+    None,
+    "validation images, or time steps of text; 0: all. By default"
+    f" {_NUM_IMAGES:,}, or all if there are fewer",
     lower_bound=0,
   )
   metrics = {tasks.get(name).metric for name in tasks.names()}

@@ -97,7 +97,7 @@ class CommandLineTest(parameterized.TestCase):
     table.write_text(text.replace("cifar10_test_200", "accuracy", 1))
     flags = (
       *(f"--run={workdir}", f"--benchmark_table={table}", "--live", "--json"),
-      *("--num_arcs=30", "--num_images=0", "--truth_column=accuracy"),
+      *("--num_arcs=30", "--truth_column=accuracy"),
       *("--num_top=5", "--bootstrap=0"),
     )
     scores = {}
