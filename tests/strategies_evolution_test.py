@@ -112,6 +112,23 @@ class EvolveTest(parameterized.TestCase):
     self.assertAlmostEqual(metrics["best_reward"], np.max(last))
     self.assertAlmostEqual(metrics["reward"], last[11 % 4])
 
+  def test_the_best_that_ever_lived_is_remembered(self):
+    """With one member every child takes the place of its parent."""
+    trail, _ = self._evolve(12, population_size=1, tournament_size=1)
+    strategy = evolution.Evolution(
+      SPACES["macro"], evolution.EvolutionConfig(population_size=1), 1
+    )
+    earned = [float(p.rewards[0]) for p in trail[1:]]
+    self.assertLess(earned[-1], max(earned))  # the best is dead
+    first = earned.index(max(earned))
+    last = trail[-1]
+    self.assertEqual(float(last.best_reward), max(earned))
+    np.testing.assert_array_equal(last.best, trail[first + 1].choices[0])
+    arcs = strategy.finish(last)
+    np.testing.assert_array_equal(
+      SPACES["macro"].to_choices(arcs), last.best[None]
+    )
+
   def test_it_finds_the_optimum_of_a_toy(self):
     trail, metrics = self._evolve(
       25, num_arcs=20, population_size=20, tournament_size=10

@@ -7,8 +7,8 @@ the place of the oldest member, however good that one was.
 What differs from the original: a reward is that of shared weights on one
 minibatch, noisy, and of the time when the child was born. Old rewards are
 mostly too low, since omega has been trained since; that only adds to the
-disadvantage of age. The result is drawn from the last population, not from all
-that ever lived.
+disadvantage of age. Candidates are drawn from the last population; the best of
+all that ever lived, as the original returns, is one more.
 """
 
 import dataclasses
@@ -51,11 +51,15 @@ class Population(NamedTuple):
     rewards: [P] float32; -inf where none has been earned.
     num_scored: [] int32, architectures that have been scored, so also who is
       next: the first P of them are the random ones at the start.
+    best: [C] int32, the architecture that has earned most of all that lived.
+    best_reward: [] float32, its reward; -inf where none has been earned.
   """
 
   choices: types.Array
   rewards: types.Array
   num_scored: types.Array
+  best: types.Array
+  best_reward: types.Array
 
 
 @dataclasses.dataclass(frozen=True)
@@ -80,10 +84,13 @@ class Evolution(base.Strategy):
   def init(self, key: types.PRNGKey) -> Population:
     """Uniform architectures that have not earned a reward yet."""
     size = self.options.population_size
+    choices = self.space.to_choices(self.space.sample_uniform(key, size))
     return Population(
-      choices=self.space.to_choices(self.space.sample_uniform(key, size)),
+      choices=choices,
       rewards=jnp.full((size,), -jnp.inf, jnp.float32),
       num_scored=jnp.int32(0),
+      best=choices[0],
+      best_reward=jnp.float32(-jnp.inf),
     )
 
   def propose(
@@ -138,10 +145,13 @@ class Evolution(base.Strategy):
       reward = judge.reward(self.space.from_choices(child), key_earn)
       # A child whose network overflows must not win every tournament.
       known = jnp.where(jnp.isfinite(reward), reward, -jnp.inf)
+      better = known > population.best_reward
       population = Population(
         population.choices.at[oldest].set(child),
         population.rewards.at[oldest].set(known),
         population.num_scored + 1,
+        best=jnp.where(better, child, population.best),
+        best_reward=jnp.maximum(known, population.best_reward),
       )
       return population, reward
 
@@ -155,6 +165,13 @@ class Evolution(base.Strategy):
       "best_reward": best,
     }
     return state, metrics
+
+  def finish(self, state: Population) -> types.Arc:
+    """The best that ever lived, leaves [1, ...]; a random one before the first.
+
+    Its reward may be of weights long gone: the derive step scores it anew.
+    """
+    return self.space.from_choices(state.best[None])
 
 
 def mutate(
