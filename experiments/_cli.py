@@ -30,7 +30,12 @@ def import_plugins() -> None:
     " more than once",
   )
   for entry in importlib.metadata.entry_points(group="enas_jax.plugins"):
-    entry.load()
+    try:
+      entry.load()
+    # The module is missing, or what the entry names in it.
+    except (ImportError, AttributeError) as error:
+      package = entry.dist.name if entry.dist else "an installed package"
+      _fail(f"{package}'s plugin {entry.name} cannot be loaded: {error}.")
   for name in _asked_plugins(sys.argv[1:]):
     try:
       importlib.import_module(name)

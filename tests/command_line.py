@@ -21,8 +21,14 @@ _CONTEXT.set_forkserver_preload(
 )
 
 
-def run(script, *flags, cwd=ROOT):
+def run(script, *flags, cwd=ROOT, pythonpath=()):
   """Runs `python -m experiments.SCRIPT FLAGS` with the tests' own cache.
+
+  Args:
+    script: name of the script.
+    *flags: its flags.
+    cwd: folder that it is run in.
+    pythonpath: folders that Python looks for packages in before all others.
 
   Returns:
     A `subprocess.CompletedProcess` with text.
@@ -37,17 +43,21 @@ def run(script, *flags, cwd=ROOT):
     argv.append(f"--compilation_cache_dir={cache}")
   with tempfile.TemporaryDirectory() as folder:
     out, errors = (os.path.join(folder, name) for name in ("out", "errors"))
-    process = _CONTEXT.Process(target=_main, args=(argv, cwd, out, errors))
+    process = _CONTEXT.Process(
+      target=_main, args=(argv, cwd, pythonpath, out, errors)
+    )
     process.start()
     process.join()
     texts = [pathlib.Path(path).read_text() for path in (out, errors)]
   return subprocess.CompletedProcess(argv, process.exitcode, *texts)
 
 
-def _main(argv, cwd, out, errors):
+def _main(argv, cwd, pythonpath, out, errors):
   for path, descriptor in ((out, 1), (errors, 2)):
     file = os.open(path, os.O_WRONLY | os.O_CREAT)
     os.dup2(file, descriptor)
   os.chdir(cwd)
   sys.argv = list(argv)
+  # The fork is of a Python that runs already and reads no environment.
+  sys.path[:0] = map(str, pythonpath)
   runpy.run_module(argv[0], run_name="__main__", alter_sys=True)

@@ -186,6 +186,46 @@ class OutsideTest(absltest.TestCase):
     self.assertEqual(done.returncode, 2)
     self.assertIn("--plugin=no_such_module cannot be imported", done.stderr)
 
+  def test_an_installed_package_needs_no_flag(self):
+    place = self._install("tests.outside.plugin")
+    for path, status in ((place, 0), (self.folder, 2)):
+      done = command_line.run(
+        "describe", "--arc=0 2 2 0", "--space=widths", "--preset=smoke",
+        "--json", pythonpath=[path],
+      )  # fmt: skip
+      self.assertEqual(done.returncode, status, done.stderr)
+      if not status:
+        # As `test_derive_describe_and_rank` counts it.
+        expected = 8 * 8 + 3 * 8 + 8 * 10
+        self.assertEqual(json.loads(done.stdout)["params"], expected)
+    # Named by a flag as well it is registered once, and its strategy is known.
+    flags = command_line.run(
+      "search", _PLUGIN, "--space=widths", "--policy=bandit", "--helpfull",
+      pythonpath=[place],
+    )  # fmt: skip
+    self.assertIn("--theta_bandit_rate", flags.stdout + flags.stderr)
+
+  def test_an_installed_package_that_is_broken(self):
+    for value in ("no_such_module", "tests.outside.plugin:no_such_name"):
+      place = self._install(value)
+      done = command_line.run("describe", "--help", pythonpath=[place])
+      self.assertEqual(done.returncode, 2)
+      self.assertRegex(
+        done.stderr,
+        "^error: outside's plugin mine cannot be loaded: .*no_such.*\n$",
+      )
+
+  def _install(self, value):
+    """What pip leaves of a package `outside`; its one plugin is `value`."""
+    place = pathlib.Path(tempfile.mkdtemp(dir=self.folder))
+    metadata = place / "outside-1.0.dist-info"
+    metadata.mkdir()
+    (metadata / "METADATA").write_text("Name: outside\nVersion: 1.0\n")
+    (metadata / "entry_points.txt").write_text(
+      f"[enas_jax.plugins]\nmine = {value}\n"
+    )
+    return place
+
   def test_builds_recipe_is_this(self):
     """Every line of the recipe's code in BUILD.md stands in these files."""
     text = (ROOT / "BUILD.md").read_text()
