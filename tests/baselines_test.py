@@ -1,5 +1,6 @@
 """The comparison of searches, on a made-up table."""
 
+import itertools
 import json
 import pathlib
 import tempfile
@@ -27,8 +28,8 @@ def write_images(path):
 def write_table(path):
   """A table in which every 3x3 convolution is worth 10%."""
   lines = ["index,ops,cifar10_test_200,cifar10_valid_12,iso_class"]
-  for index, ops in enumerate(nasbench201.NasBench201Space().all_arcs()):
-    accuracy = 30.0 + 10.0 * np.sum(ops == 3) + 0.001 * (index % 7)
+  for index, ops in enumerate(itertools.product(range(5), repeat=6)):
+    accuracy = 30.0 + 10.0 * ops.count(3) + 0.001 * (index % 7)
     digits = "".join(map(str, ops))
     lines.append(f"{index},{digits},{accuracy:.3f},{accuracy:.3f},{index}")
   path.write_text("\n".join(lines) + "\n")

@@ -140,7 +140,7 @@ def main():
     sys.dont_write_bytecode = True
     for room, slash, only in (r.partition("/") for r in arguments.rooms):
       # As many in each file of a room: a small one is as likely to be wrong.
-      names = [only] if slash else list(ROOMS[room])
+      names = [f"{only.removesuffix('.py')}.py"] if slash else list(ROOMS[room])
       for name in names:
         if not passes(room, name):
           sys.exit(f"the tests of {room}/{name} fail before anything changes")

@@ -150,6 +150,17 @@ class OracleTest(parameterized.TestCase):
       image_ops.avg_pool(x, stride, form=form), avg_oracle(x, stride)
     )
 
+  def test_epsilon_is_the_releases_unless_it_is_given(self):
+    """A variance of 0 shows it: 1 / sqrt(1e-5) = 316.2."""
+    zero, one = jnp.zeros(1), jnp.ones(1)
+    evaluated = image_ops.batch_norm_inference(one, one, zero, zero, zero)
+    np.testing.assert_allclose(evaluated, [316.2278], rtol=1e-5)
+    # Of -d and d with d^2 = 1e-5 the variance is 1e-5 as well.
+    pair = jnp.array([[-1.0], [1.0]]) * np.sqrt(1e-5)
+    for form in FORMS:
+      y, _, _ = image_ops.batch_norm(pair, one, zero, form=form)
+      np.testing.assert_allclose(y[:, 0], np.array([-1, 1]) / np.sqrt(2), 1e-4)
+
   @parameterized.product(form=FORMS, eps=(1e-5, 1e-3))
   def test_batch_norm(self, form, eps):
     x = 0.1 * random(10, 3, 4, 5, 2) + 3.0

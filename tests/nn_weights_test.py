@@ -3,10 +3,12 @@
 import collections
 
 import jax
+import jax.numpy as jnp
 import numpy as np
-from absl.testing import parameterized
+from absl.testing import absltest, parameterized
 from jax.extend import core
 
+from enas_jax import types
 from enas_jax.nn import weights
 from enas_jax.spaces import registry
 from enas_jax.spaces.recurrent import network as recurrent
@@ -118,3 +120,18 @@ class DrawTest(parameterized.TestCase):
     self.assertEqual(
       count_draws(lambda key: recurrent.init(key, config, 30)), 1
     )
+
+
+class DropFeaturesTest(absltest.TestCase):
+  def test_a_quarter_is_dropped_and_the_rest_grows(self):
+    x = jnp.full((50, 200), 3.0)
+    dropped = np.asarray(weights.drop_features(jax.random.key(0), x, 0.25))
+    # 3 / (1 - 1/4); the mean stays what it was.
+    self.assertEqual(set(dropped.ravel().tolist()), {0.0, 4.0})
+    # Five standard deviations of a binomial of p = 1/4.
+    share = np.mean(dropped == 0)
+    self.assertAlmostEqual(share, 0.25, delta=5 * np.sqrt(3 / 16 / 10_000))
+
+  def test_a_key_must_be_given(self):
+    with self.assertRaisesRegex(types.InputError, "key must be given"):
+      weights.drop_features(None, jnp.ones((1, 2)), 0.25)

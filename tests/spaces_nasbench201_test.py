@@ -1,5 +1,6 @@
 """The space of NAS-Bench-201."""
 
+import itertools
 import json
 
 import jax
@@ -35,18 +36,13 @@ class NasBench201SpaceTest(parameterized.TestCase):
     self.assertEqual(SPACE.from_digits("421303"), CELL)
 
   def test_every_cell_has_its_own_arc_string(self):
-    cells = [nasbench201.NasBench201Arc(ops) for ops in SPACE.all_arcs()]
+    every = itertools.product(range(5), repeat=6)
+    cells = [nasbench201.NasBench201Arc(ops) for ops in every]
     texts = [SPACE.to_arc_str(cell) for cell in cells]
     self.assertLen(set(texts), 15625)
     self.assertEqual(SPACE.size(), 15625)
     for cell, text in list(zip(cells, texts, strict=True))[::97]:
       self.assertEqual(SPACE.from_arc_str(text), SPACE.validate(cell))
-
-  def test_all_arcs_count_in_base_five(self):
-    found = SPACE.all_arcs()
-    np.testing.assert_array_equal(
-      found @ 5 ** np.arange(5, -1, -1), np.arange(15625)
-    )
 
   def test_json(self):
     record = json.loads(records.dumps(SPACE.to_dict(CELL)))
@@ -119,27 +115,6 @@ class NasBench201SpaceTest(parameterized.TestCase):
     self.assertEqual(drawn.arc, SPACE.validate(drawn.arc))
     with self.assertRaisesRegex(types.InputError, "not of the macro space"):
       arcs.load_arc(ARC_STR, "macro")
-
-  @parameterized.parameters(
-    # Nothing reaches the output.
-    ("000000", "333000"),
-    # A skip over node 1, or the edge itself.
-    ("100040", "000400"),
-    # What a convolution reads is nothing.
-    ("003003", "000000"),
-    # Sums of skips in another order.
-    ("110011", "110110"),
-  )
-  def test_cells_that_behave_alike(self, one, other):
-    self.assertEqual(
-      SPACE.behaviour(SPACE.from_digits(one)),
-      SPACE.behaviour(SPACE.from_digits(other)),
-    )
-
-  def test_cells_that_behave_differently(self):
-    texts = ("000100", "000200", "000300", "000400", "303000", "303003")
-    found = {SPACE.behaviour(SPACE.from_digits(text)) for text in texts}
-    self.assertLen(found, 6)
 
 
 if __name__ == "__main__":

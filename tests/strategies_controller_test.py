@@ -102,6 +102,42 @@ class ControllerTest(parameterized.TestCase):
       sample.entropy, -(probs * logs).sum(axis=(1, 2)), rtol=1e-5
     )
 
+  def test_sampled_entropy_is_of_the_choices_taken(self):
+    controller, theta = make_controller(3, **RELEASED)
+    sample = controller.sample(theta, jax.random.key(1), 5)
+    logs = np.asarray(sample.step_log_probs, np.float64)
+    self.assertEqual(sample.entropy.shape, (5,))
+    np.testing.assert_allclose(
+      sample.entropy, -(np.exp(logs) * logs).sum(axis=1), rtol=1e-5
+    )
+
+  def test_attention_tells_nodes_apart(self):
+    """Also the cell's inputs; an anchor that is missing would be zeros."""
+    for controller, theta in (
+      make_controller(4, distance_prior=0.0),
+      make_convolutional(micro.MicroSpace(4)),
+      make_convolutional(macro.MacroSpace(4)),
+    ):
+      probs = np.asarray(
+        controller.sample(theta, jax.random.key(0), 1).step_probs
+      )[0]
+      row = 0
+      for decision in controller.space.decisions():
+        rows = probs[row : row + decision.width]
+        row += decision.width
+        if decision.kind == "index":
+          alternatives = rows[0, : decision.num_choices]
+        elif decision.kind == "skips":
+          alternatives = rows[:, 1]
+        else:
+          continue
+        distances = np.abs(np.subtract.outer(alternatives, alternatives))
+        self.assertGreater(
+          distances[np.triu_indices(len(alternatives), 1)].min(initial=1.0),
+          1e-6,
+          decision,
+        )
+
   def test_samples_follow_the_probabilities(self):
     controller, theta = make_controller(2)
     arcs = every_arc(controller.space)

@@ -129,6 +129,29 @@ class EvolveTest(parameterized.TestCase):
       SPACES["macro"].to_choices(arcs), last.best[None]
     )
 
+  def test_the_sizes_are_those_of_the_paper(self):
+    options = evolution.EvolutionConfig()
+    sizes = (options.population_size, options.tournament_size)
+    self.assertEqual(sizes, (100, 25))  # P and S of Real et al., Section 3
+
+  def test_a_tournament_draws_every_member_alike(self):
+    members = jnp.arange(4)
+    rewards = members.astype(jnp.float32)
+    population = evolution.Population(
+      members[:, None], rewards, jnp.int32(4), members[3:], rewards[3]
+    )
+    keys = jax.random.split(jax.random.key(0), 4000)
+    hold = lambda size: jax.vmap(
+      lambda key: evolution._hold_tournament(population, key, size)
+    )(keys)[:, 0]
+    # Five standard deviations of a binomial of p = 1/4.
+    np.testing.assert_allclose(
+      np.bincount(hold(1), minlength=4), 1000, atol=5 * np.sqrt(750)
+    )
+    # The best of two is the last one unless neither is: 1 - (3/4)^2.
+    best = np.mean(np.asarray(hold(2)) == 3)
+    self.assertAlmostEqual(best, 7 / 16, delta=5 * np.sqrt(0.25 / 4000))
+
   def test_it_finds_the_optimum_of_a_toy(self):
     trail, metrics = self._evolve(
       25, num_arcs=20, population_size=20, tournament_size=10

@@ -1,4 +1,6 @@
-"""A run's folder: the name of every file in it, written whole, read with care.
+"""A run's folder: its files' names, written whole, read with care.
+
+The page of `report.html` has its name where it is written, in `report/`.
 
 A file is there whole or not at all, so that a run that is killed leaves none
 that is cut off. One that is damaged nevertheless is named in one line.
@@ -25,7 +27,6 @@ CANDIDATES = "arcs.jsonl"  # of the derive step, with their rewards
 ARC = "arc.json"  # the best of them, or the one that was trained
 DRAWING = "arc.svg"
 RESULT = "result.json"
-REPORT = "report.html"
 TUNED = "tuned.json"  # candidates trained alone, until the run is finished
 PREPROCESSING = "preprocessing.json"  # what an exported model must know
 RANKING = "ranking.json"

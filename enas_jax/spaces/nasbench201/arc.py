@@ -10,15 +10,13 @@ Edges are in the order of the benchmark, (1<-0) (2<-0) (2<-1) (3<-0) (3<-1)
 """
 
 import dataclasses
-import itertools
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from typing import Any, ClassVar, NamedTuple
 
 import chex
 import jax
 import jax.numpy as jnp
-import numpy as np
 
 from enas_jax import types
 from enas_jax.spaces import decisions, records
@@ -207,26 +205,6 @@ class NasBench201Space:
     """
     return records.of_space(self, *from_dict(record))
 
-  def all_arcs(self) -> np.ndarray:
-    """[15625, 6] int32: every arc, as numbers in base five, counted up.
-
-    The first edge is the most significant digit, so row i holds the digits of
-    i: row 0 is all `none`, row 1 differs from it in the last edge.
-    """
-    # `product` varies the last edge fastest.
-    ops = range(len(OPS))
-    return np.array(list(itertools.product(ops, repeat=NUM_EDGES)), np.int32)
-
-  def behaviour(self, arc: NasBench201Arc) -> str:
-    """A key that is equal for cells that compute the same function.
-
-    Zeroed edges and what they leave without input are dropped, skips are
-    followed, and sums are put in order. As in the benchmark a convolution of
-    zeros counts as zeros. Two equal convolutions of one node do not merge: they
-    have weights of their own.
-    """
-    return _expressions(self.validate(arc).ops)[-1]
-
 
 def from_dict(
   record: Mapping[str, Any],
@@ -240,33 +218,3 @@ def from_dict(
   space = NasBench201Space()
   ops = records.op_indices("ops", record["ops"], OPS)
   return space, space.validate(NasBench201Arc(ops))
-
-
-def _expressions(ops: Sequence[int]) -> list[str]:
-  """What each node computes of the input x; "" where that is nothing."""
-  nodes = ["x"]
-  for node in range(1, NUM_NODES):
-    terms: list[str] = []
-    for (source, target), op in zip(EDGES, ops, strict=True):
-      # As in the benchmark, what is made of zeros counts as zeros.
-      if target != node or OPS[op] == "none" or not nodes[source]:
-        continue
-      if OPS[op] == "skip_connect":
-        # A skip over a sum adds its terms, not the sum as one term.
-        terms += _terms(nodes[source])
-      else:
-        terms.append(f"{OPS[op]}({nodes[source]})")
-    # Sorted, since a sum does not depend on the order of its terms.
-    nodes.append(" + ".join(sorted(terms)))
-  return nodes
-
-
-def _terms(text: str) -> list[str]:
-  """The terms of a sum, whose own brackets hold sums, too."""
-  terms, depth, start = [], 0, 0
-  for at, letter in enumerate(text):
-    depth += (letter == "(") - (letter == ")")
-    if letter == "+" and depth == 0:
-      terms.append(text[start : at - 1])
-      start = at + 2
-  return [*terms, text[start:]]
