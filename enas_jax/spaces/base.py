@@ -339,8 +339,9 @@ class Definition:
       benchmark without a preset replaces by smaller sizes.
     perturbations: by name, changes after which a good one should be worse.
     published: the paper's test errors: of the "reference", the first of
-      `named`; of a "random" one; and of shared weights without a search, of
-      one that is "sampled" and of an "ensemble" (Section 3.3).
+      `named`; of a "random" one; of shared weights without a search, of one
+      that is "sampled" and of an "ensemble" (Section 3.3); and of a search
+      with "no_sharing".
   """
 
   name: str

@@ -113,5 +113,8 @@ DEFINITION = base.Definition(
     "random": base.Published(5.86, "Section 3.3", _SCALE),
     "sampled": base.Published(8.92, "Section 3.3", _SEARCHED),
     "ensemble": base.Published(5.49, "Section 3.3", f"{_SEARCHED}; 250"),
+    "no_sharing": base.Published(
+      4.47, "Table 2, NAS", "7.1 million parameters, CIFAR-10"
+    ),
   },
 )

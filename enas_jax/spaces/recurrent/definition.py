@@ -92,5 +92,8 @@ DEFINITION = base.Definition(
   published={
     "reference": base.Published(55.8, "Table 1", _SCALE),
     "random": base.Published(81.2, "Section 3.3", _SCALE),
+    "no_sharing": base.Published(
+      62.4, "Table 1, NAS", "54 million parameters, Penn Treebank"
+    ),
   },
 )
