@@ -65,7 +65,10 @@ def summarise(
           for split in ("valid", "test")
         }
         for baseline in baselines
-        if baseline in by_variant and baseline != variant
+        if baseline in by_variant
+        # The reference is what is compared with, even where it is not the only
+        # baseline.
+        and variant not in (baseline, ablation_lab.REFERENCE)
       },
       "published": published(definition, variant),
     }
