@@ -12,6 +12,14 @@ _ERRORS = {
   )
   for split in ("valid", "test")
 }
+_NOTE = (
+  "Means over trainings +- standard deviation. In brackets Student's interval"
+  " of 95% over seeds, of differences paired by seed."
+)
+_PAPER = (
+  " The paper's figures are of networks, data and trainings of another scale,"
+  " which the last column names: compare the signs."
+)
 
 
 def make_table(
@@ -77,10 +85,7 @@ def make_table(
       for row in rows
     ],
     seeds=record["seeds"],
-    note="Means over trainings +- standard deviation. In brackets Student's"
-    " interval of 95% over seeds, of differences paired by seed. The paper's"
-    " figures are of networks, data and trainings of another scale, which the"
-    " last column names: compare the signs.",
+    note=_NOTE + _PAPER * ("paper_scale" in present),
     **origin,
   )
 

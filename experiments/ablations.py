@@ -108,7 +108,9 @@ def main() -> None:
   if "num_samples" in _read_sizes(names):
     no_sharing.check_budget(configs.search, sizes.num_samples)
   load = _Data(task, dataset)
-  load(configs.search)  # what cannot be had must leave no folder behind
+  # What cannot be had must leave no folder behind.
+  alone = any(ablations.STUDIES[name].trains_alone for name in names)
+  load(configs.training if configs.training and alone else configs.search)
   _cli.enable_compilation_cache()
   more = {**configs.to_dict(), "ensemble": sizes.ensemble}
   workdir = _workdir.write_config(

@@ -8,6 +8,7 @@ import tempfile
 from absl.testing import absltest
 
 from enas_jax.report import results
+from enas_jax.search import checkpoint
 from enas_jax.spaces import registry
 from tests import command_line, tiny
 
@@ -94,6 +95,12 @@ class CommandLineTest(absltest.TestCase):
     phases = [json.loads(row) for row in rows]
     self.assertEqual({row["phase"] for row in phases}, {"omega", "epoch"})
     self.assertEqual({row["theta_step"] for row in phases}, {0})
+    state = checkpoint.read_newest(
+      self.workdir / "search_disabled-0" / "checkpoints"
+    )
+    learnt = state["strategy"]
+    self.assertEqual(int(learnt["baseline"]["num_rewards"]), 0)
+    self.assertEqual(int(learnt["opt"][0]["count"]), 0)
 
   def test_the_table_is_data(self):
     self.assertIn(results.to_markdown(self.table), self.printed)
