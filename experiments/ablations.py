@@ -99,10 +99,8 @@ def main() -> None:
   workdir, saved = _workdir.open_workdir(_EXPERIMENT)
   definition = _definition(saved)
   task = tasks.get(definition.task)
-  smoke = (saved["preset"] if saved else values.preset) == "smoke"
-  sizes = _sizes(_SMOKE_SIZES if smoke else _SIZES, saved)
-  seeds = _flags.seeds(_SMOKE_SEEDS if smoke else _SEEDS)
-  names = _studies(definition)
+  sizes, seeds = _sizes(saved), _flags.seeds(_default_seeds(saved))
+  names = _studies(definition, saved)
   dataset = _workdir.resolve_dataset(task, saved)
   configs = _configs(definition, task, names, dataset, saved)
   if "num_samples" in _read_sizes(names):
@@ -112,7 +110,12 @@ def main() -> None:
   alone = any(ablations.STUDIES[name].trains_alone for name in names)
   load(configs.training if configs.training and alone else configs.search)
   _cli.enable_compilation_cache()
-  more = {**configs.to_dict(), "ensemble": sizes.ensemble}
+  more = {
+    **configs.to_dict(),
+    "study": names,
+    "seeds": seeds,
+    "sizes": vars(sizes),
+  }
   workdir = _workdir.write_config(
     workdir, _EXPERIMENT, definition.name, configs.search, dataset, saved, more
   )
@@ -142,7 +145,9 @@ def main() -> None:
     "dataset": dataset,
     "error": task.error_name,
     "seeds": seeds,
-    "sizes": {name: getattr(sizes, name) for name in _read_sizes(names)},
+    "sizes": {
+      name: getattr(sizes, name) for name in sorted(_read_sizes(names))
+    },
     "reference": configs.to_dict()["reference"],
     "studies": _summaries(lab, trials),
   }
@@ -182,10 +187,24 @@ def _definition(saved: Mapping[str, Any] | None) -> spaces.Definition:
   return registry.get(saved["space"])
 
 
-def _studies(definition: spaces.Definition) -> list[str]:
-  """The studies of `--study`; by default all that the space admits."""
+def _default_seeds(saved: Mapping[str, Any] | None) -> Sequence[int]:
+  """Those of the run that is resumed, or those that suit the preset."""
+  if saved:
+    return [int(seed) for seed in saved["seeds"]]
+  return _SMOKE_SEEDS if flags.FLAGS.preset == "smoke" else _SEEDS
+
+
+def _studies(
+  definition: spaces.Definition, saved: Mapping[str, Any] | None
+) -> list[str]:
+  """The studies of `--study`, or of the run that is resumed.
+
+  By default all that the space admits.
+  """
   known = ablations.STUDIES
   asked = flags.FLAGS.study
+  if asked is None and saved:
+    asked = saved["study"]
   if asked is None:
     return [name for name in known if not known[name].why_not(definition)]
   unknown = [name for name in asked if name not in known]
@@ -208,16 +227,17 @@ def _read_sizes(names: Sequence[str]) -> set[str]:
   return {size for name in names for size in ablations.STUDIES[name].sizes}
 
 
-def _sizes(
-  default: ablation_lab.Sizes, saved: Mapping[str, Any] | None
-) -> ablation_lab.Sizes:
-  """The flags of the sizes, or their defaults."""
+def _sizes(saved: Mapping[str, Any] | None) -> ablation_lab.Sizes:
+  """The flags of the sizes; else those of the run that is resumed."""
+  if saved:
+    default = ablation_lab.Sizes(**saved["sizes"])
+  else:
+    default = _SMOKE_SIZES if flags.FLAGS.preset == "smoke" else _SIZES
   given = _flags.set_values(*vars(default))
   sizes = ablation_lab.Sizes(**{**vars(default), **given})
-  if saved and saved["ensemble"] != sizes.ensemble:
-    if "ensemble" in given:
-      raise _flags.differs("ensemble", sizes.ensemble, saved["ensemble"])
-    return ablation_lab.Sizes(**{**vars(sizes), "ensemble": saved["ensemble"]})
+  if saved and sizes.ensemble != default.ensemble:
+    # Votes that were taken are those of so many.
+    raise _flags.differs("ensemble", sizes.ensemble, default.ensemble)
   return sizes
 
 

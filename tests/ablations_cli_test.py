@@ -121,7 +121,7 @@ class CommandLineTest(absltest.TestCase):
     samples.write_text(first)
     (self.workdir / "result.json").unlink()
     resume = (f"--workdir={self.workdir}", "--resume", "--json")
-    done = command_line.run("ablations", *resume, "--num_samples=2")
+    done = command_line.run("ablations", *resume)
     self.assertEqual(done.returncode, 0, done.stderr)
     self.assertEqual(done.stderr, "")
     self.assertEqual(json.loads(done.stdout), self._result())
