@@ -157,6 +157,7 @@ def resolve_config(
   preset: Preset = spaces.preset,
   policy: str | None = None,
   beside: Sequence[str] = (),
+  also: Collection[str] = (),
 ) -> Any:
   """The configuration that the flags ask for.
 
@@ -167,6 +168,7 @@ def resolve_config(
     preset: the presets that the numbers come from, of a search or a training.
     policy: the strategy, where it is not the one that `--policy` names.
     beside: strategies whose options may be set although this one has none such.
+    also: other flags that may be set although this configuration has none such.
 
   Raises:
     InputError: if a value is not allowed, does nothing, or would change in a
@@ -180,7 +182,7 @@ def resolve_config(
     asked = policy or values.policy or config.run.policy
     config = strategies.with_policy(config, asked)
   known = _config_fields(config, space)
-  _check_no_others(space, config, known, beside)
+  _check_no_others(space, config, {*known, *also}, beside)
   changes: dict[str, dict[str, Any]] = {}
   for name, option in known.items():
     if values[name].value is None or (policy and name == "policy"):
@@ -198,6 +200,43 @@ def resolve_config(
     # Options that do not go with the space are refused before there is a run.
     strategies.create(config, config.child.space())
   return config
+
+
+def option_names(config: config_lib.AnyConfig, space: str) -> tuple[str, ...]:
+  """The flags that decide a configuration of a space."""
+  return tuple(_config_fields(config, space))
+
+
+def define_seeds_flag(default: Sequence[str] | None) -> None:
+  """`--seeds`, of scripts that repeat what they do."""
+  flags.DEFINE_list("seeds", default, "seeds of everything that is repeated")
+
+
+def seeds(default: Sequence[int] = ()) -> list[int]:
+  """The seeds of `--seeds`.
+
+  Args:
+    default: those where the flag is not set.
+
+  Raises:
+    InputError: if they are not different seeds, or `--seed` is set.
+  """
+  if flags.FLAGS["seed"].value is not None:
+    raise types.InputError("--seed does nothing here; give --seeds.")
+  texts = flags.FLAGS.seeds
+  if texts is None:
+    return list(default)
+  try:
+    values = [int(text) for text in texts]
+  except ValueError:
+    values = []
+  ok = all(0 <= seed < 2**32 for seed in values)
+  if not values or not ok or len(set(values)) < len(values):
+    raise types.InputError(
+      "--seeds must be different integers in [0, 2^32), got"
+      f" {','.join(texts)!r}."
+    )
+  return values
 
 
 def suit(

@@ -73,7 +73,7 @@ Configs = dict[str, config_lib.SearchConfig]  # by policy, of `SEARCHES`
 def main() -> None:
   """Runs what is left of the comparison and shows it."""
   values = flags.FLAGS
-  policies, seeds = _policies(), _seeds()
+  policies, seeds = _policies(), _flags.seeds()
   workdir, saved = _workdir.open_workdir("baselines")
   dataset = _workdir.resolve_dataset(_TASK, saved)
   configs = _configs(saved, dataset)
@@ -274,6 +274,8 @@ def _spread(mean: float, error: float | None) -> str:
 
 
 def _policies() -> list[str]:
+  if flags.FLAGS["policy"].value is not None:
+    raise types.InputError("--policy does nothing here; give --policies.")
   policies = list(flags.FLAGS.policies)
   unknown = [policy for policy in policies if policy not in POLICIES]
   if unknown or not policies or len(set(policies)) < len(policies):
@@ -284,28 +286,10 @@ def _policies() -> list[str]:
   return policies
 
 
-def _seeds() -> list[int]:
-  for name, instead in (("seed", "seeds"), ("policy", "policies")):
-    if flags.FLAGS[name].value is not None:
-      raise types.InputError(f"--{name} does nothing here; give --{instead}.")
-  texts = flags.FLAGS.seeds
-  try:
-    seeds = [int(text) for text in texts]
-  except ValueError:
-    seeds = []
-  ok = all(0 <= seed < 2**32 for seed in seeds)
-  if not seeds or not ok or len(set(seeds)) < len(seeds):
-    raise types.InputError(
-      "--seeds must be different integers in [0, 2^32), got"
-      f" {','.join(texts)!r}."
-    )
-  return seeds
-
-
 def define_flags() -> None:
   """The flags of this script."""
   _search.define_flags(_SPACE.name)
-  flags.DEFINE_list("seeds", ["0", "1", "2"], "seeds of every policy")
+  _flags.define_seeds_flag(["0", "1", "2"])
   flags.DEFINE_list(
     "policies",
     list(POLICIES),

@@ -19,6 +19,13 @@ class PairedTest(parameterized.TestCase):
     # Student's distribution with 2 d.o.f. has a closed form.
     self.assertAlmostEqual(found.t_p_value, 1 - t / math.sqrt(2 + t * t))
     self.assertEqual((found.wins, found.ties, found.num_pairs), (3, 0, 3))
+    # Of 2 d.o.f. the quantile of 97.5% is 0.95 / sqrt(2 x 0.025 x 0.975).
+    wide = 0.95 / math.sqrt(2 * 0.025 * 0.975) / math.sqrt(3)
+    low, high = found.interval()
+    self.assertAlmostEqual(low, 2.0 - wide)
+    self.assertAlmostEqual(high, 2.0 + wide)
+    ends = paired.compare([1.0], [0.0]).interval()
+    self.assertTrue(all(map(math.isnan, ends)))
     self.assertIsNone(found.to_dict()["wilcoxon_p_value"])
 
   def test_wilcoxon_of_six(self):

@@ -2,6 +2,7 @@
 
 import inspect
 import math
+import types
 
 import jax
 import jax.numpy as jnp
@@ -9,6 +10,7 @@ import numpy as np
 from absl.testing import absltest, parameterized
 
 from enas_jax import config as config_lib
+from enas_jax.search import evaluate
 from enas_jax.spaces import base as spaces_base
 from enas_jax.spaces import registry as spaces
 from enas_jax.tasks import base
@@ -134,6 +136,88 @@ class TaskTest(parameterized.TestCase):
     value = task.finish_evaluation(*sums["evaluate_chunk"])
     self.assertTrue(math.isfinite(value))
     self.assertIsInstance(task.format_metric(value), str)
+
+  @parameterized.parameters(*CASES)
+  def test_log_probabilities(self, name):
+    """They sum to 1, and say what the other two methods say."""
+    task, splits = make(name)
+    omega, carry, arcs = state_of(task)
+    arc, split = spaces_base.nth(arcs, 0), splits.valid
+    log_probs_of, nats_of, score_of = map(
+      jax.jit, (task.log_probs_chunk, task.nats_chunk, task.evaluate_chunk)
+    )
+    carries, counted = [task.start_split(carry)] * 3, 0
+    for index in range(task.evaluation_chunks(split)):
+      where = omega, arc, split, jnp.int32(index)
+      log_probs, targets, carries[0] = log_probs_of(*where, carries[0])
+      nats, count, carries[1] = nats_of(*where, carries[1])
+      total, _, carries[2] = score_of(*where, carries[2])
+      np.testing.assert_allclose(
+        np.exp(np.asarray(log_probs, np.float64)).sum(axis=1), 1.0, rtol=1e-5
+      )
+      log_probs, targets = np.asarray(log_probs), np.asarray(targets)
+      known = np.flatnonzero(targets >= 0)
+      self.assertLen(known, int(count))
+      right = log_probs[known, targets[known]]
+      # Sums of float32 in another order.
+      np.testing.assert_allclose(-right.sum(), nats, rtol=1e-5)
+      scored = task.score_log_probs(jnp.asarray(log_probs), targets)
+      np.testing.assert_allclose(scored, total, rtol=1e-5)
+      counted += len(known)
+    self.assertEqual(counted, CASES[name][2])
+
+  @parameterized.parameters(*CASES)
+  def test_an_ensemble(self, name):
+    """One is itself; of two the probabilities are averaged, in NumPy."""
+    task, splits = make(name)
+    omega, carry, arcs = state_of(task)
+    state, split = types.SimpleNamespace(omega=omega, carry=carry), splits.valid
+    ensemble = evaluate.make_ensemble(task)
+    metric_of, nats_of = (
+      make(task) for make in (evaluate.make_evaluate, evaluate.make_nats)
+    )
+    first = jax.tree.map(lambda leaf: leaf[:1], arcs)
+    one, arc = ensemble(state, first, split), spaces_base.nth(arcs, 0)
+    expected = metric_of(state, arc, split)
+    # float32: a logarithm of a rounded exponential.
+    self.assertAlmostEqual(one.metric / expected, 1.0, delta=1e-5)
+    self.assertAlmostEqual(one.metrics[0] / expected, 1.0, delta=1e-5)
+    self.assertAlmostEqual(one.nats, nats_of(state, arc, split), delta=1e-5)
+
+    two = jax.tree.map(lambda leaf: leaf[:2], arcs)
+    voted = ensemble(state, two, split)
+    log_probs_of = jax.jit(task.log_probs_chunk)
+    carries, total, nats, count = [task.start_split(carry)] * 2, 0.0, 0.0, 0
+    for index in range(task.evaluation_chunks(split)):
+      probs = []
+      for place in range(2):
+        log_probs, targets, carries[place] = log_probs_of(
+          omega, spaces_base.nth(arcs, place), split, jnp.int32(index),
+          carries[place],
+        )  # fmt: skip
+        probs.append(np.exp(np.asarray(log_probs, np.float64)))
+      mean, targets = np.mean(probs, axis=0), np.asarray(targets)
+      known = np.flatnonzero(targets >= 0)
+      nats -= np.log(mean[known, targets[known]]).sum()
+      total += float(
+        task.score_log_probs(jnp.asarray(np.log(mean), jnp.float32), targets)
+      )
+      count += len(known)
+    self.assertAlmostEqual(voted.nats, nats / count, delta=1e-5)
+    expected = task.finish_evaluation(total, count)
+    self.assertAlmostEqual(voted.metric / expected, 1.0, delta=1e-5)
+    self.assertAlmostEqual(voted.metrics[0], one.metrics[0], places=6)
+    # Averaged probabilities are never worse than averaged cross-entropies.
+    each = [nats_of(state, spaces_base.nth(arcs, i), split) for i in range(2)]
+    self.assertLess(voted.nats, np.mean(each))
+
+  @parameterized.parameters(*CASES)
+  def test_the_error_that_a_table_shows(self, name):
+    """Less is better, whatever the metric."""
+    definition = tasks.get(name)
+    low, high = (definition.error_of(metric) for metric in (0.25, 0.75))
+    self.assertEqual(low < high, definition.metric_sign < 0)
+    self.assertNotEmpty(definition.error_name)
 
   @parameterized.parameters(*CASES)
   def test_the_likelihood_is_a_reward(self, name):

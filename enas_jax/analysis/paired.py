@@ -36,6 +36,21 @@ class Comparison(NamedTuple):
   t_p_value: float
   wilcoxon_p_value: float
 
+  def interval(self, level: float = 0.95) -> tuple[float, float]:
+    """The interval of the mean difference by Student's t, in the same unit.
+
+    Args:
+      level: the probability that such intervals hold the true difference.
+
+    Returns:
+      Its ends; NaN both of fewer than two pairs.
+    """
+    if self.num_pairs < 2:
+      return math.nan, math.nan
+    quantile = float(stats.t.ppf(0.5 + level / 2, self.num_pairs - 1))
+    wide = quantile * self.standard_error
+    return self.mean_difference - wide, self.mean_difference + wide
+
   def to_dict(self) -> dict[str, float | None]:
     """All attributes, JSON-ready; what is not defined is None."""
     return {

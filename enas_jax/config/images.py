@@ -174,7 +174,13 @@ def shorten(config: parts.Config) -> parts.Config:
   config = parts.override(config, "omega", steps=100)
   config = parts.override(config, "theta", steps=50)
   return parts.override(
-    config, "run", num_epochs=3, log_every=25, eval_arcs=2, derive_arcs=20
+    config,
+    "run",
+    num_epochs=3,
+    log_every=25,
+    eval_arcs=2,
+    derive_arcs=20,
+    tune_steps=50,
   )
 
 

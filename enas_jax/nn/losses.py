@@ -22,6 +22,23 @@ def sum_of_squares(weights: types.Omega) -> types.Array:
   )
 
 
+def sum_of_nats(log_probs: types.Array, targets: types.Array) -> types.Array:
+  """The negative log-likelihood of the examples that count.
+
+  Args:
+    log_probs: [n, V] float32, nats.
+    targets: [n] int32, the right one of V; -1: the example does not count.
+
+  Returns:
+    [] float32, the sum over the examples, nats.
+  """
+  chex.assert_rank([log_probs, targets], [2, 1])
+  chex.assert_type(targets, int)
+  asked = jnp.maximum(targets, 0)[:, None]
+  picked = jnp.take_along_axis(log_probs, asked, axis=1)[:, 0]
+  return -jnp.sum(jnp.where(targets >= 0, picked, 0.0))
+
+
 def mean_over_steps(
   values: types.Array, length: types.Array | None
 ) -> types.Array:

@@ -1,12 +1,15 @@
 """Scores of architectures under shared weights: rewards and whole splits."""
 
+import functools
 from collections.abc import Callable
-from typing import Protocol
+from typing import Any, NamedTuple, Protocol
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 
 from enas_jax import types
+from enas_jax.nn import losses
 from enas_jax.spaces import decisions
 from enas_jax.strategies import base as strategies
 from enas_jax.tasks import base as tasks
@@ -52,6 +55,76 @@ def make_nats(task: tasks.Task) -> Measure:
     return total / count
 
   return nats
+
+
+class Ensemble(NamedTuple):
+  """How architectures do together, and each of them alone.
+
+  Attributes:
+    metric: perplexity or accuracy of the mean of their probabilities.
+    nats: cross-entropy of that mean, nats a token or image.
+    metrics: [S], of each architecture alone.
+  """
+
+  metric: float
+  nats: float
+  metrics: list[float]
+
+
+def make_ensemble(
+  task: tasks.Task,
+) -> Callable[[Weights, types.Arc, tasks.Split], Ensemble]:
+  """Builds (state, arcs, split) -> what they do by vote (Section 3.3).
+
+  The probabilities that the architectures, leaves [S, ...], give to classes or
+  next words are averaged. Chunks are the outer loop: the mean of one chunk is
+  all that is kept in memory, and a carry for each architecture.
+  """
+
+  def measure(log_probs: types.Array, targets: types.Array) -> types.Array:
+    total = task.score_log_probs(log_probs, targets)
+    return jnp.stack([total, losses.sum_of_nats(log_probs, targets)])
+
+  @functools.partial(jax.jit, donate_argnums=0)
+  def add(
+    mean: types.Array, rank: types.Array, *of: Any
+  ) -> tuple[types.Array, types.Array, types.Array, types.Carry]:
+    log_probs, targets, carry = task.log_probs_chunk(*of)
+    mean += (jnp.exp(log_probs) - mean) / rank
+    return mean, measure(log_probs, targets), targets, carry
+
+  @jax.jit
+  def measure_mean(
+    mean: types.Array, targets: types.Array
+  ) -> tuple[types.Array, types.Array]:
+    return measure(jnp.log(mean), targets), jnp.sum(targets >= 0)
+
+  def ensemble(state: Weights, arcs: types.Arc, split: tasks.Split) -> Ensemble:
+    size = jax.tree.leaves(arcs)[0].shape[0]
+    carries = [task.start_split(state.carry)] * size
+    # Of the architectures in their order, then of their mean: total, nats.
+    sums, count = np.zeros((size + 1, 2)), 0
+    for index in range(task.evaluation_chunks(split)):
+      where = split, jnp.int32(index)
+      shape, _, _ = jax.eval_shape(
+        task.log_probs_chunk, state.omega, nth(arcs, 0), *where, carries[0]
+      )
+      mean = jnp.zeros(shape.shape)
+      for place in range(size):
+        mean, measured, targets, carries[place] = add(
+          mean, jnp.float32(place + 1), state.omega, nth(arcs, place), *where,
+          carries[place],
+        )  # fmt: skip
+        sums[place] += np.asarray(measured, np.float64)
+      measured, counted = measure_mean(mean, targets)
+      sums[size] += np.asarray(measured, np.float64)
+      count += int(counted)
+    *metrics, metric = (
+      task.finish_evaluation(float(total), float(count)) for total in sums[:, 0]
+    )
+    return Ensemble(metric, float(sums[size, 1]) / count, metrics)
+
+  return ensemble
 
 
 def _make_totals(

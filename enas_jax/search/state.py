@@ -20,6 +20,7 @@ ARC_KEYS, OMEGA_KEYS, THETA_KEYS, EVAL_KEYS, DERIVE_KEYS, EPOCH_KEYS = range(6)
 FAIR_KEYS = 6
 WARMUP_KEYS = 7  # uniform architectures, beside those that are proposed
 POLICY_KEYS, END_KEYS = 8, 9  # what is proposed at an epoch's end; that end
+ENSEMBLE_KEYS = 10  # those that vote, once a search is over
 
 
 @flax.struct.dataclass

@@ -21,6 +21,7 @@ from enas_jax.search import optimizers
 from enas_jax.search import state as state_lib
 from enas_jax.spaces import decisions
 from enas_jax.strategies import base as strategies
+from enas_jax.strategies import controller, reinforce
 from enas_jax.tasks import base as tasks
 
 OmegaStep = Callable[
@@ -313,6 +314,31 @@ class _Judge:
     child = task.child_params(lax.stop_gradient(self.state.omega), arc)
     _, (metrics, _) = task.loss(child, arc, batch, carry, key_loss)
     return metrics["nats"]
+
+
+def make_ask_and_tell(
+  strategy: reinforce.Reinforce,
+) -> tuple[
+  Callable[[reinforce.State, types.PRNGKey], controller.Sample],
+  Callable[
+    [reinforce.State, controller.Sample, types.Array],
+    tuple[reinforce.State, tasks.Metrics],
+  ],
+]:
+  """Builds a theta step in two halves, for rewards that are earned outside it.
+
+  Args:
+    strategy: the strategy, which learns.
+
+  Returns:
+    (state, key) -> S architectures; and (state before, these, their rewards [S]
+    float32) -> (state, metrics), see `reinforce.Reinforce.learn`.
+  """
+
+  def ask(state: reinforce.State, key: types.PRNGKey) -> controller.Sample:
+    return strategy.controller.sample(state.theta, key, strategy.num_arcs)
+
+  return jax.jit(ask), jax.jit(strategy.learn)
 
 
 def make_theta_step(

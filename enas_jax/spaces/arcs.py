@@ -6,10 +6,11 @@ from collections.abc import Mapping
 from typing import Any, NamedTuple
 
 import jax
+import numpy as np
 
 from enas_jax import types
 from enas_jax.config import fields
-from enas_jax.spaces import records, registry
+from enas_jax.spaces import base, decisions, records, registry
 
 _RANDOM = "random:"
 _TOKENS = re.compile(r"[-\d\s,/]*\d[-\d\s,/]*")
@@ -58,6 +59,32 @@ def load_arc(
       f" {architecture.name} space, not of the {name} space."
     )
   return architecture
+
+
+def cut(loaded: Architecture, space: base.Space) -> Architecture:
+  """The first nodes or layers of an architecture, as many as a space has.
+
+  Args:
+    loaded: the architecture.
+    space: a space whose decisions are some of the architecture's.
+
+  Returns:
+    The part, in that space; the whole if the space decides something else.
+  """
+  places: dict[decisions.Decision, list[int]] = {}
+  place = 0
+  for decision in loaded.space.decisions():
+    places.setdefault(decision, []).append(place)
+    place += decision.width
+  kept: list[int] = []
+  for decision in space.decisions():
+    if not places.get(decision):
+      return loaded
+    first = places[decision].pop(0)
+    kept += range(first, first + decision.width)
+  choices = loaded.space.to_choices(loaded.arc)[np.array(kept)]
+  arc = space.validate(jax.device_get(space.from_choices(choices)))
+  return loaded._replace(space=space, arc=arc)
 
 
 def _read(text: str, name: str | None, drawn: Any) -> Architecture:

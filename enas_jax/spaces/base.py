@@ -11,6 +11,7 @@ from typing import Any, NamedTuple, Protocol
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 
 from enas_jax import types
 from enas_jax.spaces import decisions as decisions_lib
@@ -252,6 +253,46 @@ class Named(NamedTuple):
   options: Mapping[str, Any] = {}
 
 
+class Published(NamedTuple):
+  """A number that the paper prints, beside which ours may stand.
+
+  Attributes:
+    error: test perplexity, or test error in per cent; of a perturbation, how
+      much it rises.
+    source: the section or the table.
+    scale: the size of the networks and the data, in words.
+  """
+
+  error: float
+  source: str
+  scale: str
+
+
+# (space, choices [C] int, source of chance) -> other choices, [C] int.
+Change = Callable[["Space", np.ndarray, np.random.Generator], np.ndarray]
+
+
+class Perturbation(NamedTuple):
+  """A change of a good architecture that should make it worse (Section 3.2).
+
+  Attributes:
+    change: what is done to its choices; see `spaces.perturbations`.
+    about: the same in words.
+    drawn: whether chance has a part in it.
+    says: the paper's words on what came of it; "": it has none.
+    published: what the paper prints, or None.
+    same_params: an option that is then set so that the parameters stay as many
+      as they can; "": none.
+  """
+
+  change: Change
+  about: str
+  drawn: bool
+  says: str = ""
+  published: Published | None = None
+  same_params: str = ""
+
+
 def _no_notation(text: str) -> None:
   """A space whose arcs are written as tokens alone."""
   del text
@@ -286,7 +327,7 @@ class Definition:
     most_tokens: a string of more tokens is not taken for one of this space
       unless the space is named.
     read: (text) -> (space, arc) of a notation of its own, None if it is none.
-    named: architectures with a name.
+    named: architectures with a name, the paper's own first.
     draw: (options, arc of Python ints) -> its graphs: one, or one for each of
       its cells.
     text: (options, arc of Python ints) -> the architecture for a terminal.
@@ -296,6 +337,11 @@ class Definition:
     ignored_in_search: fields of the options that do nothing in a search.
     benchmark: by part of the configuration, fields of the paper's preset that a
       benchmark without a preset replaces by smaller sizes.
+    perturbations: by name, changes after which a good one should be worse.
+    published: the paper's test errors: of the "reference", the first of
+      `named`; of a "random" one; of shared weights without a search, of one
+      that is "sampled" and of an "ensemble" (Section 3.3); and of a search
+      with "no_sharing".
   """
 
   name: str
@@ -320,6 +366,10 @@ class Definition:
   benchmark: Mapping[str, Mapping[str, Any]] = dataclasses.field(
     default_factory=dict
   )
+  perturbations: Mapping[str, Perturbation] = dataclasses.field(
+    default_factory=dict
+  )
+  published: Mapping[str, Published] = dataclasses.field(default_factory=dict)
 
 
 def nth(arcs: types.Arc, index: int) -> types.Arc:

@@ -181,6 +181,37 @@ class Task(Protocol):
     """The same of the negative log-likelihood, nats."""
     ...
 
+  def log_probs_chunk(
+    self,
+    omega: types.Omega,
+    arc: types.Arc,
+    split: Split,
+    index: types.Array,
+    carry: types.Carry,
+  ) -> tuple[types.Array, types.Array, types.Carry]:
+    """What an architecture says of each example of a chunk.
+
+    Returns:
+      [n, V] float32, log-probabilities of the V classes or words, nats; [n]
+      int32, the right ones, -1 for an example that does not count, such as one
+      that an earlier chunk has; and the next carry.
+    """
+    ...
+
+  def score_log_probs(
+    self, log_probs: types.Array, targets: types.Array
+  ) -> types.Array:
+    """What `evaluate_chunk` sums, of whatever said the log-probabilities.
+
+    Args:
+      log_probs: [n, V] float32, nats, perhaps of several architectures' mean.
+      targets: [n] int32, as `log_probs_chunk` returns them.
+
+    Returns:
+      [] float32, the sum over the examples that count.
+    """
+    ...
+
   def finish_evaluation(self, total: float, count: float) -> float:
     """The metric of a split from the sums over its chunks."""
     ...
@@ -222,6 +253,8 @@ class Definition:
     dataset: the data set if none is named.
     data_help: the help of `--dataset`: what it takes.
     suited: (data set) -> fields of `config.data` that suit it.
+    error_name: what a table of results shows, less being better, with its unit.
+    error_of: (metric) -> that number.
     has_validation: (config) -> whether some data is set aside for validation.
     ignored: flags of the configuration that do nothing in this task.
     ignored_in_training: the same where one architecture is trained alone.
@@ -238,5 +271,7 @@ class Definition:
   data_help: str
   suited: Callable[[str], Mapping[str, Any]]
   has_validation: Callable[[config_lib.AnyConfig], bool]
+  error_name: str
+  error_of: Callable[[float], float]
   ignored: tuple[str, ...] = ()
   ignored_in_training: tuple[str, ...] = ()

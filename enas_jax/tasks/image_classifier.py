@@ -10,6 +10,7 @@ import math
 from collections.abc import Callable
 from typing import Any
 
+import chex
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -18,10 +19,9 @@ import optax
 from enas_jax import config as config_lib
 from enas_jax import types
 from enas_jax.data import augment, batches, images
-from enas_jax.data import synthetic as synthetic_data
 from enas_jax.nn import losses
 from enas_jax.spaces import base as spaces
-from enas_jax.tasks import base
+from enas_jax.tasks import base, image_data
 
 Carry = dict[str, Any]
 Split = batches.Split
@@ -247,10 +247,10 @@ class ImageClassifier:
       key=key,
       progress=(carry["step"] + 1) / self._total_steps(),
     )
-    nats = _cross_entropy(logits.main, batch.labels)
+    nats = jnp.mean(_cross_entropies(logits.main, batch.labels))
     loss = nats
     if logits.aux is not None:
-      aux = _cross_entropy(logits.aux, batch.labels)
+      aux = jnp.mean(_cross_entropies(logits.aux, batch.labels))
       loss += config.child.aux_weight * aux
     if config.omega.l2_weight:
       weights = self.network.penalised(child, config.child)
@@ -276,7 +276,7 @@ class ImageClassifier:
     theta = base.theta_of(self.config)
     if theta.reward == "accuracy":
       return self._accuracy(logits, batch.labels)
-    nats = _cross_entropy(logits, batch.labels)
+    nats = jnp.mean(_cross_entropies(logits, batch.labels))
     return theta.reward_scale * jnp.exp(-nats)
 
   def reward_to_metric(self, reward: float) -> float | None:
@@ -328,11 +328,49 @@ class ImageClassifier:
     carry: Carry,
   ) -> tuple[types.Array, types.Array, Carry]:
     """The sum over one batch of `measure`, (logits, labels) -> [B]."""
-    part, fresh = batches.chunk(split, index, self.least_split())
-    batch = types.ImageBatch(self._standardise(part.images), part.labels)
+    batch, fresh = self._batch_of(split, index)
     logits = self._logits(omega, arc, batch, carry)
-    counted = jnp.where(fresh, measure(logits, part.labels), 0)
+    counted = jnp.where(fresh, measure(logits, batch.labels), 0)
     return jnp.sum(counted), jnp.sum(fresh), carry
+
+  def _batch_of(
+    self, split: Split, index: types.Array
+  ) -> tuple[types.ImageBatch, types.Array]:
+    """A batch of an evaluation, and [B] bool: which were in no earlier one."""
+    part, fresh = batches.chunk(split, index, self.least_split())
+    return types.ImageBatch(self._standardise(part.images), part.labels), fresh
+
+  def log_probs_chunk(
+    self,
+    omega: types.Omega,
+    arc: types.Arc,
+    split: Split,
+    index: types.Array,
+    carry: Carry,
+  ) -> tuple[types.Array, types.Array, Carry]:
+    """What an architecture says of one batch of a split.
+
+    Returns:
+      [B, classes] float32, log-probabilities, nats; [B] int32, the classes, -1
+      of an image that an earlier batch has shown; and the carry.
+    """
+    batch, fresh = self._batch_of(split, index)
+    logits = self._logits(omega, arc, batch, carry)
+    targets = jnp.where(fresh, batch.labels, -1)
+    return jax.nn.log_softmax(logits), targets, carry
+
+  def score_log_probs(
+    self, log_probs: types.Array, targets: types.Array
+  ) -> types.Array:
+    """[] float32, images classified rightly; see `is_right`.
+
+    Args:
+      log_probs: [B, classes] float32, nats.
+      targets: [B] int32, the classes; -1: the image does not count.
+    """
+    chex.assert_rank([log_probs, targets], [2, 1])
+    right = self.is_right(log_probs, targets) & (targets >= 0)
+    return jnp.sum(right.astype(jnp.float32))
 
   def finish_evaluation(self, total: float, count: float) -> float:
     """Accuracy on a split."""
@@ -386,59 +424,21 @@ class ImageClassifier:
     return logits.main
 
 
-def _cross_entropy(logits: types.Array, labels: types.Array) -> types.Array:
-  """[] float32, nats, mean over the batch."""
-  return jnp.mean(_cross_entropies(logits, labels))
-
-
-# What suits a data set. A mirrored digit is another digit, or none; those of
-# scikit-learn are few and small.
-_SUITED: dict[str, dict[str, Any]] = {
-  "digits": {"flip": False, "image_size": 0, "num_valid": 300},
-  **dict.fromkeys(
-    ("tfds:mnist", "tfds:svhn_cropped", "tfds:emnist"), {"flip": False}
-  ),
-}
-
-
-def load(
-  dataset: str, data_dir: str | None, config: config_lib.AnyConfig
-) -> images.ImageData:
-  """The data set of that name, of the size and split that `config` wants.
-
-  Raises:
-    InputError: if it cannot be had.
-  """
-  return images.load(
-    dataset,
-    data_dir,
-    num_valid=config.data.num_valid,
-    image_size=config.data.image_size or None,
-  )
-
-
-def synthetic(
-  config: config_lib.AnyConfig, data: spaces.DataShape, num_batches: int
-) -> images.ImageData:
-  """Random images, enough for so many batches."""
-  batch = config.data
-  count = max(num_batches * batch.batch_size, batch.reward_batch_size)
-  return synthetic_data.random_images(count, data.image_shape, data.num_classes)
-
-
 DEFINITION = base.Definition(
   name="image_classifier",
   metric=ImageClassifier.metric,
   metric_sign=ImageClassifier.metric_sign,
   create=ImageClassifier.of,
-  load=load,
-  synthetic=synthetic,
+  load=image_data.load,
+  synthetic=image_data.synthetic,
   describe=images.ImageData.describe,
   dataset="cifar10",
   data_help="'cifar10', 'digits' (no download), 'fashion_mnist', 'tfds:NAME',"
   " or 'npz:FILE' with x_train, y_train, x_test and y_test",
-  suited=lambda dataset: _SUITED.get(dataset, {}),
+  suited=image_data.suited,
   has_validation=lambda config: config.data.num_valid > 0,
+  error_name="error, %",
+  error_of=lambda accuracy: 100.0 * (1.0 - accuracy),
   ignored=(
     *("omega_l2_form", "omega_slowness_weight", "omega_activation_weight"),
     "theta_reward_scale",

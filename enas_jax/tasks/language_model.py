@@ -269,10 +269,7 @@ class LanguageModel:
     Returns:
       Sum of nats, number of tokens, and the next window's carry.
     """
-    length, steps = self.config.data.bptt_length, split.shape[0]
-    padded = jnp.pad(split, ((0, length), (0, 0)))
-    batch = text.window(padded, index * length, length)
-    real = index * length + jnp.arange(length) < steps - 1
+    batch, real = self._window_of(split, index)
     nats, states = self._nats(omega, arc, batch, carry)
     total = jnp.sum(jnp.where(real[:, None], nats, 0.0))
     carry = carry._replace(state=states[-1])
@@ -289,6 +286,51 @@ class LanguageModel:
     """What `evaluate_chunk` sums are nats."""
     return self.evaluate_chunk(omega, arc, split, index, carry)
 
+  def log_probs_chunk(
+    self,
+    omega: types.Omega,
+    arc: types.Arc,
+    split: types.Array,
+    index: types.Array,
+    carry: Carry,
+  ) -> tuple[types.Array, types.Array, Carry]:
+    """What an architecture says of the next words of one window.
+
+    Returns:
+      [T * B, V] float32, log-probabilities, nats; [T * B] int32, the words, -1
+      beyond the end of the text; and the next window's carry.
+    """
+    batch, real = self._window_of(split, index)
+    child, states = self._states(omega, arc, batch, carry)
+    log_probs = jax.nn.log_softmax(self.network.logits(child, states))
+    targets = jnp.where(real[:, None], batch.targets, -1)
+    carry = carry._replace(state=states[-1])
+    vocabulary = log_probs.shape[-1]
+    return log_probs.reshape(-1, vocabulary), targets.reshape(-1), carry
+
+  def score_log_probs(
+    self, log_probs: types.Array, targets: types.Array
+  ) -> types.Array:
+    """The sum of nats over the words that count.
+
+    Args:
+      log_probs: [n, V] float32, nats.
+      targets: [n] int32, the words; -1: the place does not count.
+
+    Returns:
+      [] float32.
+    """
+    return losses.sum_of_nats(log_probs, targets)
+
+  def _window_of(
+    self, split: types.Array, index: types.Array
+  ) -> tuple[types.TextBatch, types.Array]:
+    """A window of an evaluation, and [T] bool: which steps lie in the text."""
+    length, steps = self.config.data.bptt_length, split.shape[0]
+    padded = jnp.pad(split, ((0, length), (0, 0)))
+    batch = text.window(padded, index * length, length)
+    return batch, index * length + jnp.arange(length) < steps - 1
+
   def finish_evaluation(self, total: float, count: float) -> float:
     """Perplexity of a split from its summed nats and tokens."""
     return math.exp(min(total / count, 700.0))
@@ -301,11 +343,22 @@ class LanguageModel:
     carry: Carry,
   ) -> tuple[types.Array, types.Array]:
     """[T, B] nats per token without dropout, and the states."""
+    child, states = self._states(omega, arc, batch, carry)
+    return self.network.nats(child, states, batch.targets), states
+
+  def _states(
+    self,
+    omega: types.Omega,
+    arc: types.Arc,
+    batch: types.TextBatch,
+    carry: Carry,
+  ) -> tuple[types.Omega, types.Array]:
+    """The child's weights, and [T, B, D], its states without dropout."""
     child = self.child_params(omega, arc)
     states = self.network.apply_child(
       child, arc, batch.inputs, carry.state, config=self.config.child
     )
-    return self.network.nats(child, states, batch.targets), states
+    return child, states
 
   def scoring(self) -> dict[str, int]:
     """The streams and steps of the windows that scores are taken on."""
@@ -353,4 +406,6 @@ DEFINITION = base.Definition(
   " train.txt, valid.txt and test.txt",
   suited=lambda dataset: {},
   has_validation=lambda config: True,
+  error_name="perplexity",
+  error_of=lambda perplexity: perplexity,
 )

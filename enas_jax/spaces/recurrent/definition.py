@@ -1,6 +1,6 @@
 """The space of recurrent cells as the registry hands it over."""
 
-from enas_jax.spaces import base, fixed
+from enas_jax.spaces import base, fixed, perturbations
 from enas_jax.spaces.recurrent import arc as arc_lib
 from enas_jax.spaces.recurrent import drawing, network, presets
 
@@ -25,6 +25,38 @@ def space_of_count(count: int) -> arc_lib.RecurrentSpace:
   first = "sampled" if count % 2 else "tanh"
   return arc_lib.RecurrentSpace((count + 1) // 2, first)
 
+
+_SCALE = "24 million parameters, Penn Treebank, 150 epochs"
+_TANH, _RELU, _IDENTITY, _SIGMOID = range(len(arc_lib.OPS))
+_PERTURBATIONS = {
+  "identity_or_sigmoid": base.Perturbation(
+    perturbations.change_ops(
+      dict.fromkeys((_TANH, _RELU), (_IDENTITY, _SIGMOID)), share=0.25
+    ),
+    "a quarter of the tanh and ReLU nodes become identity or sigmoid",
+    drawn=True,
+    says="some nodes become identity or sigmoid: the perplexity increases up to"
+    " 8 points",
+    published=base.Published(8.0, "Section 3.1, at most", _SCALE),
+  ),
+  "relu_or_tanh": base.Perturbation(
+    perturbations.change_ops({_RELU: [_TANH], _TANH: [_RELU]}, share=0.25),
+    "a quarter of the tanh and ReLU nodes become ReLU and tanh",
+    drawn=True,
+    says="some ReLU nodes become tanh or vice versa: up to 3 points",
+    published=base.Published(3.0, "Section 3.1, at most", _SCALE),
+  ),
+  "all_tanh": base.Perturbation(
+    perturbations.change_ops({_RELU: [_TANH]}),
+    "all ReLU nodes become tanh",
+    drawn=False,
+  ),
+  "all_relu": base.Perturbation(
+    perturbations.change_ops({_TANH: [_RELU]}),
+    "all tanh nodes become ReLU",
+    drawn=False,
+  ),
+}
 
 DEFINITION = base.Definition(
   name="recurrent",
@@ -56,4 +88,12 @@ DEFINITION = base.Definition(
   text=drawing.text,
   shape=shape,
   benchmark={"child": {"hidden_size": 200}},
+  perturbations=_PERTURBATIONS,
+  published={
+    "reference": base.Published(55.8, "Table 1", _SCALE),
+    "random": base.Published(81.2, "Section 3.3", _SCALE),
+    "no_sharing": base.Published(
+      62.4, "Table 1, NAS", "54 million parameters, Penn Treebank"
+    ),
+  },
 )

@@ -190,7 +190,13 @@ def _smoke() -> Search:
   config = parts.override(config, "omega", steps=150)
   config = parts.override(config, "theta", steps=100)
   return parts.override(
-    config, "run", num_epochs=5, log_every=25, eval_arcs=2, derive_arcs=50
+    config,
+    "run",
+    num_epochs=5,
+    log_every=25,
+    eval_arcs=2,
+    derive_arcs=50,
+    tune_steps=50,
   )
 
 

@@ -1,0 +1,48 @@
+"""The data sets of image classification: where they come from, what suits."""
+
+from collections.abc import Mapping
+from typing import Any
+
+from enas_jax import config as config_lib
+from enas_jax.data import images
+from enas_jax.data import synthetic as synthetic_data
+from enas_jax.spaces import base as spaces
+
+# What suits a data set. A mirrored digit is another digit, or none; those of
+# scikit-learn are few and small.
+_SUITED: dict[str, dict[str, Any]] = {
+  "digits": {"flip": False, "image_size": 0, "num_valid": 300},
+  **dict.fromkeys(
+    ("tfds:mnist", "tfds:svhn_cropped", "tfds:emnist"), {"flip": False}
+  ),
+}
+
+
+def suited(dataset: str) -> Mapping[str, Any]:
+  """Fields of `config.data` that suit the data set of that name."""
+  return _SUITED.get(dataset, {})
+
+
+def load(
+  dataset: str, data_dir: str | None, config: config_lib.AnyConfig
+) -> images.ImageData:
+  """The data set of that name, of the size and split that `config` wants.
+
+  Raises:
+    InputError: if it cannot be had.
+  """
+  return images.load(
+    dataset,
+    data_dir,
+    num_valid=config.data.num_valid,
+    image_size=config.data.image_size or None,
+  )
+
+
+def synthetic(
+  config: config_lib.AnyConfig, data: spaces.DataShape, num_batches: int
+) -> images.ImageData:
+  """Random images, enough for so many batches."""
+  batch = config.data
+  count = max(num_batches * batch.batch_size, batch.reward_batch_size)
+  return synthetic_data.random_images(count, data.image_shape, data.num_classes)
