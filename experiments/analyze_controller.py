@@ -295,7 +295,11 @@ def define_flags() -> None:
   sizes = {
     "num_arcs": ("architectures drawn by each policy", 2),
     "num_pairs_of": ("architectures of which Table 1 compares all pairs", 3),
-    "num_examples": ("validation images, or time steps of text, for each", 1),
+    "num_examples": (
+      "validation images, or time steps of text, for each; 0: 200, or one batch"
+      " if that is more",
+      0,
+    ),
     "bootstrap": ("resamples of the intervals; 0: none", 0),
     "seed": ("of the samples and of the bootstrap", 0),
   }

@@ -132,7 +132,7 @@ class AnalyzeTest(absltest.TestCase):
       ((f"--run={learnt}", f"--beside={learnt}"), "adapts its weights"),
       ((f"--run={learnt}", f"--run={learnt}"), "names the same folder twice"),
       ((f"--run={learnt}", "--num_pairs_of=7"), "at most --num_arcs, 6, got 7"),
-      ((f"--run={learnt}", "--num_examples=0"), "num_examples"),
+      ((f"--run={learnt}", "--num_examples=-1"), "num_examples"),
       ((f"--run={learnt}",) + (f"--beside={chance}",) * 2, "got 2 times"),
     ):
       found = self._run(*flags, f"--workdir={out}")

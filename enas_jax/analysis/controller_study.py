@@ -30,6 +30,8 @@ COLUMNS = (
   "edit_distance",
   "performance_difference",
 )
+# Enough to tell architectures apart: thousands of them are scored.
+_NUM_EXAMPLES = 200
 # Table 1 of Adam & Lorraine (2019), by the kind of controller.
 PUBLISHED: Mapping[str, tuple[float, ...]] = {
   "untrained": (-0.090, -0.130, -0.064, 0.004),
@@ -47,14 +49,14 @@ class Options:
     num_pairs_of: architectures whose pairs Table 1 compares, and which Figures
       3 and 4 show; the first ones of `num_arcs`.
     num_examples: validation images, or time steps of text, that score one, as
-      far as there are so many.
+      far as there are so many; 0: 200, or one batch if that is more.
     bootstrap: resamples of the intervals.
     seed: seed of the samples and of the bootstrap.
   """
 
   num_arcs: int = 1000
   num_pairs_of: int = 100
-  num_examples: int = 500
+  num_examples: int = 0
   bootstrap: int = 500
   seed: int = 0
 
@@ -213,12 +215,12 @@ def _scorer(
     InputError: if so few examples make no batch.
   """
   least = judge.task.least_split()
-  if options.num_examples < least:
+  count = options.num_examples or max(_NUM_EXAMPLES, least)
+  if count < least:
     raise types.InputError(
-      f"--num_examples must be at least {least} here, got"
-      f" {options.num_examples}."
+      f"--num_examples must be at least {least} here, got {count}."
     )
-  valid = ranking.take(judge.splits.valid, options.num_examples)
+  valid = ranking.take(judge.splits.valid, count)
 
   def score(arcs: types.Arc) -> np.ndarray:
     scores = ranking.score_architectures(
