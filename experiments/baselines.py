@@ -7,6 +7,8 @@ Of every policy and seed the cell that it would hand over is looked up in the
 table of NAS-Bench-201, where each cell's accuracy after training alone stands:
 
 - `controller`: ENAS, its policy trained with REINFORCE on shared weights.
+- `supervised`: the same, whose controller also reconstructs its past samples
+  (Adam & Lorraine, 2019).
 - `random`: no controller; shared weights are trained on uniform cells, the best
   of K uniform ones is kept (Li & Talwalkar, 2019).
 - `evolution`: regularised evolution on shared weights (Real et al., 2019).
@@ -15,7 +17,7 @@ table of NAS-Bench-201, where each cell's accuracy after training alone stands:
   truth that the others do not see.
 - `table_random`: the best of as many uniform cells of the table.
 
-The first three have the same omega steps, preset and K = `--derive_arcs`; only
+The first four have the same omega steps, preset and K = `--derive_arcs`; only
 `random` saves the theta steps. Beside them stands pure chance, exactly: the
 mean over all cells, and the expected best of K by their truth. The first policy
 is compared with each other one, seed by seed. `tau` is Kendall's, between the
