@@ -284,7 +284,7 @@ class DocumentsTest(absltest.TestCase):
   def test_a_spoilt_number_is_found_and_mended(self):
     for name in ("README.md", "experiments/README.md"):
       shutil.copy(ROOT / name, self.root / name)
-    for name in (script.RESULTS, script.FIGURES):
+    for name in (script.RESULTS, script.FIGURES, "experiments/docs"):
       shutil.copytree(ROOT / name, self.root / name, dirs_exist_ok=True)
     path = self.root / "README.md"
     right = path.read_text()
