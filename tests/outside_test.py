@@ -154,7 +154,9 @@ class OutsideTest(absltest.TestCase):
       "--score=accuracy",
     )  # fmt: skip
     self.assertEqual(refused.returncode, 2)
-    self.assertRegex(refused.stderr, "^error: .*give nll or top2_accuracy.\n$")
+    self.assertRegex(
+      refused.stderr, "^error: .* nll, top2_accuracy, params, .* got 'accuracy'"
+    )
 
   def test_training_alone_and_export(self):
     trained = self.folder / "trained"
