@@ -213,7 +213,7 @@ def rank_correlation(
     resampled[row] = _statistics(pair[:, chosen], count)
   tail = (1.0 - confidence) / 2.0
   estimates: dict[str, Any] = {
-    name: Estimate(value, *_interval(column, tail))
+    name: Estimate(value, *interval(column, tail))
     for name, value, column in zip(
       _STATISTICS, values, resampled.T, strict=True
     )
@@ -342,7 +342,7 @@ def _varies(values: np.ndarray) -> bool:
   return len(values) > 1 and bool(np.any(values != values[0]))
 
 
-def _interval(values: np.ndarray, tail: float) -> tuple[float, float]:
+def interval(values: np.ndarray, tail: float) -> tuple[float, float]:
   """The quantiles `tail` and 1 - `tail` of what is defined."""
   # A resample in which nothing varies has no correlation.
   values = values[np.isfinite(values)]

@@ -6,6 +6,7 @@ have in common, with the edit distance of their graphs, and with how far apart
 they are in performance.
 """
 
+import collections
 import math
 from collections.abc import Mapping, Sequence
 from typing import NamedTuple
@@ -135,24 +136,12 @@ def _by_name(first: nx.DiGraph, second: nx.DiGraph) -> int:
 def _fewest(first: nx.DiGraph, second: nx.DiGraph) -> int:
   """Each edit mends one label or one edge at most."""
   labels = [
-    sorted(label for _, label in graph.nodes(data="label"))
+    collections.Counter(label for _, label in graph.nodes(data="label"))
     for graph in (first, second)
   ]
-  kept = len(labels[0]) - len(_without(labels[0], labels[1]))
-  nodes = max(map(len, labels)) - kept
+  kept = (labels[0] & labels[1]).total()
+  nodes = max(len(first), len(second)) - kept
   return nodes + abs(first.number_of_edges() - second.number_of_edges())
-
-
-def _without(labels: list[object], others: list[object]) -> list[object]:
-  """`labels` without as many of each as there are in `others`."""
-  left = list(others)
-  rest = []
-  for label in labels:
-    if label in left:
-      left.remove(label)
-    else:
-      rest.append(label)
-  return rest
 
 
 def edit_distances(graphs: Sequence[nx.DiGraph]) -> tuple[np.ndarray, bool]:
@@ -217,7 +206,9 @@ def correlations(
       resampled[name].append(_spearman_of_pairs(distances, measure, drawn))
   tail = (1.0 - confidence) / 2.0
   return {
-    name: ranking.Estimate(value, *_interval(resampled[name], tail))
+    name: ranking.Estimate(
+      value, *ranking.interval(np.asarray(resampled[name]), tail)
+    )
     for name, value in values.items()
   }
 
@@ -232,11 +223,3 @@ def _spearman_of_pairs(
   if len(a) < 2 or np.ptp(a) == 0 or np.ptp(b) == 0:
     return math.nan
   return float(stats.spearmanr(a, b).statistic)
-
-
-def _interval(values: Sequence[float], tail: float) -> tuple[float, float]:
-  known = np.asarray([value for value in values if math.isfinite(value)])
-  if not len(known):
-    return math.nan, math.nan
-  low, high = np.quantile(known, [tail, 1.0 - tail])
-  return float(low), float(high)
