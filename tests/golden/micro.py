@@ -47,7 +47,7 @@ def check_search(checks: vectors_lib.Checks) -> None:
     derived = _Derived(vectors.f64, main, run.labels, _SEARCH_LOGITS)
     checks.vectors = dataclasses.replace(vectors, f64=derived)
 
-  arcs = _arcs(config.space(), main, "normal_arcs", "reduce_arcs")
+  arcs = arcs_of(config.space(), main, "normal_arcs", "reduce_arcs")
   # With the gradient, so that one program serves all.
   step = vectors_lib.compiled(run.step)
   traced = [decisions.as_arrays(arc) for arc in arcs]
@@ -57,7 +57,7 @@ def check_search(checks: vectors_lib.Checks) -> None:
   if grads is None:
     return
 
-  static = _arcs(config.space(), grads, "normal_arc", "reduce_arc")[0]
+  static = arcs_of(config.space(), grads, "normal_arc", "reduce_arc")[0]
   if "arc_index" in grads:
     grads.take("arc_index")  # says again what the arcs say
   arc = decisions.as_arrays(static)
@@ -97,7 +97,7 @@ def check_fixed(checks: vectors_lib.Checks) -> None:
   vectors = checks.vectors
   main, grads = vectors.main, vectors.grads
   config = config_of(vectors)
-  arcs = _arcs(config.space(), main, "normal_arcs", "reduce_arcs")
+  arcs = arcs_of(config.space(), main, "normal_arcs", "reduce_arcs")
   variables = [main.take_all(f"arc{at}/var/") for at in range(len(arcs))]
   networks = [micro_final.network(arc) for arc in arcs]
 
@@ -126,7 +126,7 @@ def check_fixed(checks: vectors_lib.Checks) -> None:
     if grads is None:
       return
 
-    static = _arcs(config.space(), grads, "normal_arc", "reduce_arc")[0]
+    static = arcs_of(config.space(), grads, "normal_arc", "reduce_arc")[0]
     at = int(grads.take("arc_index")) if "arc_index" in grads else -1
     if not 0 <= at < len(arcs) or arcs[at] != static:
       raise types.InputError(
@@ -307,7 +307,7 @@ def _batch(
   return jnp.asarray(images, jnp.float32), jnp.asarray(labels, jnp.int32)
 
 
-def _arcs(
+def arcs_of(
   space: space_lib.MicroSpace,
   group: vectors_lib.Arrays,
   normal: str,

@@ -6,7 +6,8 @@ Draws architectures, weights and images like those of `micro_child_fixed_aux`.
 Compares the gradient in float32, for inputs moved by a few roundings, with that
 in float64 by the norm of each tensor, as the checker compares ours with the
 release's. Then float64 takes the sides that float32 took at every ReLU and max
-pool: what is left is no step. A draw takes a few minutes.
+pool: what is left is no step. `--chain` takes the case's own first architecture
+instead, whose nodes are separable convolutions one after the other.
 """
 
 import argparse
@@ -38,11 +39,15 @@ class Draw(NamedTuple):
   write: Any
 
 
-def draw(vectors: vectors_lib.Vectors, seed: int) -> Draw:
+def draw(vectors: vectors_lib.Vectors, seed: int, chain: bool) -> Draw:
   """Draws inputs as the case has them."""
   config = micro.config_of(vectors)
   rng = np.random.default_rng(seed)
-  arc = _uniform(config.space(), seed)
+  if chain:
+    main = vectors.main
+    arc = micro.arcs_of(config.space(), main, "normal_arcs", "reduce_arcs")[0]
+  else:
+    arc = _uniform(config.space(), seed)
   network = final_network.network(arc)
   shape = (_SIZE, _SIZE, 3)
   omega = network.init(jax.random.key(seed), config, _CLASSES, shape)
@@ -135,10 +140,12 @@ def main(argv: Sequence[str] | None = None) -> None:
   )
   parser.add_argument("--draws", type=int, default=8)
   parser.add_argument("--first", type=int, default=0, help="seed of the first")
+  parser.add_argument("--chain", action="store_true")
   arguments = parser.parse_args(argv)
   vectors = vectors_lib.read(_CASE)
   for seed in range(arguments.first, arguments.first + arguments.draws):
-    print(f"seed {seed}: {report(draw(vectors, seed))}", flush=True)
+    drawn = draw(vectors, seed, arguments.chain)
+    print(f"seed {seed}: {report(drawn)}", flush=True)
 
 
 if __name__ == "__main__":
