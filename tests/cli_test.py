@@ -94,7 +94,7 @@ class CommandLineTest(parameterized.TestCase):
       ["--theta_learning_rate=3", "--policy=random"],
       "an option of --policy=controller and does nothing with --policy=random",
     ),
-    (["--policy=annealing"], "policy must be one of controller, random, evol"),
+    (["--policy=annealing"], "policy must be one of controller, superv"),
     (["--theta_warmup_epochs=2"], "theta_warmup_epochs must be below num_epo"),
     (["--num_nodes=three"], "num_nodes.*three"),
     (["--preset=huge"], "preset.*huge"),

@@ -30,7 +30,12 @@ ROOMS = {
     "ops.py": ("nn_ops_test.py",),
     "weights.py": ("nn_weights_test.py",),
   },
-  "search": {"optimizers.py": ("search_optimizers_test.py",)},
+  "search": {
+    "derive.py": ("search_test.py",),
+    "optimizers.py": ("search_optimizers_test.py",),
+    "state.py": ("search_steps_test.py",),
+    "steps.py": ("search_steps_test.py",),
+  },
   "strategies": {
     "controller.py": ("strategies_controller_test.py",),
     "evolution.py": ("strategies_evolution_test.py",),
