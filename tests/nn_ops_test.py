@@ -122,6 +122,30 @@ class RelaxedTest(parameterized.TestCase):
     # Half of the sum's, a quarter of the largest's.
     np.testing.assert_allclose(by_x, [0.5, 0.75])
 
+  def test_one_sampled_branch_against_all_of_them(self):
+    """Values of the hard mixture; gradients of GDAS's code, by hand."""
+
+    def run(weights, index, x):
+      return ops.switch(ops.Sampled(index, weights), BRANCHES[:2], x)["a"]
+
+    hard, index = jnp.array([0.0, 1.0]), jnp.int32(1)
+    text = str(jax.make_jaxpr(run)(hard, index, X))
+    self.assertIn("cond[", text)
+    found, pull = jax.vjp(lambda w, x: run(w, index, x), hard, X)
+    dense = ops.switch(hard, BRANCHES[:2], X)["a"]
+    np.testing.assert_array_equal(found, dense)
+    by_weights, by_x = pull(jnp.array([1.0, 10.0]))
+    # 1 * 2 + 10 * 6 of the branch that is run; 1 + 10 of the other one.
+    np.testing.assert_array_equal(by_weights, [11.0, 62.0])
+    np.testing.assert_array_equal(by_x, [2.0, 20.0])
+    with self.assertRaises(AssertionError):
+      run(jnp.ones(3), index, X)
+
+  def test_is_relaxed(self):
+    self.assertFalse(ops.is_relaxed(((1, 2), jnp.int32(0))))
+    self.assertTrue(ops.is_relaxed(((1, 2), X)))
+    self.assertTrue(ops.is_relaxed(ops.Sampled(jnp.int32(0), X)))
+
   def test_one_branch_is_weighted_too(self):
     mixed = ops.switch(jnp.array([0.5]), [lambda x: 3.0 * x], X)
     np.testing.assert_allclose(mixed, [1.5, 4.5])

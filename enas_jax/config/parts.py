@@ -202,6 +202,8 @@ class StrategyOptions(Protocol):
 
   Attributes:
     learns: whether theta steps change what the strategy proposes.
+    mixes: whether omega learns from relaxed architectures; may be left out of
+      one that does not.
   """
 
   learns: ClassVar[bool]
@@ -249,7 +251,7 @@ class SearchConfig(Generic[Child, Data]):
       f"below num_epochs, {epochs}, or the strategy never learns",
       warmup,
     )
-    uniform = not self.strategy.learns or warmup > 0
+    uniform = not self.strategy.learns or (warmup > 0 and not self.mixes)
     rule = (
       " unless architectures are uniform (--policy=random or"
       " --theta_warmup_epochs)"
@@ -271,6 +273,11 @@ class SearchConfig(Generic[Child, Data]):
       )
     if self.run.tune_changes:
       self.alone()
+
+  @property
+  def mixes(self) -> bool:
+    """Whether omega learns from relaxed architectures, in the warm-up, too."""
+    return getattr(self.strategy, "mixes", False)
 
   @property
   def warmup_epochs(self) -> int:

@@ -4,18 +4,34 @@ A Python int picks its branch while tracing, so a fixed child compiles to a
 plain network; a traced index becomes `lax.switch`, so one compilation serves
 every architecture. Indices are not checked when traced (`lax.switch` clamps):
 arcs are validated on the host, by their space. A relaxed choice, weights over
-the branches, runs them all and carries a gradient.
+the branches, runs them all and carries a gradient; a sampled one runs a single
+branch and has a gradient for all weights.
 """
 
 from collections.abc import Callable, Sequence
-from typing import Any
+from typing import Any, NamedTuple
 
 import chex
 import jax
 import jax.numpy as jnp
 from jax import lax
 
-Index = int | jax.Array  # [] int32, or relaxed: [K] float32 weights
+
+class Sampled(NamedTuple):
+  """A relaxed choice of which one branch is run (GDAS, Dong & Yang, 2019).
+
+  Attributes:
+    chosen: [] int32, the branch that is run.
+    weights: [K] float32, 1 at `chosen` and else 0 in value, with the gradient
+      of the probabilities (straight-through).
+  """
+
+  chosen: jax.Array
+  weights: jax.Array
+
+
+# [] int32, or relaxed: [K] float32 weights, or `Sampled`.
+Index = int | jax.Array | Sampled
 
 
 def is_static(arc: Any) -> bool:
@@ -27,6 +43,18 @@ def is_static(arc: Any) -> bool:
   return all(isinstance(leaf, int) for leaf in jax.tree.leaves(arc))
 
 
+def is_relaxed(arc: Any) -> bool:
+  """Whether an arc, or a part of one, holds a relaxed choice.
+
+  Args:
+    arc: a pytree of Python ints, int32 arrays or float32 weights.
+  """
+  return any(
+    jnp.issubdtype(jnp.result_type(leaf), jnp.floating)
+    for leaf in jax.tree.leaves(arc)
+  )
+
+
 def switch(
   index: Index, branches: Sequence[Callable[..., Any]], *operands: Any
 ) -> Any:
@@ -34,14 +62,16 @@ def switch(
 
   Args:
     index: which of the K branches: a Python int, a traced [] int32, or a
-      relaxed choice, [K] float32 weights over the branches.
+      relaxed choice, [K] float32 weights over the branches or `Sampled`.
     branches: functions whose outputs are laid out alike; of a relaxed choice,
       float arrays.
     *operands: what the branch is given.
 
   Returns:
     What the branch returns; of a relaxed choice, the sum of what all of them
-    return, each times its weight, with a gradient to the weights.
+    return, each times its weight, with a gradient to the weights. Of `Sampled`
+    what the one branch returns times its weight, plus the other weights: these
+    are 0, and their gradient is the sum of what comes back, as in GDAS's code.
 
   Raises:
     IndexError: if a Python int is out of range.
@@ -50,6 +80,10 @@ def switch(
     if not 0 <= index < len(branches):
       raise IndexError(f"branch {index} of {len(branches)}")
     return branches[index](*operands)
+  if isinstance(index, Sampled):
+    return _weighted_one(
+      index, switch(index.chosen, branches, *operands), len(branches)
+    )
   if jnp.ndim(index) == 1:
     return _weighted_sum(index, [branch(*operands) for branch in branches])
   if len(branches) == 1:
@@ -69,6 +103,20 @@ def _weighted_sum(weights: jax.Array, outputs: Sequence[Any]) -> Any:
     return sum(parts[1:], start=parts[0])
 
   return jax.tree.map(add, *outputs)
+
+
+def _weighted_one(choice: Sampled, output: Any, count: int) -> Any:
+  """A branch's output times its weight, plus the weights of the others."""
+  index, weights = choice
+  chex.assert_shape(weights, (count,))
+  chex.assert_type([index, weights], [int, float])
+  taken = jnp.arange(count) == index
+  scale = jnp.sum(jnp.where(taken, weights, 0.0))
+  others = jnp.sum(jnp.where(taken, 0.0, weights))
+  weigh = lambda leaf: (
+    leaf * scale.astype(leaf.dtype) + others.astype(leaf.dtype)
+  )
+  return jax.tree.map(weigh, output)
 
 
 def pick(index: Index, arrays: Sequence[jax.Array]) -> jax.Array:

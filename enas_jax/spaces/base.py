@@ -6,7 +6,7 @@ a network know the space and not each other.
 """
 
 import dataclasses
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any, NamedTuple, Protocol
 
 import jax
@@ -14,6 +14,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from enas_jax import types
+from enas_jax.nn import ops
 from enas_jax.spaces import decisions as decisions_lib
 from enas_jax.spaces import graph
 
@@ -42,6 +43,14 @@ class Space(Protocol):
 
   def to_choices(self, arc: types.Arc) -> types.Array:
     """The inverse of `from_choices`: [..., C] int32."""
+    ...
+
+  def relax(self, weights: Sequence[ops.Sampled | types.Array]) -> types.Arc:
+    """A mixture of architectures; see `decisions.relax`, which makes it.
+
+    Raises:
+      InputError: if the space's network runs no mixtures.
+    """
     ...
 
   def sample_uniform(self, key: types.PRNGKey, num_arcs: int) -> types.Arc:

@@ -2,7 +2,7 @@
 
 import collections
 from collections.abc import Sequence
-from typing import TYPE_CHECKING, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import chex
 import jax
@@ -11,6 +11,7 @@ import numpy as np
 
 from enas_jax import types
 from enas_jax.config import fields
+from enas_jax.nn import ops
 
 if TYPE_CHECKING:
   from enas_jax.spaces import base  # which imports this module
@@ -151,6 +152,58 @@ def num_alternatives(decisions: Sequence[Decision]) -> np.ndarray:
     skips = decision.kind == "skips"
     sizes += [2 if skips else decision.num_choices] * decision.width
   return np.asarray(sizes, np.int32)
+
+
+def relax(
+  space: "base.Space", weights: Sequence[ops.Sampled | types.Array]
+) -> types.Arc:
+  """A relaxed arc: weights over alternatives in the place of choices.
+
+  Args:
+    space: the search space, whose `from_choices` does no more than put choices
+      in their places.
+    weights: one for each of the C choices: [K] float32 over its K alternatives,
+      or `ops.Sampled`. Of a skip, K is 2: to leave it out, and to take it.
+
+  Returns:
+    An arc laid out as `space.validate` returns it, each choice replaced by its
+    weights, of a skip by that of taking it, [] float32. What nobody decides is
+    the Python int 0.
+
+  Raises:
+    AssertionError: if a choice has weights of another shape or type (at trace
+      time).
+  """
+  kinds = [d.kind for d in space.decisions() for _ in range(d.width)]
+  sizes = num_alternatives(space.decisions())
+  entries: list[Any] = [0]
+  for kind, size, choice in zip(kinds, sizes, weights, strict=True):
+    row = choice.weights if isinstance(choice, ops.Sampled) else choice
+    chex.assert_shape(row, (int(size),))
+    chex.assert_type(row, float)
+    # A bit is a factor: there is no branch that a sample could leave out.
+    entries.append(row[1] if kind == "skips" else choice)
+  with jax.ensure_compile_time_eval():
+    # Each choice's number, from 1; 0 stays where nobody decides.
+    places = space.from_choices(jnp.arange(1, len(entries), dtype=jnp.int32))
+    places = jax.tree.map(lambda leaf: np.asarray(leaf).tolist(), places)
+
+  def fill(place: Any) -> Any:
+    if hasattr(place, "_fields"):
+      return type(place)(*map(fill, place))
+    if isinstance(place, list):
+      return tuple(map(fill, place))
+    return entries[place]
+
+  return fill(places)
+
+
+def no_mixtures(space: "base.Space") -> types.InputError:
+  """The error of a space whose network cannot run a relaxed arc."""
+  return types.InputError(
+    f"the network of the {space.name} space cannot run a mixture of"
+    " architectures; choose a --policy that samples them one by one."
+  )
 
 
 def labels(decisions: Sequence[Decision]) -> list[str]:

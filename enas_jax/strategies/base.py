@@ -45,6 +45,11 @@ class Judge(Protocol):
   weights are constants: no gradient reaches them.
   """
 
+  @property
+  def progress(self) -> types.Array:
+    """How much of theta's training is over, [] float32: 0 to 1, by epochs."""
+    ...
+
   def reward(self, arc: types.Arc, key: types.PRNGKey) -> types.Array:
     """The reward on a validation minibatch that `key` draws (Section 2.2).
 
@@ -72,6 +77,25 @@ class Judge(Protocol):
     """`loss` on a minibatch of training data that `key` draws."""
     ...
 
+  def unrolled_loss(self, arc: types.Arc, key: types.PRNGKey) -> types.Array:
+    """`loss` after one step of omega on training data (DARTS, Eqns 6 to 8).
+
+    The step is one of plain gradient descent through `arc` at omega's present
+    learning rate, its gradient clipped as omega's is; it has no momentum and no
+    penalty. That it depends on the arc, too, is in the gradient: the mixed
+    second derivative by finite differences of first ones, epsilon 0.01 over the
+    norm of the gradient (Eqn 8). The shared weights stay what they are.
+
+    Args:
+      arc: the architecture, relaxed.
+      key: draws both minibatches and the dropout.
+
+    Returns:
+      [] float32, nats. Its gradient in the arc is the one above; it has no
+      second one.
+    """
+    ...
+
 
 class Strategy(Protocol):
   """Who proposes architectures, and how it learns from what they earn."""
@@ -88,7 +112,7 @@ class Strategy(Protocol):
   def propose(
     self, state: State, key: types.PRNGKey, num_arcs: int
   ) -> types.Arc:
-    """Architectures for omega's steps and for the derive step.
+    """Architectures for the derive step, and for omega's unless it mixes.
 
     Args:
       state: the strategy's state, only read.
@@ -99,6 +123,22 @@ class Strategy(Protocol):
       Arcs with leaves [S, ...] int32, each valid in the space.
     """
     ...
+
+  def train_arcs(
+    self, state: State, key: types.PRNGKey, num_arcs: int
+  ) -> types.Arc:
+    """Architectures that omega's steps train; those proposed, unless it mixes.
+
+    Args:
+      state: the strategy's state, only read.
+      key: draws them.
+      num_arcs: S, known while tracing.
+
+    Returns:
+      Arcs with leaves [S, ...] int32; of a strategy whose options say `mixes`
+      relaxed ones (`Space.relax`), every leaf with a leading axis S.
+    """
+    return self.propose(state, key, num_arcs)
 
   def update(
     self, state: State, key: types.PRNGKey, judge: Judge
@@ -112,7 +152,8 @@ class Strategy(Protocol):
 
     Returns:
       The state after it, laid out like the one before; and metrics, [] float32,
-      always of the same names, those of `reward_metrics` among them.
+      always of the same names: those of `reward_metrics` among them, or "nats"
+      of a strategy that asks for losses.
     """
     ...
 

@@ -16,6 +16,10 @@ _REGISTRY = registry.Registry[base.Definition](
     "supervised": "enas_jax.strategies.supervised",
     "random": "enas_jax.strategies.uniform",
     "evolution": "enas_jax.strategies.evolution",
+    "darts": "enas_jax.strategies.darts",
+    "gdas": "enas_jax.strategies.gdas",
+    "snas": "enas_jax.strategies.snas",
+    "drnas": "enas_jax.strategies.drnas",
   },
 )
 register, names, get = _REGISTRY.register, _REGISTRY.names, _REGISTRY.get
@@ -47,7 +51,8 @@ def with_policy(
 
   Args:
     config: the search; if its options are that strategy's, they stay. Options
-      without defaults are taken from it, where it has them.
+      without defaults are taken from it, where it has them. What it says of
+      uniform architectures goes where the strategy trains mixtures.
     policy: the strategy's name.
 
   Raises:
@@ -70,7 +75,11 @@ def with_policy(
       )
     strategy = options(**{name: stated[name] for name in without})
   run = dataclasses.replace(config.run, policy=policy)
-  return dataclasses.replace(config, strategy=strategy, run=run)
+  omega = config.omega
+  if getattr(strategy, "mixes", False):
+    # There are no uniform architectures whose operations could be drawn so.
+    omega = dataclasses.replace(omega, fair_ops=False, op_weights=())
+  return dataclasses.replace(config, omega=omega, strategy=strategy, run=run)
 
 
 def restore_config(

@@ -43,6 +43,9 @@ class WidthSpace:
     flat = jnp.stack(pairs, axis=-1)
     return flat.reshape((*flat.shape[:-2], -1)).astype(jnp.int32)
 
+  def relax(self, weights):
+    return decisions.relax(self, weights)
+
   def sample_uniform(self, key, num_arcs):
     shape = (num_arcs, 2 * LAYERS)
     return self.from_choices(jax.random.randint(key, shape, 0, 3))

@@ -12,7 +12,7 @@ its skips are. Both have l candidates for layer l.
 """
 
 import dataclasses
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any, ClassVar, NamedTuple
 
 import chex
@@ -21,6 +21,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from enas_jax import types
+from enas_jax.nn import ops as ops_lib
 from enas_jax.spaces import decisions, records
 
 OPS = (
@@ -132,6 +133,15 @@ class MacroSpace:
     flat = jnp.zeros((*ops.shape[:-1], len(at_ops) + len(at_skips)), jnp.int32)
     flat = flat.at[..., at_ops].set(ops)
     return flat.at[..., at_skips].set(skips[..., *lower])
+
+  def relax(self, weights: Sequence[ops_lib.Sampled | jax.Array]) -> MacroArc:
+    """A mixture of architectures.
+
+    Args:
+      weights: for each choice [K] float32, or `ops.Sampled`; see
+        `decisions.relax`.
+    """
+    return decisions.relax(self, weights)
 
   def sample_uniform(self, key: types.PRNGKey, num_arcs: int) -> MacroArc:
     """Samples arcs: operations uniformly, each skip with `skip_prob`.

@@ -37,7 +37,7 @@ POOLS: dict[str, Callable[[types.Array], types.Array]] = {
   "max_pool_3x3": image_ops.max_pool,
   "avg_pool_3x3": image_ops.avg_pool,
 }
-_Bit = int | types.Array  # 0 or 1; traced, [] int32
+_Bit = int | types.Array  # 0 or 1; traced, [] int32; relaxed, [] float32
 
 
 def init(
@@ -128,7 +128,7 @@ def apply_child(
     child: the weights that `child_params` has picked.
     statistics: the moving statistics, as `init_statistics` lays them out.
     arc: the network; traced int32 arrays, or the tuples of Python ints that
-      `MacroSpace.validate` returns for a fixed child.
+      `MacroSpace.validate` returns for a fixed child; or relaxed.
     images: [B, H, W, C] float32.
     config: the network's options.
     train: whether to drop features and to move the statistics.
@@ -261,8 +261,13 @@ class _Network:
     if self.config.skip_combination == "sum":
       total = functools.reduce(jnp.add, (_masked(x, bit) for x, bit in taken))
       return batch_norm.normalise(total, weights)
-    images = [x for x, _ in taken]
-    y = image_ops.pointwise_conv_sum(images, weights["w"], _stacked(taken))
+    images, kernels, stacked = [x for x, _ in taken], weights["w"], None
+    if ops.is_relaxed([bit for _, bit in taken]):
+      parts = jnp.stack([jnp.float32(bit) for _, bit in taken])
+      kernels = kernels * parts[:, None, None]
+    else:
+      stacked = _stacked(taken)
+    y = image_ops.pointwise_conv_sum(images, kernels, stacked)
     y, seen = batch_norm.normalise(y, weights)
     return jax.nn.relu(y), seen
 
@@ -350,9 +355,11 @@ def _stacked(taken: Sequence[tuple[types.Array, _Bit]]) -> types.Array | None:
 
 
 def _nothing(bits: Sequence[_Bit]) -> _Bit:
-  """1 where no bit is 1, else 0."""
+  """1 where no bit is 1, else 0; of relaxed bits how likely that is."""
   if ops.is_static(bits):
     return int(not any(bits))
+  if ops.is_relaxed(bits):
+    return functools.reduce(jnp.multiply, [1 - bit for bit in bits])
   return 1 - functools.reduce(jnp.maximum, bits)
 
 

@@ -12,7 +12,7 @@ previous one and node 1 the previous one.
 
 import dataclasses
 import math
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any, ClassVar, NamedTuple
 
 import chex
@@ -138,6 +138,18 @@ class MicroSpace:
     )
     chex.assert_axis_dimension(table, -2, self.num_rows)
     return table.reshape((*table.shape[:-3], -1)).astype(jnp.int32)
+
+  def relax(self, weights: Sequence[ops_lib.Sampled | jax.Array]) -> types.Arc:
+    """Refused: the network of these cells runs one architecture at a time.
+
+    Args:
+      weights: for each choice [K] float32, or `ops.Sampled`.
+
+    Raises:
+      InputError: always.
+    """
+    del weights
+    raise decisions.no_mixtures(self)
 
   def sample_uniform(self, key: types.PRNGKey, num_arcs: int) -> MicroArc:
     """Samples arcs, all equally likely.

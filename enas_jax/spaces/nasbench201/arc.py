@@ -11,7 +11,7 @@ Edges are in the order of the benchmark, (1<-0) (2<-0) (2<-1) (3<-0) (3<-1)
 
 import dataclasses
 import re
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any, ClassVar, NamedTuple
 
 import chex
@@ -19,6 +19,7 @@ import jax
 import jax.numpy as jnp
 
 from enas_jax import types
+from enas_jax.nn import ops as ops_lib
 from enas_jax.spaces import decisions, records
 
 OPS = ("none", "skip_connect", "nor_conv_1x1", "nor_conv_3x3", "avg_pool_3x3")
@@ -82,6 +83,17 @@ class NasBench201Space:
     choices = jnp.asarray(arc.ops, jnp.int32)
     chex.assert_axis_dimension(choices, -1, NUM_EDGES)
     return choices
+
+  def relax(
+    self, weights: Sequence[ops_lib.Sampled | jax.Array]
+  ) -> NasBench201Arc:
+    """A mixture of architectures.
+
+    Args:
+      weights: for each choice [K] float32, or `ops.Sampled`; see
+        `decisions.relax`.
+    """
+    return decisions.relax(self, weights)
 
   def sample_uniform(self, key: types.PRNGKey, num_arcs: int) -> NasBench201Arc:
     """Samples arcs, all equally likely.

@@ -154,7 +154,7 @@ def apply_child(
     child: the weights that `child_params` has picked.
     statistics: the moving statistics, as `init_statistics` lays them out.
     arc: the cell; traced int32, or the Python ints that
-      `NasBench201Space.validate` returns for a fixed child.
+      `NasBench201Space.validate` returns for a fixed child; or relaxed.
     images: [B, H, W, C] float32.
     config: the network's options.
     train: whether to drop features and to move the statistics.
@@ -166,12 +166,18 @@ def apply_child(
     `config.moving_statistics` has moved: those of the operations that it ran.
 
   Raises:
-    InputError: if features are dropped and there is no key.
+    InputError: if features are dropped and there is no key, or a relaxed arc
+      is to move or to use moving statistics.
     AssertionError: if images have another rank or type (at trace time).
   """
   chex.assert_rank(images, 4)
   chex.assert_type(images, float)
   del progress
+  if config.moving_statistics and ops.is_relaxed(arc):
+    raise types.InputError(
+      "moving_statistics must be false where cells are mixed, as each operation"
+      " has statistics of its own."
+    )
   given = statistics if config.moving_statistics and not train else {}
   weights = batch_norm.with_statistics(child, given) if given else child
   features, seen = _features(weights, arc, images, config.num_cells)

@@ -11,7 +11,7 @@ rows, the first one fixed.
 
 import dataclasses
 import math
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any, ClassVar, NamedTuple
 
 import chex
@@ -118,6 +118,18 @@ class RecurrentSpace:
     flat = pairs.reshape((*pairs.shape[:-2], -1)).astype(jnp.int32)
     # What nobody decides is dropped: node 0's input, and a tanh node's op.
     return flat[..., 1 if self.first_node == "sampled" else 2 :]
+
+  def relax(self, weights: Sequence[ops_lib.Sampled | jax.Array]) -> types.Arc:
+    """Refused: the network of these cells runs one architecture at a time.
+
+    Args:
+      weights: for each choice [K] float32, or `ops.Sampled`.
+
+    Raises:
+      InputError: always.
+    """
+    del weights
+    raise decisions.no_mixtures(self)
 
   def sample_uniform(self, key: types.PRNGKey, num_arcs: int) -> RecurrentArc:
     """Samples arcs, all equally likely.
