@@ -13,7 +13,7 @@ from absl.testing import absltest, parameterized
 
 from enas_jax import config as config_lib
 from enas_jax import types
-from enas_jax.nn import image_ops
+from enas_jax.nn import image_ops, ops
 from enas_jax.spaces import base, decisions, records, registry
 from enas_jax.strategies import controller as controller_lib
 from enas_jax.tasks import registry as tasks
@@ -196,17 +196,19 @@ class NetworkTest(parameterized.TestCase):
     def loss(child, arc):
       return task.loss(child, arc, batch, carry, key_loss)[0]
 
-    @jax.jit
-    @chex.assert_max_traces(n=1)
-    def traced(omega, arc):
+    def loss_and_grad(omega, arc):
       of_omega = lambda omega: loss(task.child_params(omega, arc), arc)
       return jax.value_and_grad(of_omega)(omega)
+
+    traced = jax.jit(chex.assert_max_traces(n=1)(loss_and_grad))
 
     arcs = task.space.sample_uniform(jax.random.key(7), 6)
     found = [traced(omega, base.nth(arcs, index)) for index in range(6)]
     # A layer that no later one takes may make no difference.
     self.assertGreater(len({float(value) for value, _ in found}), 3)
 
+    if name != "micro":  # whose network runs one architecture at a time
+      self._check_mixtures(task.space, loss_and_grad, omega, arcs, found)
     arc = task.space.validate(base.nth(arcs, 0))
     child = task.child_params(omega, arc)
     step = jax.jit(jax.value_and_grad(lambda child: loss(child, arc)))
@@ -226,6 +228,33 @@ class NetworkTest(parameterized.TestCase):
       squares(grads_of_omega), squares(grads), rtol=1e-3
     )
     self.assertNotIn("cond[", str(jax.make_jaxpr(step)(child)))
+
+  def _check_mixtures(self, space, loss_of, omega, arcs, known):
+    """One-hot weights, and a sample of one branch, are the traced arc."""
+    sizes = decisions.num_alternatives(space.decisions())
+
+    def dense(rows):
+      return space.relax([row[:n] for row, n in zip(rows, sizes, strict=True)])
+
+    def sampled(rows):
+      return space.relax(
+        [
+          ops.Sampled(jnp.argmax(row[:n]), row[:n])
+          for row, n in zip(rows, sizes, strict=True)
+        ]
+      )
+
+    for relax in (dense, sampled):
+      run = jax.jit(
+        lambda omega, rows, relax=relax: loss_of(omega, relax(rows))
+      )
+      for index in range(2):
+        choices = space.to_choices(base.nth(arcs, index))
+        value, grads = run(omega, jax.nn.one_hot(choices, max(sizes)))
+        np.testing.assert_allclose(value, known[index][0], rtol=1e-5)
+        chex.assert_trees_all_close(
+          grads, known[index][1], rtol=1e-3, atol=1e-5
+        )
 
 
 if __name__ == "__main__":

@@ -119,17 +119,16 @@ class RecurrentSpace:
     # What nobody decides is dropped: node 0's input, and a tanh node's op.
     return flat[..., 1 if self.first_node == "sampled" else 2 :]
 
-  def relax(self, weights: Sequence[ops_lib.Sampled | jax.Array]) -> types.Arc:
-    """Refused: the network of these cells runs one architecture at a time.
+  def relax(
+    self, weights: Sequence[ops_lib.Sampled | jax.Array]
+  ) -> RecurrentArc:
+    """A mixture of cells.
 
     Args:
-      weights: for each choice [K] float32, or `ops.Sampled`.
-
-    Raises:
-      InputError: always.
+      weights: for each choice [K] float32, or `ops.Sampled`; see
+        `decisions.relax`.
     """
-    del weights
-    raise decisions.no_mixtures(self)
+    return decisions.relax(self, weights)
 
   def sample_uniform(self, key: types.PRNGKey, num_arcs: int) -> RecurrentArc:
     """Samples arcs, all equally likely.

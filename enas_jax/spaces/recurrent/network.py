@@ -14,11 +14,11 @@ import jax.numpy as jnp
 import numpy as np
 
 from enas_jax import types
-from enas_jax.nn import losses
+from enas_jax.nn import losses, ops
 from enas_jax.nn import weights as weights_lib
 from enas_jax.spaces.base import TextNetwork
 from enas_jax.spaces.recurrent import arc as space_lib
-from enas_jax.spaces.recurrent import presets
+from enas_jax.spaces.recurrent import presets, relaxed_loop
 from enas_jax.spaces.recurrent import time_loop as loop
 
 
@@ -101,13 +101,15 @@ def child_params(
 
   Args:
     omega: the shared weights, as `init` lays them out.
-    arc: the cell, traced int32 arrays or Python ints.
+    arc: the cell, traced int32 arrays or Python ints; or relaxed.
 
   Returns:
     omega with "w_edge" [N - 1, D, 2D] float32: of node l the matrix of the edge
-    from `arc.prev[l]`.
+    from `arc.prev[l]`. All of omega for a relaxed arc, which uses every edge.
   """
   chex.assert_rank(omega["w_edge"], {3, 4})  # 4 with weights_per_op
+  if ops.is_relaxed(arc):
+    return omega
   index = _edge_rows(omega, arc)
   return {**omega, "w_edge": omega["w_edge"][index]}
 
@@ -121,11 +123,13 @@ def add_to_child(
     omega: the shared weights, as `init` lays them out.
     arc: the cell whose weights `update` changes.
     update: what to add, as `child_params` lays the weights out: "w_edge"
-      [N - 1, D, 2D] float32, the others as in `omega`.
+      [N - 1, D, 2D] float32, the others as in `omega`; of a relaxed arc all.
 
   Returns:
     omega, changed in the child's weights alone.
   """
+  if ops.is_relaxed(arc):
+    return {name: omega[name] + update[name] for name in omega}
   chex.assert_rank(update["w_edge"], 3)
   index = _edge_rows(omega, arc)
   # Rows of different nodes are different edges, so none occurs twice.
@@ -192,7 +196,8 @@ def apply_child(
 
   Args:
     child: the weights that `child_params` gathers, "w_edge" [N - 1, D, 2D].
-    arc: the cell; traced int32 arrays, or Python ints for a fixed child.
+    arc: the cell; traced int32 arrays, or Python ints for a fixed child; or
+      relaxed, with all of omega as its child.
     tokens: [T, B] int32.
     state: [B, D] float32, h_0.
     config: the network's options.
@@ -205,7 +210,9 @@ def apply_child(
   Raises:
     AssertionError: if an array has another rank or type (at trace time).
   """
-  chex.assert_rank([tokens, state, child["w_edge"]], [2, 2, 3])
+  relaxed = ops.is_relaxed(arc)
+  rank = {3, 4} if relaxed else 3
+  chex.assert_rank([tokens, state, child["w_edge"]], [2, 2, rank])
   chex.assert_type([tokens, state], [int, float])
   masks = masks or Masks()
   x = child["embedding"][tokens]
@@ -222,7 +229,15 @@ def apply_child(
     bn_scale=child.get("bn_scale"),
     bn_offset=child.get("bn_offset"),
   )
-  return loop.unroll(arc, config.output, weights, state, masks.state)
+  if not relaxed:
+    return loop.unroll(arc, config.output, weights, state, masks.state)
+  edges = [
+    child["w_edge"][..., edge_index(row, 0) : edge_index(row + 1, 0), :, :]
+    for row in range(1, len(arc.prev))
+  ]
+  return relaxed_loop.unroll(
+    arc, config.output, weights, edges, state, masks.state
+  )
 
 
 def softmax_loss(
@@ -293,7 +308,7 @@ def l2_penalty(child: types.Omega, form: str) -> types.Array:
   if form == "squares":
     return losses.sum_of_squares(child)
   # enas_lm squares twice, and skips its first sampled node and the embedding.
-  matrices = (child["w_x"], child["w_h"], child["w_edge"][1:])
+  matrices = (child["w_x"], child["w_h"], child["w_edge"][..., 1:, :, :])
   return sum((jnp.sum(w**4) / 2 for w in matrices), start=jnp.float32(0.0))
 
 

@@ -152,10 +152,19 @@ def _average(
   )
 
 
-def _normalise(
+def normalise(
   x: types.Array, scale: types.Array | None, offset: types.Array | None
 ) -> types.Array:
-  """Batch norm over the batch, [B, D], with the batch's own statistics."""
+  """Batch norm over the batch, with the batch's own statistics.
+
+  Args:
+    x: [B, D] float32.
+    scale: [D] float32, or None without batch norm.
+    offset: [D] float32, or None without batch norm.
+
+  Returns:
+    [B, D] float32.
+  """
   if scale is None or offset is None:
     return x
   mean = jnp.mean(x, axis=0)
@@ -190,9 +199,7 @@ def _forward(
       nodes.append(source + gate * (value - source))
       values.append(value)
       gates.append(gate)
-    h = _normalise(
-      _average(average, nodes), weights.bn_scale, weights.bn_offset
-    )
+    h = normalise(_average(average, nodes), weights.bn_scale, weights.bn_offset)
     return h, (h, _Trace(*map(jnp.stack, (nodes, values, gates))))
 
   _, (states, trace) = lax.scan(step, state, weights.x_in)
@@ -319,9 +326,9 @@ def _weight_grads(
 def _normalise_vjp(
   weights: CellWeights, x: types.Array, d_out: types.Array, d_bn: _Affine
 ) -> tuple[types.Array, _Affine]:
-  """Pulls `d_out` back through `_normalise`, adding to the affine's grads."""
+  """Pulls `d_out` back through `normalise`, adding to the affine's grads."""
   if d_bn is None:
     return d_out, None
-  _, pull = jax.vjp(_normalise, x, weights.bn_scale, weights.bn_offset)
+  _, pull = jax.vjp(normalise, x, weights.bn_scale, weights.bn_offset)
   d_x, d_scale, d_offset = pull(d_out)
   return d_x, (d_bn[0] + d_scale, d_bn[1] + d_offset)
