@@ -58,7 +58,8 @@ def unroll(
       nodes.append(
         _node(arc.prev[row], arc.ops[row], tuple(nodes), matrices, mask)
       )
-    mean = sum(share * node for share, node in zip(shares, nodes, strict=True))
+    pairs = zip(shares, nodes, strict=True)
+    mean = sum((s * node for s, node in pairs), start=jnp.float32(0.0))
     h = loop.normalise(mean, weights.bn_scale, weights.bn_offset)
     return h, h
 
@@ -67,7 +68,7 @@ def unroll(
 
 def output_weights(
   arc: space_lib.RecurrentArc, output: str
-) -> list[types.Array | float]:
+) -> Sequence[types.Array | float]:
   """The N weights of the average that is h_t (Section 2.1, step 5).
 
   Args:
@@ -81,14 +82,14 @@ def output_weights(
   count = len(arc.prev)
   if output == "all_nodes":
     return [0.0] + [1.0 / (count - 1)] * (count - 1)
-  loose = [jnp.float32(1.0)] * count
+  loose: list[types.Array | float] = [1.0] * count
   for row in range(1, count):
     choice = arc.prev[row]
     read = choice.weights if isinstance(choice, ops.Sampled) else choice
     chex.assert_shape(read, (row,))
     for node in range(row):
       loose[node] = loose[node] * (1.0 - read[node])
-  total = sum(loose)
+  total = sum(loose, start=jnp.float32(0.0))
   return [weight / total for weight in loose]
 
 
