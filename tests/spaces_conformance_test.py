@@ -207,8 +207,7 @@ class NetworkTest(parameterized.TestCase):
     # A layer that no later one takes may make no difference.
     self.assertGreater(len({float(value) for value, _ in found}), 3)
 
-    if name != "micro":  # whose network runs one architecture at a time
-      self._check_mixtures(task.space, loss_and_grad, omega, arcs, found)
+    self._check_mixtures(task.space, loss_and_grad, omega, arcs, found)
     arc = task.space.validate(base.nth(arcs, 0))
     child = task.child_params(omega, arc)
     step = jax.jit(jax.value_and_grad(lambda child: loss(child, arc)))

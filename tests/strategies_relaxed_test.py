@@ -11,6 +11,7 @@ from absl.testing import absltest, parameterized
 from enas_jax import types
 from enas_jax.nn import ops
 from enas_jax.search import steps
+from enas_jax.spaces import decisions
 from enas_jax.spaces.macro import arc as macro
 from enas_jax.spaces.micro import arc as micro
 from enas_jax.spaces.nasbench201 import arc as nasbench201
@@ -49,6 +50,13 @@ def make(name, num_arcs=1, **options):
   return cls(SPACE, config(**options), num_arcs)
 
 
+class Unmixed(micro.MicroSpace):
+  """A space whose network runs one architecture at a time."""
+
+  def relax(self, weights):
+    raise decisions.no_mixtures(self)
+
+
 class ArcTest(absltest.TestCase):
   def test_weights_take_the_places_of_choices(self):
     space = macro.MacroSpace(3)
@@ -81,7 +89,7 @@ class ArcTest(absltest.TestCase):
       with self.assertRaisesRegex(
         types.InputError, "the micro space cannot run a mixture"
       ):
-        cls(micro.MicroSpace(3), config(), 1)
+        cls(Unmixed(3), config(), 1)
 
 
 class StepTest(parameterized.TestCase):

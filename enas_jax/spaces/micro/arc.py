@@ -139,17 +139,14 @@ class MicroSpace:
     chex.assert_axis_dimension(table, -2, self.num_rows)
     return table.reshape((*table.shape[:-3], -1)).astype(jnp.int32)
 
-  def relax(self, weights: Sequence[ops_lib.Sampled | jax.Array]) -> types.Arc:
-    """Refused: the network of these cells runs one architecture at a time.
+  def relax(self, weights: Sequence[ops_lib.Sampled | jax.Array]) -> MicroArc:
+    """A mixture of pairs of cells.
 
     Args:
-      weights: for each choice [K] float32, or `ops.Sampled`.
-
-    Raises:
-      InputError: always.
+      weights: for each choice [K] float32, or `ops.Sampled`; see
+        `decisions.relax`.
     """
-    del weights
-    raise decisions.no_mixtures(self)
+    return decisions.relax(self, weights)
 
   def sample_uniform(self, key: types.PRNGKey, num_arcs: int) -> MicroArc:
     """Samples arcs, all equally likely.

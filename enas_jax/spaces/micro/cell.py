@@ -20,7 +20,7 @@ from jax import lax
 from enas_jax import types
 from enas_jax.nn import batch_norm, image_ops, ops
 from enas_jax.spaces.micro import arc as space_lib
-from enas_jax.spaces.micro import cell_weights, drop_path, parts
+from enas_jax.spaces.micro import cell_weights, drop_path, parts, relaxed_cell
 from enas_jax.spaces.micro import scan as micro_scan
 
 # What a batch norm saw is None for an operation that has none.
@@ -47,7 +47,7 @@ def chain(
   Args:
     cells: weights of L cells, as `cell_weights.cell_specs` or `child_cells`
       lays them out.
-    arcs: the L cells, all traced or all of Python ints.
+    arcs: the L cells, all traced, all relaxed or all of Python ints.
     first: two arrays [B, H, W, F] float32, the inputs of the first cell.
     second_0: [B, H, W, F] float32, input 0 of the second cell, whose input 1
       is the first's output.
@@ -73,7 +73,14 @@ def chain(
 
     def step(carry: _Carry, now: tuple[Any, ...]) -> tuple[_Carry, _CellOut]:
       cell, arc, mask = now
-      return _pass_on(carry, _traced_cell(cell, arc, carry[:2], strided, mask))
+      if ops.is_relaxed(arc):
+        branches = _traced_branches(1), _traced_branches(2)
+        out = relaxed_cell.run(
+          branches, cell, arc, carry[:2], strided=strided, masks=mask
+        )
+      else:
+        out = _traced_cell(cell, arc, carry[:2], strided, mask)
+      return _pass_on(carry, out)
 
     # Arcs of one stage differ where a reduction cell is among its cells.
     stacked = jax.tree.map(lambda *leaves: jnp.stack(leaves), *arcs)

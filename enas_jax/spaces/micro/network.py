@@ -157,7 +157,8 @@ def apply_child(
     statistics: the moving statistics, as `init_statistics` lays them out. With
       `config.moving_statistics` a training step moves them, and an evaluation
       uses them.
-    arc: the cells; traced int32 arrays, or Python ints for a fixed child.
+    arc: the cells; traced int32 arrays, or Python ints for a fixed child; or
+      relaxed.
     images: [B, H, W, C] float32, square if there is an auxiliary head.
     config: the network's options.
     train: whether to drop features and to run the auxiliary head. The
