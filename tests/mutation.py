@@ -38,7 +38,9 @@ ROOMS = {
   },
   "strategies": {
     "controller.py": ("strategies_controller_test.py",),
+    "edits.py": ("strategies_local_search_test.py",),
     "evolution.py": ("strategies_evolution_test.py",),
+    "local_search.py": ("strategies_local_search_test.py",),
     "reinforce.py": ("strategies_reinforce_test.py",),
   },
 }

@@ -164,7 +164,8 @@ class RegistryTest(absltest.TestCase):
     )
     with self.assertRaisesRegex(
       types.InputError,
-      "policy must be one of controller, supervised, random, evolution",
+      "policy must be one of controller, supervised, random, evolution,"
+      " local_search",
     ):
       registry.with_policy(config, "annealing")
     with self.assertRaisesRegex(

@@ -16,6 +16,7 @@ _REGISTRY = registry.Registry[base.Definition](
     "supervised": "enas_jax.strategies.supervised",
     "random": "enas_jax.strategies.uniform",
     "evolution": "enas_jax.strategies.evolution",
+    "local_search": "enas_jax.strategies.local_search",
   },
 )
 register, names, get = _REGISTRY.register, _REGISTRY.names, _REGISTRY.get
