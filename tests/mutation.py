@@ -43,6 +43,7 @@ ROOMS = {
     "evolution.py": ("strategies_evolution_test.py",),
     "local_search.py": ("strategies_local_search_test.py",),
     "reinforce.py": ("strategies_reinforce_test.py",),
+    "tuned_controller.py": ("strategies_tuned_controller_test.py",),
   },
 }
 _TIMEOUT_SECONDS = 600
