@@ -208,7 +208,10 @@ class HalvingSearchTest(parameterized.TestCase):
   def test_options_are_checked(self):
     for changes, words in (
       ({"tune_halvings": -1}, "tune_halvings must be zero or positive"),
-      ({"tune_arcs": 3, "tune_halvings": 2}, "at most tune_arcs, 3, got 2"),
+      (
+        {"tune_arcs": 3, "tune_halvings": 2},
+        "at most 1 with tune_arcs=3, got 2",
+      ),
       (
         {"tune_arcs": 4, "tune_halvings": 2, "tune_steps": 4},
         "tune_steps must be above tune_halvings",

@@ -171,11 +171,11 @@ class RunConfig:
       *("derive_batches", "tune_steps", "tune_rate"),
     )
     fields.check_not_negative(self, "", "tune_arcs", "tune_halvings")
-    halvings = self.tune_halvings
+    halvings, most = self.tune_halvings, self.tune_arcs.bit_length() - 1
     fields.check(
-      not self.tune_arcs or 2**halvings <= self.tune_arcs,
+      not self.tune_arcs or halvings <= most,
       "tune_halvings",
-      f"so small that 2^tune_halvings is at most tune_arcs, {self.tune_arcs}",
+      f"at most {most} with tune_arcs={self.tune_arcs}",
       halvings,
     )
     fields.check(

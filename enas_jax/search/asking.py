@@ -29,6 +29,7 @@ class Asking:
     task: tasks.Task,
     data: tasks.Splits,
     strategy: strategies.Strategy,
+    score: Callable[..., list[float]],
     serve_signal: Callable[[], None],
   ) -> None:
     """Compiles nothing yet.
@@ -38,13 +39,14 @@ class Asking:
       task: the task that is learnt.
       data: the three splits.
       strategy: the strategy.
+      score: what `evaluate.make_score` has built, shared with the derive step.
       serve_signal: a function called between steps of training; may raise.
     """
     self._config, self._task, self._data = config, task, data
     self._strategy, self._serve_signal = strategy, serve_signal
     self._ask = steps.make_ask(task, strategy)
     self._tell = steps.make_tell(strategy)
-    self._score = evaluate.make_score(task)
+    self._score = score
     self._tunes: dict[int, tune.Tune] = {}
 
   def answer(

@@ -68,11 +68,12 @@ class Search(loop.Loop[state_lib.SearchState]):
     self.theta_step = steps.make_theta_step(task, strategy)
     self._end_strategy = steps.make_epoch_end(strategy)
     self._learns = strategy.learns
-    self._asking = asking.Asking(
-      config, task, data, strategy, self._serve_signal
-    )
     self._derivation = derive.Derivation(
       config, task, data, workdir, self._progress, self._clock
+    )
+    score = self._derivation.score
+    self._asking = asking.Asking(
+      config, task, data, strategy, score, self._serve_signal
     )
     self._begin(state_lib.init_state(config, task, strategy, self._omega_steps))
 
