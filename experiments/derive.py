@@ -40,7 +40,9 @@ def main() -> None:
   if values.benchmark_table is not None:
     _table.check_space(run.space, values.run)
     table = _table.load_complete()
-  asked = _flags.set_values("derive_arcs", "derive_batches", "tune_arcs")
+  asked = _flags.set_values(
+    "derive_arcs", "derive_batches", "tune_arcs", "tune_halvings"
+  )
   config = config_lib.override(run.config, "run", **asked)
   if values.policy is not None:
     config = strategies.with_policy(config, values.policy)
@@ -83,6 +85,9 @@ def define_flags() -> None:
   )
   flags.DEFINE_integer(
     "tune_arcs", None, "how many are trained alone; as the run", 0
+  )
+  flags.DEFINE_integer(
+    "tune_halvings", None, "how often the worse half is dropped; as the run", 0
   )
   flags.DEFINE_integer(
     "seed", None, "draws other candidates; by default those of the run", 0

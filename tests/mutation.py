@@ -35,11 +35,15 @@ ROOMS = {
     "optimizers.py": ("search_optimizers_test.py",),
     "state.py": ("search_steps_test.py",),
     "steps.py": ("search_steps_test.py",),
+    "tune.py": ("search_test.py", "search_tune_test.py"),
   },
   "strategies": {
     "controller.py": ("strategies_controller_test.py",),
+    "edits.py": ("strategies_local_search_test.py",),
     "evolution.py": ("strategies_evolution_test.py",),
+    "local_search.py": ("strategies_local_search_test.py",),
     "reinforce.py": ("strategies_reinforce_test.py",),
+    "tuned_controller.py": ("strategies_tuned_controller_test.py",),
   },
 }
 _TIMEOUT_SECONDS = 600

@@ -8,7 +8,7 @@ import tempfile
 from absl.testing import absltest
 
 from enas_jax import config as config_lib
-from enas_jax.search import derive, evaluate, search
+from enas_jax.search import evaluate, search, tune
 from enas_jax.search import state as states
 from enas_jax.strategies import registry
 from tests import command_line, tiny
@@ -104,7 +104,7 @@ class TrainedHereTest(absltest.TestCase):
     fresh = states.init_state(
       config, task, strategy, task.steps_per_epoch(splits.train)
     )
-    train = derive.make_tune(config, task, splits.train)
+    train = tune.make_tune(config, task, splits.train)
     measure = evaluate.make_evaluate(task)
     for arc, row in zip(arcs, rows, strict=True):
       perplexity = measure(train(fresh, arc), arc, splits.valid)

@@ -20,7 +20,7 @@ from enas_jax.spaces.micro import arc as micro
 from enas_jax.spaces.nasbench201 import arc as nasbench201
 from enas_jax.spaces.recurrent import arc as recurrent
 from enas_jax.strategies import controller as controller_lib
-from enas_jax.strategies import evolution
+from enas_jax.strategies import edits, evolution
 
 SPACES = {
   "recurrent": recurrent.RecurrentSpace(5),
@@ -144,7 +144,7 @@ class MutationTest(parameterized.TestCase):
     sizes = decisions.num_alternatives(space.decisions())
     parent = space.to_choices(space.sample_uniform(jax.random.key(1), 1))[0]
     keys = jax.random.split(jax.random.key(2), COUNT)
-    mutate = jax.vmap(lambda key: evolution.mutate(parent, key, sizes))
+    mutate = jax.vmap(lambda key: edits.mutate(parent, key, sizes))
     changes = (np.asarray(jax.jit(mutate)(keys)) - np.asarray(parent)) % sizes
     np.testing.assert_array_equal((changes > 0).sum(axis=1), 1)
     place, turn = changes.argmax(axis=1), changes.max(axis=1)

@@ -99,11 +99,26 @@ class ContractTest(parameterized.TestCase):
       self._check(strategy, added, jax.tree.leaves(added)[0].shape[0])
     ended = jax.jit(strategy.end_epoch)(state, jax.random.key(4))
     chex.assert_trees_all_equal_shapes_and_dtypes(ended, state)
+    self._check_request(strategy, state)
     self._check_inspection(strategy, state, arcs)
     # The same keys, the same search.
     again, kept_again = run()
     chex.assert_trees_all_equal((state, kept), (again, kept_again))
     chex.assert_trees_all_equal(arcs, propose(again, jax.random.key(9), 5))
+
+  def _check_request(self, strategy, state):
+    request = strategy.asks(1)
+    if request is None:
+      return
+    judge = Judging(strategy.space)
+    ask = jax.jit(lambda state, key: strategy.ask(state, key, judge))
+    asked = ask(state, jax.random.key(5))
+    self._check(strategy, asked, request.num_arcs)
+    rewards = jnp.arange(request.num_arcs, dtype=jnp.float32)
+    told, metrics = jax.jit(strategy.tell)(state, asked, rewards)
+    chex.assert_trees_all_equal_shapes_and_dtypes(told, state)
+    self.assertEqual(metrics["reward"], rewards.mean())
+    chex.assert_trees_all_equal(asked, ask(state, jax.random.key(5)))
 
   def _check_inspection(self, strategy, state, arcs):
     seen = strategy.inspect(state, arcs)
@@ -171,7 +186,8 @@ class RegistryTest(absltest.TestCase):
     )
     with self.assertRaisesRegex(
       types.InputError,
-      "policy must be one of controller, supervised, random, evolution",
+      "policy must be one of controller, supervised, tuned_controller, random,"
+      " evolution, local_search",
     ):
       registry.with_policy(config, "annealing")
     with self.assertRaisesRegex(

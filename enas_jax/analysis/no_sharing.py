@@ -3,7 +3,7 @@
 What ENAS does away with (Zoph & Le, 2017): the controller samples an
 architecture, which is trained from fresh weights; what it then reaches on
 validation data teaches the controller. Here a training is as short as that of a
-candidate in `search.derive`. Random search with as many trainings stands
+candidate in `search.tune`. Random search with as many trainings stands
 beside it.
 """
 
@@ -18,7 +18,7 @@ import jax.numpy as jnp
 
 from enas_jax import config as config_lib
 from enas_jax import types
-from enas_jax.search import derive, evaluate, loop, steps
+from enas_jax.search import evaluate, loop, steps, tune
 from enas_jax.search import folder as folder_lib
 from enas_jax.search import state as state_lib
 from enas_jax.spaces import base as spaces
@@ -75,10 +75,10 @@ class Trainer:
       InputError: if the configuration does not allow it.
     """
     config = config_lib.override(
-      config, "run", tune_from="scratch", tune_arcs=1
+      config, "run", tune_from="scratch", tune_arcs=1, tune_halvings=0
     )
-    *_, self._test = derive.changed(config, task, data.train, data.test)
-    config, task, train, self._valid = derive.changed(
+    *_, self._test = tune.changed(config, task, data.train, data.test)
+    config, task, train, self._valid = tune.changed(
       config, task, data.train, data.valid
     )
     self._fresh = state_lib.init_state(
@@ -88,7 +88,7 @@ class Trainer:
       task.steps_per_epoch(train),
     )
     self._stop, self._batches = stop, config.run.derive_batches
-    self._tune = derive.make_tune(config, task, train, self._serve_signal)
+    self._tune = tune.make_tune(config, task, train, self._serve_signal)
     self._score = evaluate.make_score(task)
     self._evaluate = evaluate.make_evaluate(task)
 

@@ -9,7 +9,7 @@ import jax
 
 from enas_jax import config as config_lib
 from enas_jax import types
-from enas_jax.search import derive, evaluate, loop, runs
+from enas_jax.search import evaluate, loop, runs, tune
 from enas_jax.search import folder as folder_lib
 from enas_jax.spaces import base as spaces
 from enas_jax.strategies import uniform
@@ -25,7 +25,7 @@ def train(
 ) -> pathlib.Path:
   """Draws architectures uniformly and trains each from fresh weights.
 
-  They are trained as `search.derive` trains candidates of the search. A file of
+  They are trained as `search.tune` trains candidates of the search. A file of
   the run's folder has a line of JSON for each, written when it is done, so that
   a later call goes on after a stop, and draws more of them if asked.
 
@@ -46,7 +46,12 @@ def train(
       otherwise, or the configuration is not allowed.
     Diverged: if one is worth nothing finite.
   """
-  changes = {"tune_from": "scratch", "tune_arcs": num_arcs, **changes}
+  changes = {
+    "tune_from": "scratch",
+    "tune_arcs": num_arcs,
+    "tune_halvings": 0,  # the truth is of equal trainings
+    **changes,
+  }
   config = config_lib.override(run.config, "run", **changes)
   names = ("tune_steps", "tune_rate", "tune_changes")
   training = {name: getattr(config.run, name) for name in names}
@@ -57,11 +62,13 @@ def train(
   metric = f"valid_{run.task.metric}"
   rows = _read(path, training, metric)
   arcs = _draw(space, num_arcs, seed)
+  steps = config.run.tune_steps
   done = {
-    space.from_dict(row["arc"]): (row["nats"], row[metric]) for row in rows
+    (space.from_dict(row["arc"]), steps): (row["nats"], row[metric])
+    for row in rows
   }
 
-  def tell(one: derive.Tuned) -> None:
+  def tell(one: tune.Tuned) -> None:
     name = f"architecture {one.rank} of {num_arcs}"
     if not (math.isfinite(one.nats) and math.isfinite(one.valid)):
       raise loop.Diverged(
@@ -77,8 +84,8 @@ def train(
     )
 
   splits = run.splits
-  alone = derive.changed(config, run.task, splits.train, splits.valid)
-  derive.tune_best(alone, run.state, arcs, lambda: None, tell, done)
+  alone = tune.changed(config, run.task, splits.train, splits.valid)
+  tune.tune_best(alone, run.state, arcs, lambda: None, tell, done)
   return path
 
 

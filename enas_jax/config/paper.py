@@ -54,6 +54,7 @@ def parts() -> dict[str, Any]:
       tune_changes=(),
       tune_steps=1000,
       tune_rate=1.0,
+      tune_halvings=0,
     ),
   }
 

@@ -156,6 +156,12 @@ class RunConfig:
     "factor on omega_learning_rate and omega_min_learning_rate, between which"
     " it falls by a cosine meanwhile"
   )
+  tune_halvings: int = fields.field(
+    "how often the worse half of them is dropped, by cross-entropy on all"
+    " validation data, and the others go on for twice as many steps, the cosine"
+    " anew: successive halving, of at most tune_arcs * tune_steps steps in all."
+    " 0: none is dropped"
+  )
 
   def __post_init__(self) -> None:
     fields.check_positive(
@@ -164,7 +170,20 @@ class RunConfig:
       *("num_epochs", "log_every", "eval_arcs", "derive_arcs"),
       *("derive_batches", "tune_steps", "tune_rate"),
     )
-    fields.check_not_negative(self, "", "tune_arcs")
+    fields.check_not_negative(self, "", "tune_arcs", "tune_halvings")
+    halvings, most = self.tune_halvings, self.tune_arcs.bit_length() - 1
+    fields.check(
+      not self.tune_arcs or halvings <= most,
+      "tune_halvings",
+      f"at most {most} with tune_arcs={self.tune_arcs}",
+      halvings,
+    )
+    fields.check(
+      not halvings or self.tune_steps > halvings + 2,
+      "tune_steps",
+      "above tune_halvings + 2",
+      self.tune_steps,
+    )
     fields.check_choice(self, "", tune_from=("shared", "scratch"))
     # Of a mapping, as JSON has it, the same pairs, which can be hashed.
     changes = tuple(dict(self.tune_changes).items())

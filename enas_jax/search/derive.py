@@ -1,14 +1,10 @@
 """The end of a search: score candidates, train the best alone, keep one.
 
 Section 2.2 samples architectures from the trained policy, scores each with the
-shared weights on one validation minibatch, and keeps the best. It says that all
-of them might be trained from scratch instead and the best on validation data be
-chosen, and leaves it for its cost. A short training tells some of it: from
-fresh weights, perhaps in a deeper network than the search could afford, or from
-the weights that they shared.
+shared weights on one validation minibatch, and keeps the best. `search.tune`
+trains the first few alone before one is kept.
 """
 
-import dataclasses
 import math
 import pathlib
 from collections.abc import Callable, Mapping, Sequence
@@ -20,18 +16,11 @@ import numpy as np
 
 from enas_jax import config as config_lib
 from enas_jax import types
-from enas_jax.search import evaluate, folder, loop, optimizers, steps
+from enas_jax.search import evaluate, folder, loop, tune
 from enas_jax.search import state as state_lib
-from enas_jax.spaces import decisions, records
+from enas_jax.spaces import records
 from enas_jax.strategies import registry, uniform
 from enas_jax.tasks import base as tasks
-
-Tune = Callable[[state_lib.SearchState, types.Arc], state_lib.SearchState]
-# As `changed` returns them.
-Alone = tuple[config_lib.SearchConfig, tasks.Task, tasks.Split, tasks.Split]
-
-# Of architectures of Python ints, nats and metric after training alone.
-Scores = Mapping[types.Arc, tuple[float, float]]
 
 
 class Candidate(NamedTuple):
@@ -59,23 +48,6 @@ class Ranked(NamedTuple):
   candidates: list[Candidate]
   policy_rewards: list[float]
   uniform_rewards: list[float]
-
-
-@dataclasses.dataclass(frozen=True)
-class Tuned:
-  """What training one candidate alone made of it.
-
-  Attributes:
-    arc: the architecture, of Python ints.
-    rank: its place among the candidates by reward, from 1.
-    nats: cross-entropy on the whole validation split; smaller is better.
-    valid: perplexity or accuracy there.
-  """
-
-  arc: types.Arc
-  rank: int
-  nats: float
-  valid: float
 
 
 class Result(NamedTuple):
@@ -126,7 +98,7 @@ class Derivation:
     self._config, self._task, self._data = config, task, data
     self._workdir, self._progress, self._clock = workdir, progress, clock
     self._strategy = registry.create(config, task.space)
-    self._alone = changed(config, task, data.train, data.valid)
+    self._alone = tune.changed(config, task, data.train, data.valid)
     self.propose = evaluate.make_propose(self._strategy)
     self.propose_uniform = evaluate.make_propose(uniform.Uniform(task.space))
     self.score = evaluate.make_score(task)
@@ -211,34 +183,45 @@ class Derivation:
     state: state_lib.SearchState,
     ranked: Ranked,
     serve_signal: Callable[[], None],
-  ) -> list[Tuned]:
+  ) -> list[tune.Tuned]:
     """Trains the best candidates alone, if the run asks for it."""
     if not self._config.run.tune_arcs:
       return []
     spent, done = self._read_tuned(state)
     self._clock.seconds = max(self._clock.seconds, spent)
 
-    def tell(one: Tuned) -> None:
-      done[one.arc] = (one.nats, one.valid)
+    def tell(one: tune.Tuned) -> None:
+      done[one.arc, one.steps] = (one.nats, one.valid)
       self._clock.stop()
       self._write_tuned(state, done)
+      halving = self._config.run.tune_halvings
+      count = f" for {one.steps} steps" if halving else ""
       self._progress.line(
-        f"candidate {one.rank} trained alone: {one.nats:.4f} nats,"
+        f"candidate {one.rank} trained alone{count}: {one.nats:.4f} nats,"
         f" {self._task.metric} {self._task.format_metric(one.valid)}"
       )
 
     arcs = [candidate.arc for candidate in ranked.candidates]
-    return tune_best(self._alone, state, arcs, serve_signal, tell, dict(done))
+    return tune.tune_best(
+      self._alone, state, arcs, serve_signal, tell, dict(done)
+    )
 
   def _position(self, state: state_lib.SearchState) -> list[int]:
     """Steps of both phases: another state of the search has other ones."""
     theta = state_lib.theta_steps(self._config, state)
     return [int(state.total_steps), theta]
 
-  def _write_tuned(self, state: state_lib.SearchState, done: Scores) -> None:
+  def _write_tuned(
+    self, state: state_lib.SearchState, done: tune.Scores
+  ) -> None:
     rows = [
-      {"arc": self._task.space.to_dict(arc), "nats": nats, "valid": valid}
-      for arc, (nats, valid) in done.items()
+      {
+        "arc": self._task.space.to_dict(arc),
+        "steps": steps,
+        "nats": nats,
+        "valid": valid,
+      }
+      for (arc, steps), (nats, valid) in done.items()
     ]
     kept = {
       "position": self._position(state),
@@ -249,12 +232,12 @@ class Derivation:
 
   def _read_tuned(
     self, state: state_lib.SearchState
-  ) -> tuple[float, dict[types.Arc, tuple[float, float]]]:
+  ) -> tuple[float, dict[tuple[types.Arc, int], tuple[float, float]]]:
     """Candidates that were trained before the run was stopped.
 
     Returns:
-      The run's seconds by then; and by architecture, nats and metric. None if
-      the search has gone on since.
+      The run's seconds by then; and by architecture and steps, nats and metric.
+      None if the search has gone on since.
     """
     path = self._workdir / folder.TUNED
     if not path.exists():
@@ -266,7 +249,7 @@ class Derivation:
       if kept["position"] != self._position(state):
         return 0.0, {}
       return float(kept["seconds"]), {
-        self._task.space.from_dict(row["arc"]): (
+        (self._task.space.from_dict(row["arc"]), int(row["steps"])): (
           number(row["nats"]),
           number(row["valid"]),
         )
@@ -276,7 +259,7 @@ class Derivation:
       raise types.InputError(f"{path} is damaged: {advice}.") from None
 
   def _write(
-    self, ranked: Ranked, tuned: list[Tuned], record: dict[str, Any]
+    self, ranked: Ranked, tuned: list[tune.Tuned], record: dict[str, Any]
   ) -> None:
     task, by_rank = self._task, {one.rank: one for one in tuned}
     rows = []
@@ -288,6 +271,8 @@ class Derivation:
       if rank in by_rank:
         row["tuned_nats"] = by_rank[rank].nats
         row[f"tuned_{task.metric}"] = by_rank[rank].valid
+        if self._config.run.tune_halvings:
+          row["tuned_steps"] = by_rank[rank].steps
       rows.append(row | {"arc": task.space.to_dict(candidate.arc)})
     folder.write_rows(self._workdir / folder.CANDIDATES, rows)
     folder.write(self._workdir / folder.ARC, records.dumps(record["arc"]))
@@ -300,140 +285,18 @@ def _worth(reward: float) -> float:
   return -reward if math.isfinite(reward) else math.inf
 
 
-def changed(
-  config: config_lib.SearchConfig,
-  task: tasks.Task,
-  train: tasks.Split,
-  valid: tasks.Split,
-) -> Alone:
-  """The same four, as candidates are trained: with `tune_changes`, if at all.
-
-  Raises:
-    InputError: if the task or its data cannot be changed so.
-  """
-  if not (config.run.tune_arcs and config.run.tune_changes):
-    return config, task, train, valid
-  alone = config.alone()
-  return alone, *task.changed(alone, train, valid)
-
-
-def tune_best(
-  alone: Alone,
-  state: state_lib.SearchState,
-  arcs: list[types.Arc],
-  serve_signal: Callable[[], None],
-  tell: Callable[[Tuned], None],
-  done: Scores,
-) -> list[Tuned]:
-  """Trains the first `tune_arcs` different ones of arcs, each alone.
-
-  Args:
-    alone: the configuration, the task, its training data and its whole
-      validation data, as `changed` returns them.
-    state: the search's state, at its end.
-    arcs: architectures of Python ints, best first; one may come twice.
-    serve_signal: a function called between steps; may raise.
-    tell: a function called with each when it is done.
-    done: nats and metric of those that were trained before the run was stopped.
-
-  Returns:
-    The same architectures, the best by validation first.
-  """
-  config, task, train, valid = alone
-  if config.run.tune_from == "scratch":
-    strategy = registry.create(config, task.space)
-    state = state_lib.init_state(
-      config, task, strategy, task.steps_per_epoch(train)
-    )
-  tune = make_tune(config, task, train, serve_signal)
-  nats = evaluate.make_nats(task)
-  measure = evaluate.make_evaluate(task)
-  first_rank: dict[types.Arc, int] = {}
-  for rank, arc in enumerate(arcs, start=1):
-    first_rank.setdefault(arc, rank)
-  tuned = []
-  for arc, rank in list(first_rank.items())[: config.run.tune_arcs]:
-    if arc in done:
-      tuned.append(Tuned(arc, rank, *done[arc]))
-      continue
-    after = tune(state, arc)
-    scores = nats(after, arc, valid), measure(after, arc, valid)
-    tuned.append(Tuned(arc, rank, *scores))
-    tell(tuned[-1])
-  # Weights that overflowed never win; the sort is stable.
-  return sorted(tuned, key=lambda one: (not one.nats < jnp.inf, one.nats))
-
-
-def make_tune(
-  config: config_lib.SearchConfig,
-  task: tasks.Task,
-  train: tasks.Split,
-  serve_signal: Callable[[], None] = lambda: None,
-) -> Tune:
-  """Builds (state, arc) -> the state after training that arc alone.
-
-  It begins with `state.omega`, which stays as it is, and takes `tune_steps`
-  omega steps of the search, the learning rate falling by a cosine between
-  `tune_rate` times the search's first and least one. Every arc meets the same
-  batches, and one compiled program serves all.
-
-  Args:
-    config: the search's configuration.
-    task: the task that is learnt.
-    train: the training data.
-    serve_signal: a function called between steps; may raise.
-  """
-  count, rate = config.run.tune_steps, config.run.tune_rate
-  per_epoch = task.steps_per_epoch(train)
-  omega = dataclasses.replace(
-    config.omega,
-    num_arcs=1,
-    fair_ops=False,
-    op_weights=(),
-    schedule="cosine",
-    learning_rate=rate * config.omega.learning_rate,
-    min_learning_rate=rate * config.omega.min_learning_rate,
-    restart_epochs=1,  # of as many steps as there are
-    restart_factor=1,
-  )
-  optimizer = optimizers.make_omega_optimizer(omega, count)
-  step = jax.jit(
-    steps.make_arcs_step(dataclasses.replace(config, omega=omega), task, count),
-    donate_argnums=0,
-  )
-
-  def tune(
-    state: state_lib.SearchState, arc: types.Arc
-  ) -> state_lib.SearchState:
-    arc = decisions.as_arrays(arc)
-    state = jax.tree.map(jnp.copy, state)  # the step donates its buffers
-    state = state.replace(
-      omega_opt=optimizer.init(state.omega),
-      omega_step=jnp.int32(0),
-      total_steps=jnp.int32(0),
-    )
-    for index in range(count):
-      if index and index % per_epoch == 0:
-        state = state_lib.next_epoch(state, task)
-      state, metrics = step(state, train, arc)
-      # As in the loop of a search: few steps in flight.
-      jax.block_until_ready(metrics)
-      serve_signal()
-    return state
-
-  return tune
-
-
 def in_order(rows: Sequence[Mapping[str, Any]]) -> list[Mapping[str, Any]]:
   """Candidates of `arcs.jsonl`, in the order in which a search would keep them.
 
-  Those that were trained alone come first, by how good they became: the first
-  is the one that the search kept. The others follow by reward.
+  Those that were trained alone come first, those for the most steps before the
+  others, by how good they became: the first is the one that the search kept.
+  The rest follow by reward.
   """
 
-  def place(row: Mapping[str, Any]) -> tuple[bool, float]:
+  def place(row: Mapping[str, Any]) -> tuple[bool, int, float]:
     nats = row.get("tuned_nats")
-    return nats is None, row.get("rank", 0) if nats is None else nats
+    worth = row.get("rank", 0) if nats is None else nats
+    return nats is None, -row.get("tuned_steps", 0), worth
 
   return sorted(rows, key=place)
 

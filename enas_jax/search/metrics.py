@@ -68,7 +68,9 @@ def _keep_rows(path: pathlib.Path, position: int, epoch: int) -> None:
       row = json.loads(line)
     except json.JSONDecodeError:
       break  # cut off when the run was killed
-    closes_later = row["phase"] == "epoch" and row["epoch"] > epoch
+    # Rows of no step: they are at the place of the epoch's last one.
+    between = row["phase"] in ("asked", "epoch")
+    closes_later = between and row["epoch"] > epoch
     if row_position(row) > position or closes_later:
       break
     kept.append(line + "\n")

@@ -9,7 +9,15 @@ import jax
 import jax.numpy as jnp
 
 from enas_jax import config as config_lib
-from enas_jax.search import derive, evaluate, folder, loop, metrics, steps
+from enas_jax.search import (
+  asking,
+  derive,
+  evaluate,
+  folder,
+  loop,
+  metrics,
+  steps,
+)
 from enas_jax.search import state as state_lib
 from enas_jax.spaces import decisions
 from enas_jax.strategies import registry
@@ -63,6 +71,10 @@ class Search(loop.Loop[state_lib.SearchState]):
     self._derivation = derive.Derivation(
       config, task, data, workdir, self._progress, self._clock
     )
+    score = self._derivation.score
+    self._asking = asking.Asking(
+      config, task, data, strategy, score, self._serve_signal
+    )
     self._begin(state_lib.init_state(config, task, strategy, self._omega_steps))
 
   @property
@@ -96,6 +108,7 @@ class Search(loop.Loop[state_lib.SearchState]):
         self._run_phase(writer, "omega", self.omega_step, self._omega_steps)
         if int(self.state.epoch) >= self.config.warmup_epochs:
           self._run_phase(writer, "theta", self.theta_step, self._theta_steps)
+          self._answer(writer)
         self._end_epoch(writer)
       return self._derivation.run(self.state, self._serve_signal)
     finally:
@@ -108,6 +121,24 @@ class Search(loop.Loop[state_lib.SearchState]):
     """Steps of both phases done in all."""
     theta = state_lib.theta_steps(self.config, self.state)
     return int(self.state.total_steps) + theta
+
+  def _answer(self, writer: metrics.MetricWriter) -> None:
+    """Trains the candidates alone that the strategy asks about, if any."""
+    self.state, row = self._asking.answer(self.state)
+    if row:
+      writer.write(self._place("asked") | row)
+      self._progress.line(
+        f"candidates trained alone: reward {row['asked/reward']:.4g}"
+      )
+
+  def _place(self, phase: str) -> dict[str, Any]:
+    """The first fields of a row that is written between two epochs."""
+    return {
+      "phase": phase,
+      "epoch": int(self.state.epoch) + 1,
+      "step": int(self.state.total_steps),
+      "theta_step": self._position() - int(self.state.total_steps),
+    }
 
   def _end_epoch(self, writer: metrics.MetricWriter) -> None:
     row = self._evaluate_epoch()
@@ -157,10 +188,7 @@ class Search(loop.Loop[state_lib.SearchState]):
       for some in (arcs, uniform)
     )
     return {
-      "phase": "epoch",
-      "epoch": int(state.epoch) + 1,
-      "step": int(state.total_steps),
-      "theta_step": self._position() - int(state.total_steps),
+      **self._place("epoch"),
       f"valid/{self._task.metric}": derive.mean_and_error(whole)[0],
       "valid/reward_policy": policy_mean,
       "valid/reward_uniform": uniform_mean,

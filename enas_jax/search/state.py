@@ -21,6 +21,7 @@ FAIR_KEYS = 6
 WARMUP_KEYS = 7  # uniform architectures, beside those that are proposed
 POLICY_KEYS, END_KEYS = 8, 9  # what is proposed at an epoch's end; that end
 ENSEMBLE_KEYS = 10  # those that vote, once a search is over
+ASK_KEYS = 11  # candidates that are trained alone between two epochs
 
 
 @flax.struct.dataclass

@@ -475,6 +475,44 @@ def make_theta_step(
   return jax.jit(step, donate_argnames="state")
 
 
+def make_ask(
+  task: tasks.Task, strategy: strategies.Strategy
+) -> Callable[..., types.Arc]:
+  """Builds the compiled `strategy.ask`.
+
+  Returns:
+    (state, key, validation data, training data) -> arcs, leaves [K, ...].
+  """
+
+  def ask(
+    state: state_lib.SearchState,
+    key: types.PRNGKey,
+    valid: tasks.Split,
+    train: tasks.Split,
+  ) -> types.Arc:
+    judge = _Judge(task, state, valid, train)
+    return strategy.ask(state.strategy, key, judge)
+
+  return jax.jit(ask)
+
+
+def make_tell(
+  strategy: strategies.Strategy,
+) -> Callable[
+  [state_lib.SearchState, types.Arc, types.Array],
+  tuple[state_lib.SearchState, tasks.Metrics],
+]:
+  """Builds the compiled `strategy.tell`; the state's buffers are donated."""
+
+  def tell(
+    state: state_lib.SearchState, arcs: types.Arc, rewards: types.Array
+  ) -> tuple[state_lib.SearchState, tasks.Metrics]:
+    heard, metrics = strategy.tell(state.strategy, arcs, rewards)
+    return state.replace(strategy=heard), metrics
+
+  return jax.jit(tell, donate_argnames="state")
+
+
 def make_epoch_end(
   strategy: strategies.Strategy,
 ) -> Callable[[state_lib.SearchState], state_lib.SearchState]:

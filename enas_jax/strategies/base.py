@@ -37,6 +37,18 @@ class Inspection(NamedTuple):
   hidden: types.Array
 
 
+class Request(NamedTuple):
+  """Candidates that a strategy wants trained alone.
+
+  Attributes:
+    num_arcs: K, how many.
+    num_steps: training steps of each, from the shared weights.
+  """
+
+  num_arcs: int
+  num_steps: int
+
+
 class Judge(Protocol):
   """What a theta step may ask about an architecture under the shared weights.
 
@@ -156,6 +168,53 @@ class Strategy(Protocol):
       of a strategy that asks for losses.
     """
     ...
+
+  def asks(self, epoch: int) -> Request | None:
+    """Whether the strategy wants candidates trained alone after an epoch.
+
+    Not traced. If it does, `ask` says which and `tell` what they earned.
+
+    Args:
+      epoch: the number of the epoch that is over, from 1, of those in which
+        theta moves.
+
+    Returns:
+      What it wants; None of a strategy that asks nothing, or not now.
+    """
+    del epoch
+    return None
+
+  def ask(self, state: State, key: types.PRNGKey, judge: Judge) -> types.Arc:
+    """The candidates of a request.
+
+    Args:
+      state: the strategy's state, only read.
+      key: for everything random.
+      judge: says what architectures are worth under the shared weights.
+
+    Returns:
+      Arcs with leaves [K, ...] int32, each valid in the space.
+    """
+    del state, key, judge
+    raise NotImplementedError("`asks` wants nothing, so nothing is asked")
+
+  def tell(
+    self, state: State, arcs: types.Arc, rewards: types.Array
+  ) -> tuple[State, Metrics]:
+    """Takes in what candidates have earned after being trained alone.
+
+    Args:
+      state: the state that `ask` has read.
+      arcs: what it returned.
+      rewards: [K] float32, larger is better, all on the same validation
+        minibatches; not finite where a network overflowed.
+
+    Returns:
+      The new state, laid out like the one before; and metrics, [] float32,
+      those of `reward_metrics` among them.
+    """
+    del state, arcs, rewards
+    raise NotImplementedError("`asks` wants nothing, so nothing is told")
 
   def end_epoch(self, state: State, key: types.PRNGKey) -> State:
     """What the strategy does between two epochs, of one that learns.

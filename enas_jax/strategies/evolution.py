@@ -16,13 +16,12 @@ from typing import Any, ClassVar, NamedTuple
 
 import jax
 import jax.numpy as jnp
-import numpy as np
 from jax import lax
 
 from enas_jax import types
 from enas_jax.config import fields
 from enas_jax.spaces import decisions
-from enas_jax.strategies import base
+from enas_jax.strategies import base, edits
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -140,7 +139,7 @@ class Evolution(base.Strategy):
       child = jnp.where(
         population.num_scored < size,
         population.choices[oldest],
-        mutate(parent, key_mutate, sizes),
+        edits.mutate(parent, key_mutate, sizes),
       )
       reward = judge.reward(self.space.from_choices(child), key_earn)
       # A child whose network overflows must not win every tournament.
@@ -172,23 +171,6 @@ class Evolution(base.Strategy):
     Its reward may be of weights long gone: the derive step scores it anew.
     """
     return self.space.from_choices(state.best[None])
-
-
-def mutate(
-  choices: types.Array, key: types.PRNGKey, sizes: np.ndarray
-) -> types.Array:
-  """Changes one entry of [C] choices, all entries and new values alike.
-
-  An entry without alternative is never drawn; of a decision of kind "skips"
-  one bit is flipped.
-  """
-  key_entry, key_value = jax.random.split(key)
-  free = np.flatnonzero(sizes > 1)
-  entry = jax.random.choice(key_entry, jnp.asarray(free))
-  size = jnp.asarray(sizes)[entry]
-  # Adding less than a whole turn reaches every other value, and never itself.
-  turn = jax.random.randint(key_value, (), 1, size)
-  return choices.at[entry].set((choices[entry] + turn) % size)
 
 
 def _hold_tournament(

@@ -14,8 +14,10 @@ _REGISTRY = registry.Registry[base.Definition](
   {
     "controller": "enas_jax.strategies.reinforce",
     "supervised": "enas_jax.strategies.supervised",
+    "tuned_controller": "enas_jax.strategies.tuned_controller",
     "random": "enas_jax.strategies.uniform",
     "evolution": "enas_jax.strategies.evolution",
+    "local_search": "enas_jax.strategies.local_search",
     "darts": "enas_jax.strategies.darts",
     "gdas": "enas_jax.strategies.gdas",
     "snas": "enas_jax.strategies.snas",

@@ -30,6 +30,7 @@ from enas_jax.nn import batch_norm, image_ops, ops
 from enas_jax.nn import weights as weights_lib
 from enas_jax.spaces.base import ImageNetwork, Logits
 from enas_jax.spaces.macro import arc as space_lib
+from enas_jax.spaces.macro import hypernetwork
 from enas_jax.spaces.macro import weights as macro_weights
 from enas_jax.spaces.macro.presets import MacroConfig
 
@@ -64,10 +65,12 @@ def init(
       "reduction_0" and so on, by the layer that it follows:
         "node_0" and so on: (w1 [F, F / 2], w2 [F, F / 2])
       "classifier": w [F, num_classes]
+    With `config.hypernetwork_rank` they are what `hypernetwork.specs` says.
   """
-  return weights_lib.draw(
-    key, macro_weights.specs(config, num_classes, channels)
-  )
+  specs = macro_weights.specs(config, num_classes, channels)
+  if config.hypernetwork_rank:
+    specs = hypernetwork.specs(config, specs)
+  return weights_lib.draw(key, specs)
 
 
 def init_statistics(config: MacroConfig) -> types.Statistics:
@@ -95,6 +98,7 @@ def child_params(
 
   The reductions of all nodes stay, as in the release. So does all of omega
   for a traced arc: operations differ in shape, so none can stand for another.
+  With `config.hypernetwork_rank` the weights of its layers are made first.
 
   Args:
     omega: the shared weights, as `init` lays them out.
@@ -105,6 +109,8 @@ def child_params(
     omega without the other operations; with skip_combination=concat the w of
     "skip_l" is [taken, F, F].
   """
+  if config.hypernetwork_rank:
+    omega = hypernetwork.fill(omega, arc, config)
   if not ops.is_static(arc):
     return omega
   operations = _child_operations(omega, arc)

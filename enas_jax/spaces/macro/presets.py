@@ -38,6 +38,11 @@ class MacroConfig:
   uniform_skip_prob: float = fields.field(
     "probability of each skip connection in random architectures"
   )
+  hypernetwork_rank: int = fields.field(
+    "arrays whose span holds the weights that a hypernetwork makes for each"
+    " architecture (SMASH); what is trained alone only starts with them. 0:"
+    " weights are shared (paper)"
+  )
 
   def __post_init__(self) -> None:
     self.space()
@@ -45,6 +50,7 @@ class MacroConfig:
     even = self.num_filters > 0 and self.num_filters % 2 == 0
     fields.check(even, "num_filters", "even and positive", self.num_filters)
     fields.check_positive(self, "", "op_epsilon")
+    fields.check_not_negative(self, "", "hypernetwork_rank")
     fields.check_rates(self, "", "drop_features")
     fields.check_choice(
       self,
@@ -80,6 +86,7 @@ def _paper() -> Search:
     moving_statistics=False,  # open
     drop_features=0.1,  # open; the authors' search script
     uniform_skip_prob=0.4,  # Section 3.3
+    hypernetwork_rank=0,
   )
   return parts.SearchConfig(child=child, **images.paper_parts())
 

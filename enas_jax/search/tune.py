@@ -1,0 +1,282 @@
+"""Candidates trained alone before one is kept (Section 2.2).
+
+The paper says that all candidates might be trained from scratch and the best on
+validation data be chosen, and leaves it for its cost. A short training tells
+some of it: from fresh weights, perhaps in a deeper network than the search
+could afford, or from the weights that they shared.
+
+With `tune_halvings` the steps are spent by successive halving (Jamieson &
+Talwalkar, 2016): all candidates are trained for a share of them, the better
+half goes on for twice as many, and so on.
+"""
+
+import dataclasses
+from collections.abc import Callable, Mapping
+from typing import NamedTuple
+
+import jax
+import jax.numpy as jnp
+
+from enas_jax import config as config_lib
+from enas_jax import types
+from enas_jax.search import evaluate, optimizers, steps
+from enas_jax.search import state as state_lib
+from enas_jax.spaces import decisions
+from enas_jax.strategies import registry
+from enas_jax.tasks import base as tasks
+
+Tune = Callable[[state_lib.SearchState, types.Arc], state_lib.SearchState]
+# (state, arc, first step, the step before which it stops) -> state.
+Train = Callable[
+  [state_lib.SearchState, types.Arc, int, int], state_lib.SearchState
+]
+# As `changed` returns them.
+Alone = tuple[config_lib.SearchConfig, tasks.Task, tasks.Split, tasks.Split]
+
+# Of architectures of Python ints and how many steps they were trained: nats and
+# metric after that.
+Scores = Mapping[tuple[types.Arc, int], tuple[float, float]]
+
+
+@dataclasses.dataclass(frozen=True)
+class Tuned:
+  """What training one candidate alone made of it.
+
+  Attributes:
+    arc: the architecture, of Python ints.
+    rank: its place among the candidates by reward, from 1.
+    nats: cross-entropy on the whole validation split; smaller is better.
+    valid: perplexity or accuracy there.
+    steps: training steps that it has had, in all.
+  """
+
+  arc: types.Arc
+  rank: int
+  nats: float
+  valid: float
+  steps: int
+
+
+class Round(NamedTuple):
+  """A round of successive halving.
+
+  Attributes:
+    num_arcs: candidates that are trained in it.
+    start: steps that each has had before.
+    stop: steps that each has had after it.
+  """
+
+  num_arcs: int
+  start: int
+  stop: int
+
+
+def plan(num_arcs: int, num_steps: int, halvings: int) -> list[Round]:
+  """How `num_arcs * num_steps` training steps are spent.
+
+  A round trains half the candidates of the one before, rounded up, for twice
+  as many steps. In all these are `num_arcs * num_steps` steps, if `num_arcs` is
+  a multiple of 2^halvings and `num_steps` of halvings + 1. Else they are fewer,
+  as every number of steps is a whole one.
+
+  Args:
+    num_arcs: candidates, at least 1.
+    num_steps: steps of each if none were dropped.
+    halvings: how often the worse half is dropped; as often as leaves one
+      candidate, if that is less.
+  """
+  halvings = min(halvings, num_arcs.bit_length() - 1)
+  counts = [-(-num_arcs // 2**number) for number in range(halvings + 1)]
+  shares = sum(count * 2**number for number, count in enumerate(counts))
+  first = num_arcs * num_steps // shares
+  # 1 + 2 + 4 + ... of the first round's steps.
+  return [
+    Round(count, first * (2**number - 1), first * (2 ** (number + 1) - 1))
+    for number, count in enumerate(counts)
+  ]
+
+
+def changed(
+  config: config_lib.SearchConfig,
+  task: tasks.Task,
+  train: tasks.Split,
+  valid: tasks.Split,
+) -> Alone:
+  """The same four, as candidates are trained: with `tune_changes`, if at all.
+
+  Raises:
+    InputError: if the task or its data cannot be changed so.
+  """
+  if not (config.run.tune_arcs and config.run.tune_changes):
+    return config, task, train, valid
+  alone = config.alone()
+  return alone, *task.changed(alone, train, valid)
+
+
+def tune_best(
+  alone: Alone,
+  state: state_lib.SearchState,
+  arcs: list[types.Arc],
+  serve_signal: Callable[[], None],
+  tell: Callable[[Tuned], None],
+  done: Scores,
+) -> list[Tuned]:
+  """Trains the first `tune_arcs` different ones of arcs, each alone.
+
+  Between rounds the weights of candidates that may go on wait on the host. One
+  whose weights are not there, as the run was stopped since, is trained again
+  from its start.
+
+  Args:
+    alone: the configuration, the task, its training data and its whole
+      validation data, as `changed` returns them.
+    state: the search's state, at its end.
+    arcs: architectures of Python ints, best first; one may come twice.
+    serve_signal: a function called between steps; may raise.
+    tell: a function called with each when it is done, once for each round.
+    done: nats and metric of those that were trained before the run was stopped.
+
+  Returns:
+    The same architectures: those of the last round first, the best by
+    validation before the others, then those that were dropped last, and so on.
+  """
+  config, task, train, valid = alone
+  run = config.run
+  if run.tune_from == "scratch":
+    strategy = registry.create(config, task.space)
+    state = state_lib.init_state(
+      config, task, strategy, task.steps_per_epoch(train)
+    )
+  first_rank: dict[types.Arc, int] = {}
+  for rank, arc in enumerate(arcs, start=1):
+    first_rank.setdefault(arc, rank)
+  alive = list(first_rank.items())[: run.tune_arcs]
+  rounds = plan(len(alive), run.tune_steps, run.tune_halvings)
+  begin, go_on = _make_training(
+    config, task, train, rounds[0].stop, serve_signal
+  )
+  nats, measure = evaluate.make_nats(task), evaluate.make_evaluate(task)
+  waiting: dict[types.Arc, state_lib.SearchState] = {}
+  dropped: list[Tuned] = []
+  for number, (_, start, stop) in enumerate(rounds):
+    next_count = rounds[number + 1].num_arcs if number + 1 < len(rounds) else 0
+    tuned: list[Tuned] = []
+    for arc, rank in alive:
+      if (arc, stop) in done:
+        tuned.append(Tuned(arc, rank, *done[arc, stop], stop))
+        continue
+      held = waiting.pop(arc, None)
+      before = begin(state) if held is None else _from_host(held, state)
+      after = go_on(before, arc, 0 if held is None else start, stop)
+      scores = nats(after, arc, valid), measure(after, arc, valid)
+      tuned.append(Tuned(arc, rank, *scores, stop))
+      tell(tuned[-1])
+      if next_count:
+        waiting[arc] = _to_host(after)
+        # One that is not among the best so far will not go on.
+        for other in _in_order(tuned)[next_count:]:
+          waiting.pop(other.arc, None)
+    tuned = _in_order(tuned)
+    dropped = tuned[next_count:] + dropped
+    alive = [(one.arc, one.rank) for one in tuned[:next_count]]
+  return dropped
+
+
+def _in_order(tuned: list[Tuned]) -> list[Tuned]:
+  """The best first; weights that overflowed never win; the sort is stable."""
+  return sorted(tuned, key=lambda one: (not one.nats < jnp.inf, one.nats))
+
+
+def _to_host(state: state_lib.SearchState) -> state_lib.SearchState:
+  """The part of a state that training has changed, as NumPy arrays."""
+  return jax.device_get(state.replace(key=None, strategy=()))
+
+
+def _from_host(
+  held: state_lib.SearchState, state: state_lib.SearchState
+) -> state_lib.SearchState:
+  """What `_to_host` holds, with all else as it is in `state`."""
+  whole = held.replace(key=state.key, strategy=state.strategy)
+  return jax.tree.map(jnp.copy, whole)  # the step donates its buffers
+
+
+def make_tune(
+  config: config_lib.SearchConfig,
+  task: tasks.Task,
+  train: tasks.Split,
+  serve_signal: Callable[[], None] = lambda: None,
+  num_steps: int | None = None,
+) -> Tune:
+  """Builds (state, arc) -> the state after training that arc alone.
+
+  It begins with `state.omega`, which stays as it is, and takes omega steps of
+  the search, the learning rate falling by a cosine between `tune_rate` times
+  the search's first and least one. Every arc meets the same batches, and one
+  compiled program serves all.
+
+  Args:
+    config: the search's configuration.
+    task: the task that is learnt.
+    train: the training data.
+    serve_signal: a function called between steps; may raise.
+    num_steps: the number of steps; `tune_steps` if left out.
+  """
+  count = config.run.tune_steps if num_steps is None else num_steps
+  begin, go_on = _make_training(config, task, train, count, serve_signal)
+  return lambda state, arc: go_on(begin(state), arc, 0, count)
+
+
+def _make_training(
+  config: config_lib.SearchConfig,
+  task: tasks.Task,
+  train: tasks.Split,
+  count: int,
+  serve_signal: Callable[[], None],
+) -> tuple[Callable[[state_lib.SearchState], state_lib.SearchState], Train]:
+  """Builds the start of a training, and a part of it; see `make_tune`.
+
+  The learning rate's first descent takes `count` steps. With halvings, the next
+  takes twice as many, and so on (Loshchilov & Hutter, 2017): each begins and
+  ends with a round, so that a round compares what has met the least rate.
+  """
+  rate = config.run.tune_rate
+  per_epoch = task.steps_per_epoch(train)
+  omega = dataclasses.replace(
+    config.omega,
+    num_arcs=1,
+    fair_ops=False,
+    op_weights=(),
+    schedule="cosine",
+    learning_rate=rate * config.omega.learning_rate,
+    min_learning_rate=rate * config.omega.min_learning_rate,
+    restart_epochs=1,  # of as many steps as there are
+    restart_factor=2 if config.run.tune_halvings else 1,
+  )
+  optimizer = optimizers.make_omega_optimizer(omega, count)
+  step = jax.jit(
+    steps.make_arcs_step(dataclasses.replace(config, omega=omega), task, count),
+    donate_argnums=0,
+  )
+
+  def begin(state: state_lib.SearchState) -> state_lib.SearchState:
+    state = jax.tree.map(jnp.copy, state)  # the step donates its buffers
+    return state.replace(
+      omega_opt=optimizer.init(state.omega),
+      omega_step=jnp.int32(0),
+      total_steps=jnp.int32(0),
+    )
+
+  def go_on(
+    state: state_lib.SearchState, arc: types.Arc, start: int, stop: int
+  ) -> state_lib.SearchState:
+    arc = decisions.as_arrays(arc)
+    for index in range(start, stop):
+      if index and index % per_epoch == 0:
+        state = state_lib.next_epoch(state, task)
+      state, metrics = step(state, train, arc)
+      # As in the loop of a search: few steps in flight.
+      jax.block_until_ready(metrics)
+      serve_signal()
+    return state
+
+  return begin, go_on
