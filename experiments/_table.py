@@ -22,7 +22,8 @@ def define_table_flag() -> None:
     "benchmark_table",
     None,
     "the truth: the table of NAS-Bench-201, a CSV file, perhaps .gz, with the"
-    " columns ops and that of --truth_column",
+    " columns ops and that of --truth_column; or analog-nasbench, the table of"
+    " that package",
   )
   flags.DEFINE_string(
     "truth_column",

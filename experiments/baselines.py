@@ -12,16 +12,22 @@ table of NAS-Bench-201, where each cell's accuracy after training alone stands:
 - `random`: no controller; shared weights are trained on uniform cells, the best
   of K uniform ones is kept (Li & Talwalkar, 2019).
 - `evolution`: regularised evolution on shared weights (Real et al., 2019).
+- `local_search`: single edits of the best one so far (White et al., 2021).
+- `tuned_controller`: `controller`, which also learns from candidates that are
+  trained alone between epochs.
+- `darts`, `gdas`, `snas`, `drnas`: gradient methods; `README.md` has a table.
 - `table_reinforce`: the same controller without weight sharing (Zoph & Le,
   2017): its rewards are `--num_queries` accuracies of the table. It is told the
   truth that the others do not see.
 - `table_random`: the best of as many uniform cells of the table.
 
-The first four have the same omega steps, preset and K = `--derive_arcs`; only
-`random` saves the theta steps. Beside them stands pure chance, exactly: the
-mean over all cells, and the expected best of K by their truth. The first policy
-is compared with each other one, seed by seed. `tau` is Kendall's, between the
-shared weights' order of `--ranking_arcs` uniform cells and the true one.
+All but those on the table have the same omega steps, preset and K =
+`--derive_arcs`, not the same seconds: `random` saves the theta steps, and a
+mixture costs a step of every operation. Beside them stands pure chance,
+exactly: the mean over all cells, and the expected best of K by their truth. The
+first policy is compared with each other one, seed by seed. `tau` is Kendall's,
+between the shared weights' order of `--ranking_arcs` uniform cells and the true
+one.
 
 A search has a folder of its own in `--workdir`, POLICY-SEED, as written by
 `experiments.nasbench201`; with `--resume` finished ones are not repeated, and

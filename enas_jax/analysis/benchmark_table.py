@@ -3,7 +3,7 @@
 A table is a CSV file, as it is or compressed (.gz), with a row for each cell:
 its column `ops` holds six digits (`NasBench201Space.to_digits`), the column
 `cifar10_test_200`, or another one that is named, the accuracy in per cent.
-Other columns are ignored.
+Other columns are ignored. `analog_table` reads another form.
 """
 
 import csv
@@ -17,6 +17,7 @@ import chex
 import numpy as np
 
 from enas_jax import types
+from enas_jax.analysis import analog_table
 from enas_jax.spaces import records
 from enas_jax.spaces.nasbench201 import arc as nasbench201
 
@@ -43,14 +44,19 @@ class BenchmarkTable:
     """Reads a table.
 
     Args:
-      path: CSV file, as it is or compressed (.gz).
+      path: CSV file, as it is or compressed (.gz); or "analog-nasbench", the
+        table of that package, or its file (.anb).
       column: the column that holds the truth, accuracies in per cent.
 
     Raises:
       InputError: if it cannot be read, lacks a column or has no rows, if a row
         is not a cell with an accuracy in [0, 100], or if a cell comes twice.
     """
+    if str(path) == analog_table.NAME:
+      path = analog_table.path_of_package()
     path = pathlib.Path(path).expanduser()
+    if path.suffix == analog_table.SUFFIX:
+      return cls._of_rows(analog_table.read(path, column))
     try:
       # newline="" is what csv asks for: a quoted field may hold line breaks.
       with (gzip.open if path.suffix == ".gz" else open)(
@@ -62,6 +68,12 @@ class BenchmarkTable:
       raise types.InputError(
         f"the benchmark table {path} cannot be read: {why}."
       ) from None
+    return cls._of_rows(rows)
+
+  @classmethod
+  def _of_rows(
+    cls, rows: Sequence[tuple[tuple[int, ...], float]]
+  ) -> "BenchmarkTable":
     arcs = np.array([ops for ops, _ in rows], np.int32)
     return cls(arcs, np.array([accuracy for _, accuracy in rows]))
 
