@@ -18,7 +18,8 @@ images, as the derive step does on fewer: `--score=nll`, or the task's metric.
 Other scores cost no training (`analysis/zero_cost.py`): of a network of fresh
 weights like the run's `naswot`, `synflow`, `jacob_cov`, `grad_norm` and `snip`;
 of its size `params` and `multiply_adds`, without what is dead. Of several, with
-commas between them, ranks are added.
+commas between them, ranks are added; and with `--num_draws` those by several
+draws of the fresh weights.
 
 Printed are Kendall's tau-b and Spearman's rho over all of them and over the
 truly best (`--num_top`), each with a bootstrap interval of 95%; nDCG; how far
@@ -99,6 +100,7 @@ def main() -> None:
     "score": ",".join(names),
     "statistics": values.statistics,
     "num_images": len(jax.tree.leaves(valid)[0]),
+    "num_draws": values.num_draws,
     "live": values.live,
     "seed": values.seed,
     **order.to_dict(),
@@ -121,6 +123,12 @@ def _check_flags() -> None:
   for name in ("tune_rate", "tune_changes"):
     if values[name].value is not None and values.tune_steps is None:
       raise types.InputError(f"--{name} does nothing without --tune_steps.")
+  fresh = set(zero_cost.SCORES) - set(zero_cost.SIZES)
+  if values.num_draws > 1 and not fresh & set(values.score):
+    raise types.InputError(
+      "--num_draws does nothing without a --score of fresh weights, one of"
+      f" {', '.join(sorted(fresh))}."
+    )
   if values.tune_steps is not None and values.num_arcs in (0, 1):
     raise types.InputError(
       f"--num_arcs must be at least 2 with --tune_steps, got {values.num_arcs}."
@@ -230,20 +238,28 @@ def _score(
   names: Sequence[str],
 ) -> np.ndarray:
   """[S] float64, larger is better; networks that overflow come last."""
+  values = flags.FLAGS
   free = [name for name in names if name in zero_cost.SCORES]
-  subject = zero_cost.Subject.of(run, flags.FLAGS.seed) if free else None
+  draws = {
+    name: 1 if name in zero_cost.SIZES else values.num_draws for name in free
+  }
+  subjects = [
+    zero_cost.Subject.of(run, values.seed + draw)
+    for draw in range(max(draws.values(), default=0))
+  ]
   columns = []
+  calls = sum(draws.get(name, 1) for name in names)
+  arcs = truth.validated(run.task.space)
   with tqdm.tqdm(
-    total=len(names) * len(truth.values), unit="arc", leave=False, disable=None
+    total=calls * len(truth.values), unit="arc", leave=False, disable=None
   ) as bar:
     for name in names:
-      if subject and name in free:
-        score = zero_cost.make(name, subject)
-        column = []
-        for arc in truth.validated(run.task.space):
-          column.append(score(arc))
-          bar.update()
-        columns.append(np.asarray(column))
+      if name in free:
+        columns.append(
+          zero_cost.score_architectures(
+            name, subjects[: draws[name]], arcs, bar.update
+          )
+        )
         continue
       columns.append(
         ranking.score_architectures(
@@ -342,6 +358,13 @@ def define_flags() -> None:
     [_NLL],
     f"what ranks the architectures, of {', '.join(judges)}; of several the sum"
     " of their ranks",
+  )
+  flags.DEFINE_integer(
+    "num_draws",
+    1,
+    "of scores that look at fresh weights: draws of the weights and of the"
+    " minibatch, with seeds from --seed on, whose ranks are added",
+    lower_bound=1,
   )
   flags.DEFINE_enum(
     "statistics",

@@ -68,8 +68,8 @@ class Task:
     return nats + 100.0, ({"nats": nats}, {})
 
 
-def make_subject():
-  rng = np.random.default_rng(0)
+def make_subject(seed=0):
+  rng = np.random.default_rng(seed)
   omega = {
     "w1": rng.normal(size=(4, 3)).astype(np.float32),
     "scale": np.float32([1.0, 1.0, 1.0]),
@@ -88,6 +88,26 @@ def make_subject():
   return zero_cost.Subject(
     run, definition, jax.tree.map(jnp.asarray, omega), batch, jax.random.key(0)
   )
+
+
+class DrawsTest(absltest.TestCase):
+  def test_one_draw_is_the_score_and_several_add_their_ranks(self):
+    subjects = [make_subject(seed) for seed in (0, 1)]
+    arcs = [Arc(keep) for keep in (2, 0, 1)]
+    raw = [
+      [zero_cost.make("snip", subject)(arc) for arc in arcs]
+      for subject in subjects
+    ]
+    seen = []
+    one = zero_cost.score_architectures("snip", subjects[:1], arcs)
+    both = zero_cost.score_architectures(
+      "snip", subjects, arcs, lambda: seen.append(1)
+    )
+    np.testing.assert_array_equal(one, raw[0])
+    ranks = [1 + np.argsort(np.argsort(column)) for column in raw]
+    np.testing.assert_array_equal(both, ranks[0] + ranks[1])
+    # Logits of 0 have no gradient in the weights before them.
+    self.assertEqual((one[1], both[1], len(seen)), (0.0, 2.0, 6))
 
 
 class OracleTest(absltest.TestCase):

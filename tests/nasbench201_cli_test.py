@@ -121,6 +121,14 @@ class CommandLineTest(parameterized.TestCase):
     refused = command_line.run("ranking", *flags, "--score=params,luck")
     self.assertEqual(refused.returncode, 2)
     self.assertIn("different ones of nll, accuracy, params", refused.stderr)
+    drawn = ("--score=params,jacob_cov", "--num_draws=2")
+    found = command_line.run("ranking", *flags, *drawn)
+    self.assertEqual(json.loads(found.stdout)["num_draws"], 2)
+    refused = command_line.run(
+      "ranking", *flags, "--score=params", "--num_draws=2"
+    )
+    self.assertEqual(refused.returncode, 2)
+    self.assertIn("--num_draws does nothing without", refused.stderr)
 
   def check_kendall_tau(self, result, workdir):
     """As `experiments.ranking` finds on the same cells."""

@@ -27,6 +27,7 @@ from jax.extend import core
 from scipy import stats
 
 from enas_jax import types
+from enas_jax.analysis import ranking
 from enas_jax.nn import image_ops
 from enas_jax.search import runs
 from enas_jax.spaces import base, decisions, describe, registry
@@ -91,6 +92,38 @@ def make(name: str, subject: Subject) -> Score:
     InputError: if the score is not defined in the space.
   """
   return _MAKERS[name](subject)
+
+
+def score_architectures(
+  name: str,
+  subjects: Sequence[Subject],
+  arcs: Sequence[types.Arc],
+  advance: Callable[[], object] = lambda: None,
+) -> np.ndarray:
+  """Scores many architectures, by one draw of the weights or by several.
+
+  Args:
+    name: one of `SCORES`.
+    subjects: networks of different fresh weights; of a score in `SIZES` one.
+    arcs: S architectures of Python ints.
+    advance: function to call after each of them, for each subject.
+
+  Returns:
+    [S] float64, larger is better: the score, or of several subjects the sum of
+    the ranks by each.
+
+  Raises:
+    InputError: if the score is not defined in the space, or by no finite number
+      for any of them.
+  """
+  columns = []
+  for subject in subjects:
+    score, column = make(name, subject), []
+    for arc in arcs:
+      column.append(score(arc))
+      advance()
+    columns.append(ranking.finite(np.asarray(column, np.float64)))
+  return rank_sum(columns)
 
 
 def rank_sum(scores: Sequence[np.ndarray]) -> np.ndarray:
@@ -333,9 +366,9 @@ def _is_zero(atom: core.Var | core.Literal) -> bool:
   return isinstance(atom, core.Literal) and float(atom.val) == 0.0
 
 
+SIZES = ("params", "multiply_adds")  # no weights are drawn for them
 _MAKERS: dict[str, Callable[[Subject], Score]] = {
-  "params": _make_size("params"),
-  "multiply_adds": _make_size("multiply_adds"),
+  **{name: _make_size(name) for name in SIZES},
   "grad_norm": _make_of_gradient(_norm),
   "snip": _make_of_gradient(_saliency),
   "synflow": _make_synflow,
