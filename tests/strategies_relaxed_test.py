@@ -10,7 +10,7 @@ from absl.testing import absltest, parameterized
 
 from enas_jax import types
 from enas_jax.nn import ops
-from enas_jax.search import steps
+from enas_jax.search import judge as judge_lib
 from enas_jax.spaces import decisions
 from enas_jax.spaces.macro import arc as macro
 from enas_jax.spaces.micro import arc as micro
@@ -237,7 +237,7 @@ class UnrollTest(absltest.TestCase):
       return valid_loss(after, arc)
 
     def by_differences(weights, clip_norm=0.0):
-      return steps.unroll(
+      return judge_lib.unroll(
         train_loss, valid_loss, omega, arc_of(weights), rate, clip_norm
       )
 
