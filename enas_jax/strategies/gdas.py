@@ -53,7 +53,7 @@ class Gdas(relaxed.Relaxed):
       options.gdas_temperature, options.gdas_last_temperature, progress
     )
     noise = jax.random.gumbel(key, alpha.shape)
-    logits = jax.nn.log_softmax(jnp.where(self.known, alpha, -jnp.inf)) + noise
+    logits = self.log_probs(alpha) + noise
     chosen = jnp.argmax(logits, axis=-1)
     soft = jax.nn.softmax(logits / temperature)
     hard = jax.nn.one_hot(chosen, alpha.shape[-1])

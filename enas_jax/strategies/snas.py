@@ -10,7 +10,6 @@ paper move in one step.
 import dataclasses
 
 import jax
-import jax.numpy as jnp
 
 from enas_jax import types
 from enas_jax.config import fields
@@ -48,8 +47,7 @@ class Snas(relaxed.Relaxed):
       options.snas_temperature, options.snas_last_temperature, progress
     )
     noise = jax.random.gumbel(key, alpha.shape)
-    logits = jnp.where(self.known, alpha, -jnp.inf)
-    return jax.nn.softmax((jax.nn.log_softmax(logits) + noise) / temperature)
+    return jax.nn.softmax((self.log_probs(alpha) + noise) / temperature)
 
   def measure(
     self,
