@@ -22,7 +22,7 @@ table has the error over trials; by how much it is above the reference's, with
 Student's interval over seeds; and the paper's figure, which is of another
 scale. Every training is a folder in `--workdir`. After a stop `--resume` goes
 on; seeds and studies may be added. `result.json` and `--json` have all numbers,
-`table.json` is the table as data. `experiments/README.md` has what was run.
+`table.json` is the table as data. `docs/ablations.md` has what was run.
 """
 
 import pathlib

@@ -15,7 +15,7 @@ table of NAS-Bench-201, where each cell's accuracy after training alone stands:
 - `local_search`: single edits of the best one so far (White et al., 2021).
 - `tuned_controller`: `controller`, which also learns from candidates that are
   trained alone between epochs.
-- `darts`, `gdas`, `snas`, `drnas`: gradient methods; `README.md` has a table.
+- `darts`, `gdas`, `snas`, `drnas`: gradient methods; see `docs/strategies.md`.
 - `table_reinforce`: the same controller without weight sharing (Zoph & Le,
   2017): its rewards are `--num_queries` accuracies of the table. It is told the
   truth that the others do not see.
@@ -33,7 +33,7 @@ A search has a folder of its own in `--workdir`, POLICY-SEED, as written by
 `experiments.nasbench201`; with `--resume` finished ones are not repeated, and
 seeds and policies may be added. One that was run alone may be put there; with
 other numbers or data it is refused. `result.json` and `--json` have all
-numbers. `README.md` has results.
+numbers. `docs/nasbench201.md` has results.
 """
 
 import json

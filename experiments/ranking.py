@@ -26,7 +26,7 @@ truly best (`--num_top`), each with a bootstrap interval of 95%; nDCG; how far
 the truth of the 1 and the 10 with the highest scores lies below the best, and
 how many of them are truly the best; those ten; and which operations the scores
 and the truth favour. `ranking.json` and `ranking_arcs.jsonl` are written to the
-run's folder. `experiments/README.md` has results.
+run's folder. `docs/ranking.md` and `docs/study.md` have results.
 """
 
 import pathlib

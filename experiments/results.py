@@ -12,6 +12,11 @@ show it between two lines, and what lies between them is written anew:
   <!-- results: NAME -->
   <!-- end -->
 
+or, where a part is enough, its first rows and some columns, by their keys:
+
+  <!-- results: NAME (5 rows: KEY, KEY) -->
+  <!-- end -->
+
 A table that asks for a figure gets `experiments/figures/NAME.svg` beside.
 `--check` changes nothing; it ends with status 2 if anything would change.
 
@@ -19,10 +24,11 @@ A table that asks for a figure gets `experiments/figures/NAME.svg` beside.
 trainings, or adds their rows to it. Then put its two lines where it belongs.
 """
 
+import dataclasses
 import os
 import pathlib
 import re
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 
 from absl import flags
 
@@ -35,6 +41,7 @@ RESULTS = pathlib.Path("experiments/results")
 FIGURES = pathlib.Path("experiments/figures")
 _DOCUMENTS = ("README.md", "experiments/**/*.md")
 _MARKER = re.compile(r"^<!-- (results: .*|end) -->$\n?", re.MULTILINE)
+_PART = re.compile(r"(\S+) \((\d+) rows: (.+)\)")
 Tables = Mapping[str, results.Table]
 
 
@@ -149,8 +156,7 @@ class _Blocks:
       raise self._unpaired(old, markers[-1])
     parts, end = [], 0
     for begin, close in zip(markers[::2], markers[1::2], strict=True):
-      name = begin[1].removeprefix("results: ")
-      body = self._body(name, tables)
+      name, body = self._body(begin[1].removeprefix("results: "), tables)
       if old[begin.end() : close.start()] != body:
         self.outdated.append(name)
       self.names.add(name)
@@ -158,18 +164,26 @@ class _Blocks:
       end = close.start()
     self.text = "".join([*parts, old[end:]])
 
-  def _body(self, name: str, tables: Tables) -> str:
-    """What stands between two markers."""
+  def _body(self, asked: str, tables: Tables) -> tuple[str, str]:
+    """The name of a table, and what stands between its two markers."""
+    part = _PART.fullmatch(asked)
+    name = part[1] if part else asked
     if name not in tables:
       raise types.InputError(
         f"{self.path} shows the results {name!r}, but there is no"
         f" {RESULTS / name}.json."
       )
+    if part:
+      try:
+        table = _part(tables[name], int(part[2]), part[3].split(", "))
+      except types.InputError as error:
+        raise types.InputError(f"{self.path}, {asked!r}: {error}") from None
+      return name, results.to_markdown(table) + "\n"
     text = results.to_markdown(tables[name]) + "\n"
     if tables[name].figure is None:
-      return text
+      return name, text
     target = os.path.relpath(FIGURES / f"{name}.svg", self.path.parent)
-    return f"{text}\n![{tables[name].title}]({target})\n"
+    return name, f"{text}\n![{tables[name].title}]({target})\n"
 
   def _unpaired(self, old: str, marker: re.Match[str]) -> types.InputError:
     line = old.count("\n", 0, marker.start()) + 1
@@ -177,6 +191,31 @@ class _Blocks:
       f"{self.path}, line {line}: {marker[0].strip()!r} stands alone; a block"
       " begins with '<!-- results: NAME -->' and ends with '<!-- end -->'."
     )
+
+
+def _part(
+  table: results.Table, num_rows: int, keys: Sequence[str]
+) -> results.Table:
+  """The first rows of a table, and some of its columns, in that order.
+
+  Raises:
+    InputError: if it has fewer rows, or lacks a column.
+  """
+  columns = {column.key: column for column in table.columns}
+  for key in keys:
+    if key not in columns:
+      raise types.InputError(
+        f"{key!r} is none of the columns {', '.join(columns)}."
+      )
+  if not 1 <= num_rows <= len(table.rows):
+    raise types.InputError(f"the table has {len(table.rows)} rows.")
+  return dataclasses.replace(
+    table,
+    columns=[columns[key] for key in keys],
+    rows=table.rows[:num_rows],
+    summary=None,
+    figure=None,
+  )
 
 
 def _is_drawn(table: results.Table, path: pathlib.Path) -> bool:

@@ -102,7 +102,7 @@ def _small() -> Search:
   num_epochs = 30
   numbers = _with_cell_controller(images.small_parts(num_epochs))
   config: Search = parts.SearchConfig(child=child, **numbers)
-  # `experiments/README.md` has the study behind these numbers.
+  # `experiments/docs/study.md` has the study behind these numbers.
   config = parts.override(config, "data", batch_size=64)
   # Shared weights rank well once all cells alike have seen many steps; a
   # controller that moves before narrows what they see to its first guess. One
