@@ -14,6 +14,9 @@ import tempfile
 
 ROOT = pathlib.Path(__file__).resolve().parent.parent
 
+# Scripts that compile nothing for long, or time what they compile.
+_WITHOUT_CACHE = ("benchmark", "depthwise", "describe", "export", "results")
+
 _CONTEXT = multiprocessing.get_context("forkserver")
 # The scripts themselves are not imported: each is run as `__main__`.
 _CONTEXT.set_forkserver_preload(
@@ -21,7 +24,7 @@ _CONTEXT.set_forkserver_preload(
 )
 
 
-def run(script, *flags, cwd=ROOT, pythonpath=()):
+def run(script, *flags, cwd=ROOT, pythonpath=(), until=None):
   """Runs `python -m experiments.SCRIPT FLAGS` with the tests' own cache.
 
   Args:
@@ -29,22 +32,22 @@ def run(script, *flags, cwd=ROOT, pythonpath=()):
     *flags: its flags.
     cwd: folder that it is run in.
     pythonpath: folders that Python looks for packages in before all others.
+    until: where it ends with status 0 before its time: "defined", once it has
+      printed the flags that it knows, unread; "parsed", once it has read them;
+      "work", once all that it refuses at the start would have been refused.
+      None: at its end.
 
   Returns:
     A `subprocess.CompletedProcess` with text.
   """
   argv = [f"experiments.{script}", *map(str, flags)]
-  if script not in (
-    "describe",
-    "export",
-    "results",
-  ):  # which compile nothing for long
+  if script not in _WITHOUT_CACHE:
     cache = os.environ["JAX_COMPILATION_CACHE_DIR"]
     argv.append(f"--compilation_cache_dir={cache}")
   with tempfile.TemporaryDirectory() as folder:
     out, errors = (os.path.join(folder, name) for name in ("out", "errors"))
     process = _CONTEXT.Process(
-      target=_main, args=(argv, cwd, pythonpath, out, errors)
+      target=_main, args=(argv, cwd, pythonpath, until, out, errors)
     )
     process.start()
     process.join()
@@ -52,7 +55,7 @@ def run(script, *flags, cwd=ROOT, pythonpath=()):
   return subprocess.CompletedProcess(argv, process.exitcode, *texts)
 
 
-def _main(argv, cwd, pythonpath, out, errors):
+def _main(argv, cwd, pythonpath, until, out, errors):
   for path, descriptor in ((out, 1), (errors, 2)):
     file = os.open(path, os.O_WRONLY | os.O_CREAT)
     os.dup2(file, descriptor)
@@ -60,4 +63,31 @@ def _main(argv, cwd, pythonpath, out, errors):
   sys.argv = list(argv)
   # The fork is of a Python that runs already and reads no environment.
   sys.path[:0] = map(str, pythonpath)
+  if until is not None:
+    _stop_at(until)
   runpy.run_module(argv[0], run_name="__main__", alter_sys=True)
+
+
+def _stop_at(point):
+  """Lets the script end at a point of its way; see `run`."""
+  from absl import flags
+
+  from enas_jax.analysis import timing
+  from enas_jax.search import checkpoint
+  from experiments import _cli
+
+  def stop(*args, **kwargs):
+    del args, kwargs
+    sys.exit(0)
+
+  parse_and_run = _cli.run
+  if point == "defined":
+    _cli.run = lambda main: print("\n".join(flags.FLAGS))
+  elif point == "parsed":
+    _cli.run = lambda main: parse_and_run(stop)
+  else:
+    assert point == "work", point
+    # What takes time comes after these, and what needs the weights of a run.
+    checkpoint.read_newest = lambda folder: {}
+    _cli.enable_compilation_cache = stop
+    timing.SearchTimer = timing.time_training = stop

@@ -286,7 +286,8 @@ class DocumentsTest(absltest.TestCase):
       shutil.copy(ROOT / name, self.root / name)
     for name in (script.RESULTS, script.FIGURES, "experiments/docs"):
       shutil.copytree(ROOT / name, self.root / name, dirs_exist_ok=True)
-    path = self.root / "README.md"
+    name = "experiments/docs/reproducing_the_paper.md"
+    path = self.root / name
     right = path.read_text()
     number = results.load(ROOT / script.RESULTS / "ptb_small.json").rows[0]
     shown = f"| {number['valid_perplexity']:.1f} |"
@@ -296,7 +297,7 @@ class DocumentsTest(absltest.TestCase):
     self.assertEqual(answer.returncode, 2)
     self.assertEqual(
       answer.stderr,
-      "error: not what the results say: ptb_small in README.md,"
+      f"error: not what the results say: ptb_small in {name},"
       " experiments/figures/cifar_small.svg; run python -m"
       " experiments.results.\n",
     )
@@ -322,6 +323,25 @@ class DocumentsTest(absltest.TestCase):
       body = f"{shown}\n\n![A tiny table]({folder}/tiny.svg)\n"
       self.assertEqual(path.read_text(), block.format(body))
     ElementTree.parse(self.root / script.FIGURES / "tiny.svg")
+
+  def test_a_part_of_a_table(self):
+    table = _table(summary=results.Summary(["policy"], {"seed": "mean"}))
+    block = "<!-- results: tiny (2 rows: {}) -->\n{}<!-- end -->\n"
+    self._write(block.format("seed, policy", "old\n"), table)
+    script.write_documents(self.root)
+    body = "| seed | policy |\n|---|---|\n| 0 | `a` |\n| 0 | `b` |\n"
+    shown = (self.root / "README.md").read_text()
+    self.assertEqual(shown, block.format("seed, policy", body))
+    for text, message in (
+      (block.format("seed, luck", ""), "'luck' is none of the columns policy"),
+      (
+        shown.replace("2 rows", "9 rows"),
+        "README.md, .*: the table has 4 rows",
+      ),
+    ):
+      self._write(text)
+      with self.assertRaisesRegex(types.InputError, message):
+        script.write_documents(self.root)
 
   def test_what_has_no_counterpart_is_named(self):
     end = "<!-- end -->\n"

@@ -55,11 +55,15 @@ def command_flags():
   return arguments
 
 
-def write_corpus(folder: pathlib.Path):
+def write_corpus(folder: pathlib.Path, num_held_out=300):
   """Writes a text in which a word says much about the next one."""
   rng = np.random.default_rng(0)
   words = [f"w{i}" for i in range(30)]
-  for split, count in (("train", 1200), ("valid", 300), ("test", 300)):
+  for split, count in (
+    ("train", 4 * num_held_out),
+    ("valid", num_held_out),
+    ("test", num_held_out),
+  ):
     at, tokens = 0, []
     for _ in range(count):
       at = (at + int(rng.integers(1, 4))) % len(words)
