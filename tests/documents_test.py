@@ -9,6 +9,7 @@ import pathlib
 import re
 import shlex
 import tempfile
+import tomllib
 from unittest import mock
 
 import jax
@@ -293,6 +294,19 @@ class WordsTest(absltest.TestCase):
     index = ROOT / "experiments" / "README.md"
     linked = {index.parent / to for to in _LINK.findall(index.read_text())}
     self.assertContainsSubset(index.parent.glob("docs/*.md"), linked)
+
+  def test_a_package_index_can_show_the_readme(self):
+    project = tomllib.loads((ROOT / "pyproject.toml").read_text())
+    hooks = project["tool"]["hatch"]["metadata"]["hooks"]
+    readme = (ROOT / "README.md").read_text()
+    text = readme
+    for change in hooks["fancy-pypi-readme"]["substitutions"]:
+      text = re.sub(change["pattern"], change["replacement"], text)
+    links = [to for to in _LINK.findall(readme) if to.startswith("https://")]
+    self.assertEqual(_LINK.findall(text), links)
+    self.assertNotIn("![", text)
+    self.assertIn("(BUILD, traps)", text)
+    self.assertEqual(text.count("```"), readme.count("```"))
 
   def test_the_readme_is_read_in_five_minutes(self):
     self.assertLessEqual(len((ROOT / "README.md").read_text().split()), 1200)
