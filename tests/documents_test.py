@@ -4,7 +4,6 @@ import contextlib
 import io
 import itertools
 import json
-import os
 import pathlib
 import re
 import shlex
@@ -40,10 +39,9 @@ _OTHERS = {"no-deps", "count", "helpfull"}
 # In a script's name or a value, what a reader would put there.
 _PLACEHOLDERS = {
   **{"SEARCH": "ptb_search", "SPACE": "macro"},
-  **{"POLICY": "random", "SCORE": "nll", "NAME": "a", "TITLE": "a"},
-  **{"SEED": "0", "RATE": "0.1", "WEIGHTS": "1,1,1,1,1", "E": "2"},
-  **{"STEPS": "2", "N": "2", "CELLS": "2", "ARCS": "2", "BATCHES": "1"},
-  "IMAGES": "0",
+  **{"POLICY": "random", "SCORE": "nll", "SEED": "0", "RATE": "0.1", "E": "2"},
+  **{"WEIGHTS": "1,1,1,1,1", "STEPS": "2", "N": "2", "CELLS": "2"},
+  **{"IMAGES": "0", "ARCS": "2", "BATCHES": "1"},
 }
 _RUNS = ("RUN", "RUN_0", "RUN_1", "RANDOM_0", "RANDOM_1")
 _CAPITALS = re.compile(r"\b[A-Z][A-Z_0-9]*\b")
@@ -85,15 +83,12 @@ def save_run(folder, space, policy, dataset):
     record["experiment"] = "ptb_search"
   folder_lib.write_json(folder / folder_lib.CONFIG, record)
   known = config.child.space()
-  arc = known.to_dict(known.validate(draw(known)))
+  drawn = known.sample_uniform(jax.random.key(0), 1)
+  drawn = jax.tree.map(lambda leaf: np.asarray(leaf)[0], drawn)
+  arc = known.to_dict(known.validate(drawn))
   folder_lib.write_json(folder / folder_lib.ARC, arc)
   rows = [{"reward": 1.0, "perplexity": 90.0, "arc": arc}] * 3
   folder_lib.write_rows(folder / folder_lib.CANDIDATES, rows)
-
-
-def draw(space):
-  arc = space.sample_uniform(jax.random.key(0), 1)
-  return jax.tree.map(lambda leaf: np.asarray(leaf)[0], arc)
 
 
 class Desk:
@@ -107,17 +102,15 @@ class Desk:
     self.folder = folder
     (folder / "text").mkdir()
     self.text = tiny.write_corpus(folder / "text", 3000)
-    rng = np.random.default_rng(0)
+    arrays = {}
+    for split, count in (("train", 5400), ("test", 300)):
+      labels = np.arange(count, dtype=np.uint8) % 3
+      arrays[f"y_{split}"] = labels
+      arrays[f"x_{split}"] = np.tile(labels[:, None, None], (1, 8, 8))
+    (code,) = blocks(ROOT / "experiments" / "docs" / "own_images.md", "python")
+    with contextlib.chdir(folder):
+      exec(code, arrays)
     self.images = folder / "images.npz"
-    np.savez(
-      self.images,
-      **{
-        f"{kind}_{split}": rng.integers(3, size=(n, 8, 8) if kind == "x" else n)
-        .astype(np.uint8)
-        for split, n in (("train", 5400), ("test", 300))
-        for kind in "xy"
-      },
-    )  # fmt: skip
     self.table = folder / "table.csv"
     cells = ["".join(ops) for ops in itertools.product("01234", repeat=6)]
     rows = [f"{cell},{50 + int(cell, 5) / 1000}" for cell in cells]
@@ -212,16 +205,13 @@ class ScriptsTest(absltest.TestCase):
     (code,) = blocks(ROOT / "README.md", "python")
     self.assertLessEqual(len([line for line in code.splitlines() if line]), 20)
     config = tiny.make_config(run={"num_epochs": 1})
-    here = os.getcwd()
-    self.addCleanup(os.chdir, here)
-    os.chdir(folder)
     out = io.StringIO()
     with (
+      contextlib.chdir(folder),
       mock.patch.object(enas_jax, "preset", lambda preset, space: config),
       contextlib.redirect_stdout(out),
     ):
       exec(code.replace("python_docs", text), {})
-    os.chdir(here)
     run = folder / "runs" / "first"
     self.assertIn("<svg", (run / "cell.svg").read_text())
     result = json.loads((run / "result.json").read_text())
@@ -279,10 +269,18 @@ class WordsTest(absltest.TestCase):
         with self.subTest(path.name, flag=flag, value=value):
           begins = [name for name in flags if name.startswith(flag)]
           given = flag.removeprefix("no") if flag not in flags else flag
-          self.assertTrue(given in flags or (flag.endswith("_") and begins))
+          known_flag = given in flags or (flag.endswith("_") and begins)
+          self.assertTrue(known_flag, "no script has this flag")
           for part in value.split(",") if flag in known and value else ():
             if not _CAPITALS.fullmatch(part):
               self.assertIn(part, known[flag])
+
+  def test_a_part_of_a_preset_is_replaced(self):
+    guide = ROOT / "experiments" / "docs" / "command_line.md"
+    (code,) = blocks(guide, "python")
+    names = {}
+    exec(code, names)
+    self.assertEqual(names["config"].run.num_epochs, 1)
 
   def test_links_lead_somewhere(self):
     for path in DOCUMENTS:
