@@ -185,7 +185,9 @@ class CommandsTest(absltest.TestCase):
           until = "parsed"
         elif left := [word for word in flags if _CAPITALS.search(word)]:
           self.fail(f"a placeholder that this test does not know: {left}")
-        answer = command_line.run(script, *flags, until=until)
+        answer = command_line.run(
+          script, *flags, cwd=desk.folder, pythonpath=(ROOT,), until=until
+        )
         self.assertEqual(answer.returncode, 0, answer.stderr)
     self.assertGreater(len(done), 50)
 

@@ -132,7 +132,8 @@ def small_parts(num_epochs: int) -> dict[str, Any]:
     "strategy": replace(
       paper["strategy"],
       learning_rate=0.0035,
-      # The paper's 0.1 outweighs any accuracy: docs/departures.md.
+      # The paper's 0.1 outweighs any accuracy: see
+      # `experiments/docs/departures.md`.
       entropy_weight=0.0001,
       baseline_decay=0.95,
     ),
