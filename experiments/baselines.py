@@ -23,11 +23,12 @@ table of NAS-Bench-201, where each cell's accuracy after training alone stands:
 
 All but those on the table have the same omega steps, preset and K =
 `--derive_arcs`, not the same seconds: `random` saves the theta steps, and a
-mixture costs a step of every operation. Beside them stands pure chance,
-exactly: the mean over all cells, and the expected best of K by their truth. The
-first policy is compared with each other one, seed by seed. `tau` is Kendall's,
-between the shared weights' order of `--ranking_arcs` uniform cells and the true
-one.
+mixture costs a step of every operation. `--equal_seconds=N` makes the steps of
+every search take N seconds instead: it times them first and scales how many an
+epoch has. Beside them stands pure chance, exactly: the mean over all cells, and
+the expected best of K by their truth. The first policy is compared with each
+other one, seed by seed. `tau` is Kendall's, between the shared weights' order
+of `--ranking_arcs` uniform cells and the true one.
 
 A search has a folder of its own in `--workdir`, POLICY-SEED, as written by
 `experiments.nasbench201`; with `--resume` finished ones are not repeated, and
@@ -50,6 +51,7 @@ from enas_jax import types
 from enas_jax.analysis import (
   benchmark_table,
   comparison,
+  equal_seconds,
   table_lookup,
   table_reinforce,
 )
@@ -59,6 +61,7 @@ from enas_jax.search import loop, runs
 from enas_jax.spaces import registry
 from enas_jax.spaces.nasbench201 import arc as nasbench201
 from enas_jax.strategies import registry as strategies
+from enas_jax.tasks import base as tasks_base
 from enas_jax.tasks import registry as tasks
 from experiments import _cli, _flags, _search, _table, _terminal, _workdir
 
@@ -85,11 +88,11 @@ def main() -> None:
   workdir, saved = _workdir.open_workdir("baselines")
   dataset = _workdir.resolve_dataset(_TASK, saved)
   configs = _configs(saved, dataset)
-  config = configs["controller"]
+  seconds = _equal_seconds(saved)
   if values.benchmark_table is None:
     raise types.InputError("--benchmark_table must be given: the truth.")
   if "table_reinforce" in policies:
-    table_reinforce.check_budget(config, values.num_queries)
+    table_reinforce.check_budget(configs["controller"], values.num_queries)
   table = _table.load_complete()
   progress = loop.Progress() if values.json else _terminal.TerminalProgress()
   runner = _Runner(configs, dataset, table, workdir, saved, progress)
@@ -97,18 +100,31 @@ def main() -> None:
     for seed in seeds:
       runner.check(policy, seed)
   _cli.enable_compilation_cache()
-  more = {"configs": {name: c.to_dict() for name, c in configs.items()}}
+  costs = dict((saved or {}).get("step_seconds", {}))
+  if seconds:
+    for policy in policies:
+      if policy in SEARCHES and policy not in costs:
+        costs[policy] = runner.equalise(policy, seconds)
+  more = {
+    "configs": {name: c.to_dict() for name, c in configs.items()},
+    "equal_seconds": seconds,
+    "step_seconds": costs,
+  }
   workdir = runner.workdir = _workdir.write_config(
-    workdir, "baselines", _SPACE.name, config, dataset, saved, more
-  )
+    workdir, "baselines", _SPACE.name, configs["controller"], dataset, saved,
+    more,
+  )  # fmt: skip
   rows: Rows = {policy: [] for policy in policies}
   # Seed by seed, so that a comparison that is stopped has whole pairs.
   for seed in seeds:
     for policy in policies:
       progress.line(f"{policy}, seed {seed}")
       rows[policy].append(runner.run(policy, seed))
-  record = comparison.summarise(rows, table, config.run.derive_arcs)
+  record = comparison.summarise(
+    rows, table, configs["controller"].run.derive_arcs
+  )
   record |= {"seeds": seeds, "num_queries": values.num_queries}
+  record |= {"equal_seconds": seconds, "step_seconds": costs}
   text = json.dumps(record, allow_nan=False)
   folder_lib.write(workdir / folder_lib.RESULT, text + "\n")
   print(text if values.json else "\n".join(format_table(record)))
@@ -128,6 +144,25 @@ def _configs(saved: Mapping[str, Any] | None, dataset: str) -> Configs:
     )
     configs[policy] = config if saved else _flags.suit(config, _TASK, dataset)
   return configs
+
+
+def _equal_seconds(saved: Mapping[str, Any] | None) -> float:
+  """`--equal_seconds`, or that of the comparison that is resumed.
+
+  Raises:
+    InputError: if both are given and differ.
+  """
+  given = flags.FLAGS["equal_seconds"].present
+  asked = float(flags.FLAGS.equal_seconds)
+  if saved is None:
+    return asked
+  kept = float(saved.get("equal_seconds", 0.0))
+  if given and asked != kept:
+    raise types.InputError(
+      f"--equal_seconds={asked:g} differs from the comparison's"
+      f" {kept:g}; leave it out, or give another --workdir."
+    )
+  return kept
 
 
 class _Runner:
@@ -177,6 +212,44 @@ class _Runner:
       )
     _flags.check_same(space, kept, self._config_of(policy, seed), folder)
 
+  def equalise(self, policy: str, seconds: float) -> dict[str, float]:
+    """Gives the searches of a policy as many steps as take so long.
+
+    Returns:
+      What was measured: seconds of its steps, "omega" and "theta".
+
+    Raises:
+      InputError: if more omega steps would fit than an epoch has.
+    """
+    config = self._configs[policy]
+    self._progress.line(f"{policy}: timing its steps")
+    task, splits = self._prepare(config)
+    costs = equal_seconds.measure(config, task, splits)
+    per_epoch = task.steps_per_epoch(splits.train)
+    config = equal_seconds.scale(config, costs, per_epoch, seconds)
+    asked, most = config.omega.steps, self._prepare(config)[0]
+    if most.steps_per_epoch(splits.train) < asked:
+      raise types.InputError(
+        f"--equal_seconds={seconds:g} is {asked} omega steps of {policy} an"
+        " epoch, more than the data have; give fewer seconds, or more"
+        " --num_epochs."
+      )
+    self._progress.line(
+      f"{policy}: {costs.omega:.3g} s an omega step, {costs.theta:.3g} s a"
+      f" theta step; {asked} and {config.theta.steps} an epoch"
+    )
+    self._configs[policy] = config
+    return costs._asdict()
+
+  def _prepare(
+    self, config: config_lib.SearchConfig
+  ) -> tuple[tasks_base.Task, tasks_base.Splits]:
+    """The task and the data on the device."""
+    if self._data is None:
+      self._data = _TASK.load(self._dataset, flags.FLAGS.data_dir, config)
+    task = _TASK.create(config, _SPACE.network, self._data)
+    return task, task.splits(self._data)
+
   def _config_of(self, policy: str, seed: int) -> config_lib.SearchConfig:
     # Those on the table take the controller's numbers.
     config = self._configs.get(policy, self._configs["controller"])
@@ -206,10 +279,7 @@ class _Runner:
   def _search(self, config: config_lib.SearchConfig) -> dict[str, Any]:
     """One search in a folder of its own, unless it is finished."""
     folder = self._folder(config.run.policy, config.run.seed)
-    if self._data is None:
-      self._data = _TASK.load(self._dataset, flags.FLAGS.data_dir, config)
-    task = _TASK.create(config, _SPACE.network, self._data)
-    splits = task.splits(self._data)
+    task, splits = self._prepare(config)
     _workdir.write_config(
       folder, _SPACE.name, _SPACE.name, config, self._dataset, self._saved
     )
@@ -243,7 +313,8 @@ def format_table(record: Mapping[str, Any]) -> list[str]:
   first = record["compared"]
   lines = [
     f"{'policy':20} {'accuracy':>16} {'rank':>8} {'regret':>7} {'tau':>5}"
-    f" {f'{first} minus it':>20} {'p (t)':>7} {'p (W)':>7}  of each seed"
+    f" {'seconds':>7} {f'{first} minus it':>20} {'p (t)':>7} {'p (W)':>7}"
+    "  of each seed"
   ]
   for policy, row in record["summary"].items():
     by_seed = [f"{r['true_accuracy']:.2f}" for r in record["runs"][policy]]
@@ -251,20 +322,23 @@ def format_table(record: Mapping[str, Any]) -> list[str]:
     lines.append(
       f"{policy:20} {_spread(row['true_accuracy'], spread):>16}"
       f" {row['rank']:8.0f} {row['regret']:7.2f} {_tau(row):>5}"
-      f"{_compared(record, policy)}  {' '.join(by_seed)}"
+      f" {_seconds(row):>7}{_compared(record, policy)}  {' '.join(by_seed)}"
     )
   for name, value in record["chance"].items():
     policy = f"chance_{name}"
     lines.append(
       f"{policy:20} {value:16.2f} {'':8} {record['optimum'] - value:7.2f}"
-      f" {'':5}"
-      f"{_compared(record, policy)}"
+      f" {'':5} {'':7}{_compared(record, policy)}"
     )
   return lines
 
 
 def _tau(row: Mapping[str, Any]) -> str:
   return f"{row['kendall_tau']:.2f}" if "kendall_tau" in row else "-"
+
+
+def _seconds(row: Mapping[str, Any]) -> str:
+  return f"{row['search_seconds']:.0f}" if "search_seconds" in row else "-"
 
 
 def _compared(record: Mapping[str, Any], policy: str) -> str:
@@ -308,6 +382,14 @@ def define_flags() -> None:
     "num_queries", 100, "accuracies that a method on the table sees", 1
   )
   _table.define_ranking_flag()
+  flags.DEFINE_float(
+    "equal_seconds",
+    0.0,
+    "seconds that the steps of every search shall take, compilation,"
+    " evaluation and the derive step apart: their numbers are scaled by what"
+    " they cost here; 0: the same steps for all",
+    0.0,
+  )
   flags.DEFINE_boolean("json", False, "print one JSON object")
 
 
