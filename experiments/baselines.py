@@ -34,9 +34,10 @@ A search has a folder of its own in `--workdir`, POLICY-SEED, as written by
 `experiments.nasbench201`; with `--resume` finished ones are not repeated, and
 seeds and policies may be added. One that was run alone may be put there; with
 other numbers or data it is refused. `result.json` and `--json` have all
-numbers. `README.md` has results.
+numbers, and `table.json` is the table as `experiments.results` reads it.
 """
 
+import hashlib
 import json
 import pathlib
 from collections.abc import Callable, Mapping
@@ -56,6 +57,7 @@ from enas_jax.analysis import (
   table_reinforce,
 )
 from enas_jax.data import images
+from enas_jax.report import results
 from enas_jax.search import folder as folder_lib
 from enas_jax.search import loop, runs
 from enas_jax.spaces import registry
@@ -63,7 +65,15 @@ from enas_jax.spaces.nasbench201 import arc as nasbench201
 from enas_jax.strategies import registry as strategies
 from enas_jax.tasks import base as tasks_base
 from enas_jax.tasks import registry as tasks
-from experiments import _cli, _flags, _search, _table, _terminal, _workdir
+from experiments import (
+  _baseline_table,
+  _cli,
+  _flags,
+  _search,
+  _table,
+  _terminal,
+  _workdir,
+)
 
 SEARCHES = strategies.names()
 # Methods that see true accuracies, and no shared weights.
@@ -76,6 +86,9 @@ _ON_TABLE: Mapping[str, Callable[..., table_reinforce.TableResult]] = {
 POLICIES = (*SEARCHES, *_ON_TABLE)
 _SPACE = registry.get(benchmark_table.SPACE)
 _TASK = tasks.get(_SPACE.task)
+_CHANCE = "random"  # the search that others must beat
+_TABLE = "table.json"
+_TAU = "kendall_tau.json"  # in the folder of a search
 _TITLE = "Cell found in a comparison"
 Rows = dict[str, list[dict[str, Any]]]
 Configs = dict[str, config_lib.SearchConfig]  # by policy, of `SEARCHES`
@@ -121,13 +134,16 @@ def main() -> None:
       progress.line(f"{policy}, seed {seed}")
       rows[policy].append(runner.run(policy, seed))
   record = comparison.summarise(
-    rows, table, configs["controller"].run.derive_arcs
+    rows, table, configs["controller"].run.derive_arcs, _CHANCE
   )
   record |= {"seeds": seeds, "num_queries": values.num_queries}
   record |= {"equal_seconds": seconds, "step_seconds": costs}
   text = json.dumps(record, allow_nan=False)
   folder_lib.write(workdir / folder_lib.RESULT, text + "\n")
-  print(text if values.json else "\n".join(format_table(record)))
+  shown = _baseline_table.make_table(record, _workdir.origin())
+  results.save(shown, workdir / _TABLE)
+  lines = [shown.title, "", results.to_markdown(shown), "", shown.note]
+  print(text if values.json else "\n".join(lines))
 
 
 def _configs(saved: Mapping[str, Any] | None, dataset: str) -> Configs:
@@ -191,7 +207,7 @@ class _Runner:
     """
     config = self._config_of(policy, seed)
     if policy in SEARCHES:
-      return self._search(config)
+      return self._run_search(config)
     return self._query(config, policy)
 
   def check(self, policy: str, seed: int) -> None:
@@ -276,7 +292,7 @@ class _Runner:
       raise loop.Interrupted(stop())
     return self._row(config, best.arc)
 
-  def _search(self, config: config_lib.SearchConfig) -> dict[str, Any]:
+  def _run_search(self, config: config_lib.SearchConfig) -> dict[str, Any]:
     """One search in a folder of its own, unless it is finished."""
     folder = self._folder(config.run.policy, config.run.seed)
     task, splits = self._prepare(config)
@@ -287,11 +303,32 @@ class _Runner:
       _SPACE.name, _TITLE, config, task, splits, folder, self._progress
     )
     row = self._row(config, finished.result.arc)
-    row["search_seconds"] = finished.result.record["search_seconds"]
+    for name in ("search_seconds", "omega_steps", "theta_steps"):
+      row[name] = finished.result.record[name]
     if flags.FLAGS.ranking_arcs:
-      order = _table.rank(finished, self._table)
-      row["kendall_tau"] = order.kendall_tau.value
+      row["kendall_tau"] = self._kendall_tau(finished, row)
     return row
+
+  def _kendall_tau(
+    self, finished: _search.Finished, row: Mapping[str, Any]
+  ) -> float:
+    """That of a search, which is kept in its folder: it takes a while."""
+    path = finished.workdir / _TAU
+    accuracies = self._table.accuracies
+    asked = {
+      "ranking_arcs": flags.FLAGS.ranking_arcs,
+      "table": hashlib.sha256(accuracies.tobytes()).hexdigest(),
+      "omega_steps": row["omega_steps"],
+      "theta_steps": row["theta_steps"],
+    }
+    kept: dict[str, Any] = {}
+    if path.exists():
+      kept = folder_lib.read_json(path, "delete it, and it is computed again")
+    if any(kept.get(name) != value for name, value in asked.items()):
+      order = _table.rank(finished, self._table)
+      kept = {**asked, "kendall_tau": order.kendall_tau.value}
+      folder_lib.write_json(path, kept)
+    return float(kept["kendall_tau"])
 
   def _row(
     self, config: config_lib.SearchConfig, arc: nasbench201.NasBench201Arc
@@ -304,55 +341,10 @@ class _Runner:
       **table_lookup.cell(self._table, arc.ops),
       # Of searches with shared weights alone.
       "search_seconds": None,
+      "omega_steps": None,
+      "theta_steps": None,
       "kendall_tau": None,
     }
-
-
-def format_table(record: Mapping[str, Any]) -> list[str]:
-  """The comparison for people."""
-  first = record["compared"]
-  lines = [
-    f"{'policy':20} {'accuracy':>16} {'rank':>8} {'regret':>7} {'tau':>5}"
-    f" {'seconds':>7} {f'{first} minus it':>20} {'p (t)':>7} {'p (W)':>7}"
-    "  of each seed"
-  ]
-  for policy, row in record["summary"].items():
-    by_seed = [f"{r['true_accuracy']:.2f}" for r in record["runs"][policy]]
-    spread = row["true_accuracy_standard_error"]
-    lines.append(
-      f"{policy:20} {_spread(row['true_accuracy'], spread):>16}"
-      f" {row['rank']:8.0f} {row['regret']:7.2f} {_tau(row):>5}"
-      f" {_seconds(row):>7}{_compared(record, policy)}  {' '.join(by_seed)}"
-    )
-  for name, value in record["chance"].items():
-    policy = f"chance_{name}"
-    lines.append(
-      f"{policy:20} {value:16.2f} {'':8} {record['optimum'] - value:7.2f}"
-      f" {'':5} {'':7}{_compared(record, policy)}"
-    )
-  return lines
-
-
-def _tau(row: Mapping[str, Any]) -> str:
-  return f"{row['kendall_tau']:.2f}" if "kendall_tau" in row else "-"
-
-
-def _seconds(row: Mapping[str, Any]) -> str:
-  return f"{row['search_seconds']:.0f}" if "search_seconds" in row else "-"
-
-
-def _compared(record: Mapping[str, Any], policy: str) -> str:
-  compared = record["comparisons"].get(policy)
-  if compared is None:
-    return f" {'':20} {'':7} {'':7}"
-  difference = _spread(compared["mean_difference"], compared["standard_error"])
-  p_values = (compared[f"{test}_p_value"] for test in ("t", "wilcoxon"))
-  t, wilcoxon = ("-" if p is None else f"{p:.3f}" for p in p_values)
-  return f" {difference:>20} {t:>7} {wilcoxon:>7}"
-
-
-def _spread(mean: float, error: float | None) -> str:
-  return f"{mean:.2f}" + (f" +- {error:.2f}" if error is not None else "")
 
 
 def _policies() -> list[str]:

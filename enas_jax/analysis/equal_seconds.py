@@ -12,7 +12,6 @@ from collections.abc import Callable
 from typing import Any, NamedTuple
 
 import jax
-import numpy as np
 
 from enas_jax import config as config_lib
 from enas_jax.search import state as state_lib
@@ -20,7 +19,7 @@ from enas_jax.search import steps as steps_lib
 from enas_jax.strategies import registry
 from enas_jax.tasks import base as tasks
 
-_BLOCKS, _STEPS = 5, 10  # timings, and steps in each
+_BLOCKS, _STEPS = 8, 25  # timings, and steps in each
 
 
 class Costs(NamedTuple):
@@ -40,9 +39,9 @@ def measure(
 ) -> Costs:
   """Times both steps of a search at its start, compilation apart.
 
-  Architectures differ in cost: a timing is the mean over several steps, and of
-  several timings the median is kept. Omega's steps are those of the warm-up, if
-  there is one.
+  Architectures differ in cost: a timing is the mean over several steps. Of
+  several timings the least is kept, as what else the machine does only adds.
+  Omega's steps are those of the warm-up, if there is one.
 
   Args:
     config: the search's configuration.
@@ -72,7 +71,7 @@ def _time(step: Callable[[Any], Any], state: Any) -> tuple[Any, float]:
       state, metrics = step(state)
     jax.block_until_ready(metrics)
     seconds.append((time.perf_counter() - begin) / _STEPS)
-  return state, float(np.median(seconds))
+  return state, min(seconds)
 
 
 def scale(
