@@ -84,18 +84,52 @@ def define_config_flags(*names: str, preset: Preset = spaces.preset) -> None:
     *names: the search spaces; a field that two of them share is one flag.
     preset: the presets, of a search or of a training.
   """
+  for space in names:
+    for config in _of_every_strategy(preset("paper", space)):
+      for name, (_, field) in _config_fields(config, space).items():
+        if name not in flags.FLAGS:
+          _define(name, field)
+
+
+def _define(name: str, field: dataclasses.Field[Any]) -> None:
   definers: dict[Any, Callable[..., Any]] = {
     int: flags.DEFINE_integer,
     float: flags.DEFINE_float,
     bool: flags.DEFINE_boolean,
     str: flags.DEFINE_string,
   }
-  for space in names:
-    for config in _of_every_strategy(preset("paper", space)):
-      for name, (_, field) in _config_fields(config, space).items():
-        if name not in flags.FLAGS:
-          kind = str if field.metadata["parse"] else field.type
-          definers[kind](name, None, field.metadata["help"])
+  kind = str if field.metadata["parse"] else field.type
+  definers[kind](name, None, field.metadata["help"])
+
+
+def define_derive_flags() -> None:
+  """One flag per field of the derive step, unset."""
+  for field in _derive_fields():
+    _define(field.name, field)
+
+
+def override_derive(
+  config: config_lib.SearchConfig,
+) -> config_lib.SearchConfig:
+  """The configuration of a search with the fields of the derive step set.
+
+  Raises:
+    InputError: if a value is not allowed.
+  """
+  changes = {
+    field.name: _Option((), field).parse(
+      flags.FLAGS[field.name].value, field.name
+    )
+    for field in _derive_fields()
+    if is_set(field.name)
+  }
+  return config_lib.override(config, "run", **changes)
+
+
+def _derive_fields() -> Iterator[dataclasses.Field[Any]]:
+  for field in dataclasses.fields(parts.RunConfig):
+    if field.name.startswith(("derive_", "tune_")):
+      yield field
 
 
 def define_all_config_flags() -> None:

@@ -9,7 +9,7 @@ from enas_jax import config as config_lib
 from enas_jax import types
 from enas_jax.report import drawing as drawing_lib
 from enas_jax.report import html
-from enas_jax.search import derive, loop, search, tune
+from enas_jax.search import derive, loop, search
 from enas_jax.search import folder as folder_lib
 from enas_jax.search import state as state_lib
 from enas_jax.spaces import registry as spaces
@@ -66,7 +66,7 @@ def run_search(experiment: str, space: str) -> Finished:
   task = task_definition.create(config, definition.network, data)
   splits = task.splits(data)
   # What is refused must leave no folder behind.
-  tune.changed(config, task, splits.train, splits.valid)
+  derive.check(config, task, splits)
   _cli.enable_compilation_cache()
   workdir = _workdir.write_config(
     workdir, experiment, space, config, dataset, saved

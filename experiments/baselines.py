@@ -23,19 +23,22 @@ table of NAS-Bench-201, where each cell's accuracy after training alone stands:
 
 All but those on the table have the same omega steps, preset and K =
 `--derive_arcs`, not the same seconds: `random` saves the theta steps, and a
-mixture costs a step of every operation. Beside them stands pure chance,
-exactly: the mean over all cells, and the expected best of K by their truth. The
-first policy is compared with each other one, seed by seed. `tau` is Kendall's,
-between the shared weights' order of `--ranking_arcs` uniform cells and the true
-one.
+mixture costs a step of every operation. `--equal_seconds=N` makes the steps of
+every search take N seconds instead: it times them first and scales how many an
+epoch has. Beside them stands pure chance, exactly: the mean over all cells, and
+the expected best of K by their truth. The first policy is compared with each
+other one, seed by seed. `tau` is Kendall's, between the shared weights' order
+of `--ranking_arcs` uniform cells and the true one.
 
 A search has a folder of its own in `--workdir`, POLICY-SEED, as written by
 `experiments.nasbench201`; with `--resume` finished ones are not repeated, and
 seeds and policies may be added. One that was run alone may be put there; with
 other numbers or data it is refused. `result.json` and `--json` have all
-numbers. `docs/nasbench201.md` has results.
+numbers, `table.json` is the table as `experiments.results` reads it, and
+`docs/nasbench201.md` has results.
 """
 
+import hashlib
 import json
 import pathlib
 from collections.abc import Callable, Mapping
@@ -50,17 +53,28 @@ from enas_jax import types
 from enas_jax.analysis import (
   benchmark_table,
   comparison,
+  equal_seconds,
   table_lookup,
   table_reinforce,
 )
 from enas_jax.data import images
+from enas_jax.report import results
 from enas_jax.search import folder as folder_lib
 from enas_jax.search import loop, runs
 from enas_jax.spaces import registry
 from enas_jax.spaces.nasbench201 import arc as nasbench201
 from enas_jax.strategies import registry as strategies
+from enas_jax.tasks import base as tasks_base
 from enas_jax.tasks import registry as tasks
-from experiments import _cli, _flags, _search, _table, _terminal, _workdir
+from experiments import (
+  _baseline_table,
+  _cli,
+  _flags,
+  _search,
+  _table,
+  _terminal,
+  _workdir,
+)
 
 SEARCHES = strategies.names()
 # Methods that see true accuracies, and no shared weights.
@@ -73,6 +87,9 @@ _ON_TABLE: Mapping[str, Callable[..., table_reinforce.TableResult]] = {
 POLICIES = (*SEARCHES, *_ON_TABLE)
 _SPACE = registry.get(benchmark_table.SPACE)
 _TASK = tasks.get(_SPACE.task)
+_CHANCE = "random"  # the search that others must beat
+_TABLE = "table.json"
+_TAU = "kendall_tau.json"  # in the folder of a search
 _TITLE = "Cell found in a comparison"
 Rows = dict[str, list[dict[str, Any]]]
 Configs = dict[str, config_lib.SearchConfig]  # by policy, of `SEARCHES`
@@ -85,11 +102,11 @@ def main() -> None:
   workdir, saved = _workdir.open_workdir("baselines")
   dataset = _workdir.resolve_dataset(_TASK, saved)
   configs = _configs(saved, dataset)
-  config = configs["controller"]
+  seconds = _equal_seconds(saved)
   if values.benchmark_table is None:
     raise types.InputError("--benchmark_table must be given: the truth.")
   if "table_reinforce" in policies:
-    table_reinforce.check_budget(config, values.num_queries)
+    table_reinforce.check_budget(configs["controller"], values.num_queries)
   table = _table.load_complete()
   progress = loop.Progress() if values.json else _terminal.TerminalProgress()
   runner = _Runner(configs, dataset, table, workdir, saved, progress)
@@ -97,21 +114,37 @@ def main() -> None:
     for seed in seeds:
       runner.check(policy, seed)
   _cli.enable_compilation_cache()
-  more = {"configs": {name: c.to_dict() for name, c in configs.items()}}
+  costs = dict((saved or {}).get("step_seconds", {}))
+  if seconds:
+    for policy in policies:
+      if policy in SEARCHES and policy not in costs:
+        costs[policy] = runner.equalise(policy, seconds)
+  more = {
+    "configs": {name: c.to_dict() for name, c in configs.items()},
+    "equal_seconds": seconds,
+    "step_seconds": costs,
+  }
   workdir = runner.workdir = _workdir.write_config(
-    workdir, "baselines", _SPACE.name, config, dataset, saved, more
-  )
+    workdir, "baselines", _SPACE.name, configs["controller"], dataset, saved,
+    more,
+  )  # fmt: skip
   rows: Rows = {policy: [] for policy in policies}
   # Seed by seed, so that a comparison that is stopped has whole pairs.
   for seed in seeds:
     for policy in policies:
       progress.line(f"{policy}, seed {seed}")
       rows[policy].append(runner.run(policy, seed))
-  record = comparison.summarise(rows, table, config.run.derive_arcs)
+  record = comparison.summarise(
+    rows, table, configs["controller"].run.derive_arcs, _CHANCE
+  )
   record |= {"seeds": seeds, "num_queries": values.num_queries}
+  record |= {"equal_seconds": seconds, "step_seconds": costs}
   text = json.dumps(record, allow_nan=False)
   folder_lib.write(workdir / folder_lib.RESULT, text + "\n")
-  print(text if values.json else "\n".join(format_table(record)))
+  shown = _baseline_table.make_table(record, _workdir.origin())
+  results.save(shown, workdir / _TABLE)
+  lines = [shown.title, "", results.to_markdown(shown), "", shown.note]
+  print(text if values.json else "\n".join(lines))
 
 
 def _configs(saved: Mapping[str, Any] | None, dataset: str) -> Configs:
@@ -128,6 +161,25 @@ def _configs(saved: Mapping[str, Any] | None, dataset: str) -> Configs:
     )
     configs[policy] = config if saved else _flags.suit(config, _TASK, dataset)
   return configs
+
+
+def _equal_seconds(saved: Mapping[str, Any] | None) -> float:
+  """`--equal_seconds`, or that of the comparison that is resumed.
+
+  Raises:
+    InputError: if both are given and differ.
+  """
+  given = flags.FLAGS["equal_seconds"].present
+  asked = float(flags.FLAGS.equal_seconds)
+  if saved is None:
+    return asked
+  kept = float(saved.get("equal_seconds", 0.0))
+  if given and asked != kept:
+    raise types.InputError(
+      f"--equal_seconds={asked:g} differs from the comparison's"
+      f" {kept:g}; leave it out, or give another --workdir."
+    )
+  return kept
 
 
 class _Runner:
@@ -156,7 +208,7 @@ class _Runner:
     """
     config = self._config_of(policy, seed)
     if policy in SEARCHES:
-      return self._search(config)
+      return self._run_search(config)
     return self._query(config, policy)
 
   def check(self, policy: str, seed: int) -> None:
@@ -176,6 +228,44 @@ class _Runner:
         " folder away."
       )
     _flags.check_same(space, kept, self._config_of(policy, seed), folder)
+
+  def equalise(self, policy: str, seconds: float) -> dict[str, float]:
+    """Gives the searches of a policy as many steps as take so long.
+
+    Returns:
+      What was measured: seconds of its steps, "omega" and "theta".
+
+    Raises:
+      InputError: if more omega steps would fit than an epoch has.
+    """
+    config = self._configs[policy]
+    self._progress.line(f"{policy}: timing its steps")
+    task, splits = self._prepare(config)
+    costs = equal_seconds.measure(config, task, splits)
+    per_epoch = task.steps_per_epoch(splits.train)
+    config = equal_seconds.scale(config, costs, per_epoch, seconds)
+    asked, most = config.omega.steps, self._prepare(config)[0]
+    if most.steps_per_epoch(splits.train) < asked:
+      raise types.InputError(
+        f"--equal_seconds={seconds:g} is {asked} omega steps of {policy} an"
+        " epoch, more than the data have; give fewer seconds, or more"
+        " --num_epochs."
+      )
+    self._progress.line(
+      f"{policy}: {costs.omega:.3g} s an omega step, {costs.theta:.3g} s a"
+      f" theta step; {asked} and {config.theta.steps} an epoch"
+    )
+    self._configs[policy] = config
+    return costs._asdict()
+
+  def _prepare(
+    self, config: config_lib.SearchConfig
+  ) -> tuple[tasks_base.Task, tasks_base.Splits]:
+    """The task and the data on the device."""
+    if self._data is None:
+      self._data = _TASK.load(self._dataset, flags.FLAGS.data_dir, config)
+    task = _TASK.create(config, _SPACE.network, self._data)
+    return task, task.splits(self._data)
 
   def _config_of(self, policy: str, seed: int) -> config_lib.SearchConfig:
     # Those on the table take the controller's numbers.
@@ -203,13 +293,10 @@ class _Runner:
       raise loop.Interrupted(stop())
     return self._row(config, best.arc)
 
-  def _search(self, config: config_lib.SearchConfig) -> dict[str, Any]:
+  def _run_search(self, config: config_lib.SearchConfig) -> dict[str, Any]:
     """One search in a folder of its own, unless it is finished."""
     folder = self._folder(config.run.policy, config.run.seed)
-    if self._data is None:
-      self._data = _TASK.load(self._dataset, flags.FLAGS.data_dir, config)
-    task = _TASK.create(config, _SPACE.network, self._data)
-    splits = task.splits(self._data)
+    task, splits = self._prepare(config)
     _workdir.write_config(
       folder, _SPACE.name, _SPACE.name, config, self._dataset, self._saved
     )
@@ -217,11 +304,32 @@ class _Runner:
       _SPACE.name, _TITLE, config, task, splits, folder, self._progress
     )
     row = self._row(config, finished.result.arc)
-    row["search_seconds"] = finished.result.record["search_seconds"]
+    for name in ("search_seconds", "omega_steps", "theta_steps"):
+      row[name] = finished.result.record[name]
     if flags.FLAGS.ranking_arcs:
-      order = _table.rank(finished, self._table)
-      row["kendall_tau"] = order.kendall_tau.value
+      row["kendall_tau"] = self._kendall_tau(finished, row)
     return row
+
+  def _kendall_tau(
+    self, finished: _search.Finished, row: Mapping[str, Any]
+  ) -> float:
+    """That of a search, which is kept in its folder: it takes a while."""
+    path = finished.workdir / _TAU
+    accuracies = self._table.accuracies
+    asked = {
+      "ranking_arcs": flags.FLAGS.ranking_arcs,
+      "table": hashlib.sha256(accuracies.tobytes()).hexdigest(),
+      "omega_steps": row["omega_steps"],
+      "theta_steps": row["theta_steps"],
+    }
+    kept: dict[str, Any] = {}
+    if path.exists():
+      kept = folder_lib.read_json(path, "delete it, and it is computed again")
+    if any(kept.get(name) != value for name, value in asked.items()):
+      order = _table.rank(finished, self._table)
+      kept = {**asked, "kendall_tau": order.kendall_tau.value}
+      folder_lib.write_json(path, kept)
+    return float(kept["kendall_tau"])
 
   def _row(
     self, config: config_lib.SearchConfig, arc: nasbench201.NasBench201Arc
@@ -234,51 +342,10 @@ class _Runner:
       **table_lookup.cell(self._table, arc.ops),
       # Of searches with shared weights alone.
       "search_seconds": None,
+      "omega_steps": None,
+      "theta_steps": None,
       "kendall_tau": None,
     }
-
-
-def format_table(record: Mapping[str, Any]) -> list[str]:
-  """The comparison for people."""
-  first = record["compared"]
-  lines = [
-    f"{'policy':20} {'accuracy':>16} {'rank':>8} {'regret':>7} {'tau':>5}"
-    f" {f'{first} minus it':>20} {'p (t)':>7} {'p (W)':>7}  of each seed"
-  ]
-  for policy, row in record["summary"].items():
-    by_seed = [f"{r['true_accuracy']:.2f}" for r in record["runs"][policy]]
-    spread = row["true_accuracy_standard_error"]
-    lines.append(
-      f"{policy:20} {_spread(row['true_accuracy'], spread):>16}"
-      f" {row['rank']:8.0f} {row['regret']:7.2f} {_tau(row):>5}"
-      f"{_compared(record, policy)}  {' '.join(by_seed)}"
-    )
-  for name, value in record["chance"].items():
-    policy = f"chance_{name}"
-    lines.append(
-      f"{policy:20} {value:16.2f} {'':8} {record['optimum'] - value:7.2f}"
-      f" {'':5}"
-      f"{_compared(record, policy)}"
-    )
-  return lines
-
-
-def _tau(row: Mapping[str, Any]) -> str:
-  return f"{row['kendall_tau']:.2f}" if "kendall_tau" in row else "-"
-
-
-def _compared(record: Mapping[str, Any], policy: str) -> str:
-  compared = record["comparisons"].get(policy)
-  if compared is None:
-    return f" {'':20} {'':7} {'':7}"
-  difference = _spread(compared["mean_difference"], compared["standard_error"])
-  p_values = (compared[f"{test}_p_value"] for test in ("t", "wilcoxon"))
-  t, wilcoxon = ("-" if p is None else f"{p:.3f}" for p in p_values)
-  return f" {difference:>20} {t:>7} {wilcoxon:>7}"
-
-
-def _spread(mean: float, error: float | None) -> str:
-  return f"{mean:.2f}" + (f" +- {error:.2f}" if error is not None else "")
 
 
 def _policies() -> list[str]:
@@ -308,6 +375,14 @@ def define_flags() -> None:
     "num_queries", 100, "accuracies that a method on the table sees", 1
   )
   _table.define_ranking_flag()
+  flags.DEFINE_float(
+    "equal_seconds",
+    0.0,
+    "seconds that the steps of every search shall take, compilation,"
+    " evaluation and the derive step apart: their numbers are scaled by what"
+    " they cost here; 0: the same steps for all",
+    0.0,
+  )
   flags.DEFINE_boolean("json", False, "print one JSON object")
 
 

@@ -4,14 +4,15 @@
 
 Samples K architectures from the policy of a search, finished or stopped, scores
 each with the shared weights on validation minibatches, and keeps the best,
-beside K uniform ones. With `--tune_arcs` the first few are trained alone before
-one is kept, in the way that the search was given. `--policy=random` asks what
-uniform candidates would have given under the same weights. `--seed` draws other
-candidates, `--dataset` scores on other data of the same kind. On NAS-Bench-201
-`--benchmark_table` looks up what the candidates are worth. The run stays as it
-is: what is found goes to `--workdir`, laid out like a search's folder. Train
-the best of it to the end with `ptb_train` or `cifar_train`,
-`--arc=WORKDIR/arcs.jsonl --retrain_top=K`.
+beside K uniform ones. `--derive_scores=reward,multiply_adds,jacob_cov` lets
+scores that train nothing have a say; with `--tune_arcs` the first few are
+trained alone before one is kept. What the flags do not say is as the search was
+given it. `--policy=random` asks what uniform candidates would have given under
+the same weights. `--seed` draws other candidates, `--dataset` scores on other
+data of the same kind. On NAS-Bench-201 `--benchmark_table` looks up what the
+candidates are worth. The run stays as it is: what is found goes to `--workdir`,
+laid out like a search's folder. Train the best of it to the end with
+`ptb_train` or `cifar_train`, `--arc=WORKDIR/arcs.jsonl --retrain_top=K`.
 """
 
 import pathlib
@@ -19,7 +20,6 @@ import pathlib
 import jax
 from absl import flags
 
-from enas_jax import config as config_lib
 from enas_jax import types
 from enas_jax.search import derive, loop, runs
 from enas_jax.strategies import registry as strategies
@@ -40,10 +40,7 @@ def main() -> None:
   if values.benchmark_table is not None:
     _table.check_space(run.space, values.run)
     table = _table.load_complete()
-  asked = _flags.set_values(
-    "derive_arcs", "derive_batches", "tune_arcs", "tune_halvings"
-  )
-  config = config_lib.override(run.config, "run", **asked)
+  config = _flags.override_derive(run.config)
   if values.policy is not None:
     config = strategies.with_policy(config, values.policy)
   dataset = values.dataset or run.dataset
@@ -52,6 +49,7 @@ def main() -> None:
   state = opened.state
   if values.seed is not None:
     state = state.replace(key=jax.random.key(values.seed))
+  derive.check(config, opened.task, opened.splits)
   source = str(pathlib.Path(values.run).expanduser())
   workdir = _workdir.write_config(
     workdir, _EXPERIMENT, run.space, config, dataset, None, {"run": source}
@@ -73,21 +71,12 @@ def main() -> None:
 def define_flags() -> None:
   """The flags of this script."""
   flags.DEFINE_string("run", None, "the folder of a search")
-  flags.DEFINE_integer("derive_arcs", None, "candidates, K; as the run", 1)
-  flags.DEFINE_integer(
-    "derive_batches", None, "minibatches that score each; as the run", 1
-  )
+  _flags.define_derive_flags()
   flags.DEFINE_enum(
     "policy",
     None,
     ("random",),
     "candidates are uniform, not samples of the run's policy",
-  )
-  flags.DEFINE_integer(
-    "tune_arcs", None, "how many are trained alone; as the run", 0
-  )
-  flags.DEFINE_integer(
-    "tune_halvings", None, "how often the worse half is dropped; as the run", 0
   )
   flags.DEFINE_integer(
     "seed", None, "draws other candidates; by default those of the run", 0

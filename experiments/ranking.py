@@ -15,7 +15,7 @@ with a `result.json`, with "arc" and the task's metric, such as accuracy.
 
 Each architecture is scored by the shared weights on `--num_images` validation
 images, as the derive step does on fewer: `--score=nll`, or the task's metric.
-Other scores cost no training (`analysis/zero_cost.py`): of a network of fresh
+Other scores cost no training (`search/zero_cost.py`): of a network of fresh
 weights like the run's `naswot`, `synflow`, `jacob_cov`, `grad_norm` and `snip`;
 of its size `params` and `multiply_adds`, without what is dead. Of several, with
 commas between them, ranks are added; and with `--num_draws` those by several
@@ -40,11 +40,11 @@ from absl import flags
 
 from enas_jax import config as config_lib
 from enas_jax import types
-from enas_jax.analysis import ranking, trained_alone, zero_cost
+from enas_jax.analysis import ranking, trained_alone
 from enas_jax.analysis import truth as truth_lib
 from enas_jax.config import fields
 from enas_jax.search import folder as folder_lib
-from enas_jax.search import loop, runs
+from enas_jax.search import loop, runs, zero_cost
 from enas_jax.spaces import registry as spaces
 from enas_jax.tasks import base as tasks_base
 from enas_jax.tasks import registry as tasks
@@ -240,25 +240,18 @@ def _score(
   """[S] float64, larger is better; networks that overflow come last."""
   values = flags.FLAGS
   free = [name for name in names if name in zero_cost.SCORES]
-  draws = {
-    name: 1 if name in zero_cost.SIZES else values.num_draws for name in free
-  }
-  subjects = [
-    zero_cost.Subject.of(run, values.seed + draw)
-    for draw in range(max(draws.values(), default=0))
-  ]
+  num_draws = values.num_draws if set(free) - set(zero_cost.SIZES) else 0
+  keys = [jax.random.key(values.seed + draw) for draw in range(num_draws)]
+  subject = zero_cost.Subject.of(run.config, run.task, run.splits.train, keys)
   columns = []
-  calls = sum(draws.get(name, 1) for name in names)
   arcs = truth.validated(run.task.space)
   with tqdm.tqdm(
-    total=calls * len(truth.values), unit="arc", leave=False, disable=None
+    total=len(names) * len(truth.values), unit="arc", leave=False, disable=None
   ) as bar:
     for name in names:
       if name in free:
         columns.append(
-          zero_cost.score_architectures(
-            name, subjects[: draws[name]], arcs, bar.update
-          )
+          zero_cost.score_architectures(name, subject, arcs, bar.update)
         )
         continue
       columns.append(
@@ -271,7 +264,7 @@ def _score(
           advance=bar.update,
         )
       )
-  return zero_cost.rank_sum([ranking.finite(column) for column in columns])
+  return zero_cost.rank_sum([zero_cost.finite(column) for column in columns])
 
 
 def _lines(order: ranking.Ranking) -> list[str]:

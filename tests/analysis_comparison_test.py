@@ -16,6 +16,9 @@ def row(seed, accuracy, seconds=None, tau=None):
     "regret": 94.0 - accuracy,
     "search_seconds": seconds,
     "kendall_tau": tau,
+    "omega_steps": 100 if seconds else None,
+    "theta_steps": 40 if seconds else None,
+    "ops": "333333",
   }
 
 
@@ -27,7 +30,8 @@ def make_record():
     "controller": [row(0, 92.0, 10.0, 0.25), row(1, 94.0, 30.0, 0.75)],
     "table_random": [row(0, 91.0), row(1, 91.0)],
   }
-  return comparison.summarise(rows, table, 5)
+  record = comparison.summarise(rows, table, 5, "table_random")
+  return {**record, "seeds": [0, 1]}
 
 
 class SummaryTest(absltest.TestCase):
@@ -40,6 +44,12 @@ class SummaryTest(absltest.TestCase):
     self.assertAlmostEqual(mean["true_accuracy_standard_error"], 1.0)
     self.assertEqual(mean["search_seconds"], 20.0)
     self.assertNotIn("search_seconds", record["summary"]["table_random"])
+    self.assertEqual(mean["omega_steps"], 100)
+    over = record["over_chance"]
+    self.assertEqual(list(over), ["controller"])
+    self.assertEqual(
+      (over["controller"]["wins"], over["controller"]["ties"]), (2, 0)
+    )
     differences = {
       name: (found["mean_difference"], found["wins"])
       for name, found in record["comparisons"].items()

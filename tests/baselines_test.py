@@ -8,8 +8,9 @@ import tempfile
 import numpy as np
 from absl.testing import absltest
 
+from enas_jax.report import results
 from enas_jax.spaces.nasbench201 import arc as nasbench201
-from experiments import baselines
+from experiments import _baseline_table, baselines
 from tests import analysis_comparison_test as comparison_test
 from tests import command_line, tiny
 
@@ -36,14 +37,35 @@ def write_table(path):
 
 
 class TableTest(absltest.TestCase):
-  def test_lines_for_people(self):
-    lines = baselines.format_table(comparison_test.make_record())
-    self.assertLen(lines, 5)
-    self.assertIn("93.00 +- 1.00", lines[1])
-    self.assertIn("92.00 94.00", lines[1])
-    self.assertRegex(lines[1], r" 1\.00  0\.50 ")
-    self.assertRegex(lines[2], r"table_random +.* 3\.00     - ")
-    self.assertRegex(lines[4], r"chance_best_of_5 +91\.50 +2\.50 +1\.50 \+- 1")
+  def test_rows(self):
+    origin = {
+      "command": ["c"],
+      "commit": "d",
+      "device": "e",
+      "versions": {"jax": "1"},
+    }
+    table = _baseline_table.make_table(comparison_test.make_record(), origin)
+    header, _, *lines = results.to_markdown(table).splitlines()
+    self.assertIn("controller minus it", header)
+    self.assertIn("beats table_random", header)
+    self.assertLen(lines, 4)
+    cells = [[cell.strip() for cell in line.split("|")[1:-1]] for line in lines]
+    columns = [cell.strip() for cell in header.split("|")[1:-1]]
+    first, second, one, best = (
+      dict(zip(columns, row, strict=True)) for row in cells
+    )
+    self.assertEqual(first["accuracy"], "93.00 +- 1.00")
+    self.assertEqual(first["of the seeds"], "92.00 to 94.00")
+    self.assertEqual(first["tau"], "0.50")
+    self.assertEqual(first["omega steps"], "100")
+    self.assertEqual(first["seconds"], "20")
+    self.assertEqual(first["beats table_random"], "2 of 2")
+    self.assertEqual(first["published"], "53.89 +- 0.58")
+    self.assertEqual(first["controller minus it"], "")
+    self.assertEqual(second["controller minus it"], "+2.00 +- 1.00")
+    self.assertEqual((second["tau"], second["published"]), ("", ""))
+    self.assertEqual((one["method"], one["accuracy"]), ("chance, one", "88.00"))
+    self.assertEqual(best["regret"], "2.50")
 
 
 class CommandLineTest(absltest.TestCase):
@@ -74,7 +96,7 @@ class CommandLineTest(absltest.TestCase):
       "baselines", *flags, "--policies=evolution,table_random"
     )
     self.assertEqual(found.returncode, 0, found.stderr)
-    self.assertIn("chance_best_of_3", found.stdout)
+    self.assertIn("| chance, best of 3 |", found.stdout)
     before = (workdir / "evolution-0" / "result.json").stat().st_mtime_ns
     # GDAS stands for the gradient methods, which take long to compile.
     left_out = ("controller", "darts", "snas", "drnas")
@@ -85,7 +107,11 @@ class CommandLineTest(absltest.TestCase):
     )
     self.assertEqual(found.returncode, 0, found.stderr)
     self.assertEqual(found.stderr, "")
+    kept = json.loads((workdir / "evolution-0/kendall_tau.json").read_text())
     record = json.loads(found.stdout)
+    self.assertEqual(
+      kept["kendall_tau"], record["runs"]["evolution"][0]["kendall_tau"]
+    )
     self.assertEqual(record, json.loads((workdir / "result.json").read_text()))
     # The first search was not repeated.
     after = (workdir / "evolution-0" / "result.json").stat().st_mtime_ns
@@ -177,6 +203,10 @@ class CommandLineTest(absltest.TestCase):
       (["--policies=controller,luck"], "--policies must be different ones of"),
       (["--seeds=1,1"], "--seeds must be different integers"),
       (["--seed=1"], "--seed does nothing here; give --seeds"),
+      (
+        ["--policies=random", "--equal_seconds=1000"],
+        "more than the data have",
+      ),
       (["--num_queries=3", "--theta_num_arcs=2"], "multiple of theta_num_arcs"),
     ):
       found = command_line.run("baselines", *self.flags, *flags)

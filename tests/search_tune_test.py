@@ -51,7 +51,7 @@ class PlanTest(parameterized.TestCase):
 class HalvingTest(parameterized.TestCase):
   """With curves of training that are known: nats = level + 1 / steps."""
 
-  def _run(self, levels, halvings, num_steps, done=None):
+  def _run(self, levels, halvings, num_steps, done=None, live=lambda a: a):
     arcs = cells(len(levels))
     level = dict(zip(arcs, levels, strict=True))
     config = tiny.make_image_config(
@@ -69,9 +69,8 @@ class HalvingTest(parameterized.TestCase):
       return {"steps": stop}
 
     def make(*args):
-      self.assertEqual(
-        args[3], tune.plan(len(levels), num_steps, halvings)[0][2]
-      )
+      count = len({live(arc) for arc in arcs})
+      self.assertEqual(args[3], tune.plan(count, num_steps, halvings)[0][2])
       return lambda state: {"steps": 0}, go_on
 
     nats = lambda after, arc, valid: level[arc] + 1 / after["steps"]
@@ -86,8 +85,8 @@ class HalvingTest(parameterized.TestCase):
       mock.patch.object(evaluate, "make_evaluate", lambda task: nats),
     ):
       tuned = tune.tune_best(
-        (config, None, None, None), None, arcs, lambda: None, told.append,
-        done or {},
+        (config, None, None, None), None, arcs, live, lambda: None,
+        told.append, done or {},
       )  # fmt: skip
     return arcs, tuned, taken, told
 
@@ -106,6 +105,14 @@ class HalvingTest(parameterized.TestCase):
     self.assertEqual([one.rank for one in tuned][:2], [4, 2])
     self.assertAlmostEqual(tuned[0].nats, 1 + 1 / 42)
     self.assertLen(told, 14)
+
+  def test_of_those_that_compute_the_same_the_first_is_trained(self):
+    same = lambda arc: arc._replace(ops=(*arc.ops[:5], arc.ops[5] % 2))
+    levels = [4.0, 3.0, 2.0, 1.0]
+    arcs, tuned, taken, _ = self._run(levels, 0, 5, live=same)
+    self.assertEqual(len({same(arc) for arc in arcs}), 2)
+    self.assertEqual(taken, [(0, 5), (1, 5)])
+    self.assertEqual([one.rank for one in tuned], [2, 1])
 
   def test_weights_that_overflowed_are_dropped(self):
     levels = [np.nan, 3.0, np.inf, 4.0]

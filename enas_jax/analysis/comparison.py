@@ -13,12 +13,15 @@ Rows = Mapping[str, Sequence[Mapping[str, Any]]]
 # Those of a row whose mean is of interest, where they are not None.
 _AVERAGED = (
   *("true_accuracy", "rank", "regret"),
-  *("search_seconds", "kendall_tau"),
+  *("search_seconds", "kendall_tau", "omega_steps", "theta_steps"),
 )
 
 
 def summarise(
-  rows: Rows, table: benchmark_table.BenchmarkTable, derive_arcs: int
+  rows: Rows,
+  table: benchmark_table.BenchmarkTable,
+  derive_arcs: int,
+  chance_method: str,
 ) -> dict[str, Any]:
   """Means, chance and the comparisons, JSON-ready.
 
@@ -27,6 +30,8 @@ def summarise(
       compared with each other one and with chance.
     table: the true accuracies.
     derive_arcs: the number of cells, K, whose best by truth is chance.
+    chance_method: the method that searches by chance; each other one is
+      compared with it, too, if it is among them.
   """
   accuracies = {
     method: [row["true_accuracy"] for row in of_seeds]
@@ -40,6 +45,11 @@ def summarise(
   seconds: dict[str, Sequence[float]] = {m: accuracies[m] for m in others}
   count = len(accuracies[first])
   seconds |= {f"chance_{k}": [v] * count for k, v in chance.items()}
+  over_chance = {
+    method: paired.compare(values, accuracies[chance_method]).to_dict()
+    for method, values in accuracies.items()
+    if chance_method in accuracies and method != chance_method
+  }
   return {
     "space": benchmark_table.SPACE,
     "runs": rows,
@@ -51,6 +61,8 @@ def summarise(
       method: paired.compare(accuracies[first], values).to_dict()
       for method, values in seconds.items()
     },
+    "chance_method": chance_method,
+    "over_chance": over_chance,
   }
 
 

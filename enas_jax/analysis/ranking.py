@@ -137,29 +137,6 @@ def score_architectures(
   return np.asarray(scores, np.float64)
 
 
-def finite(scores: np.ndarray) -> np.ndarray:
-  """The scores, with those of networks that overflowed below all others.
-
-  Args:
-    scores: [S] float64, larger is better.
-
-  Returns:
-    [S] float64, all finite; what was not is 1 below the worst that was.
-
-  Raises:
-    InputError: if no score is a finite number.
-  """
-  chex.assert_rank(scores, 1)
-  chex.assert_type(scores, float)
-  known = np.isfinite(scores)
-  if not known.any():
-    raise types.InputError(
-      "no score is a finite number: the weights have diverged."
-    )
-  # Any distance will do: only the order of scores is compared.
-  return np.where(known, scores, scores[known].min() - 1.0)
-
-
 def take(split: _Split, count: int) -> _Split:
   """The first part of a split.
 

@@ -10,6 +10,7 @@ import numpy as np
 
 from enas_jax.analysis import benchmark_table, ranking
 from enas_jax.search import state as state_lib
+from enas_jax.search import zero_cost
 from enas_jax.spaces.nasbench201 import arc as nasbench201
 from enas_jax.tasks import base as tasks
 
@@ -81,7 +82,7 @@ def candidates(
       ("before", read("reward")),
       ("after", -read("tuned_nats")),
     ):
-      kept = ranking.finite(scores)
+      kept = zero_cost.finite(scores)
       order = ranking.rank_correlation(kept, truth[tuned])
       taus[name] = order.to_dict()["kendall_tau"]
   return Candidates(truth, len(tuned), taus)
@@ -109,4 +110,4 @@ def rank_cells(
   scores = ranking.score_architectures(
     task, state, arcs, valid, score="nll", advance=advance
   )
-  return ranking.rank_correlation(ranking.finite(scores), truth)
+  return ranking.rank_correlation(zero_cost.finite(scores), truth)

@@ -85,7 +85,9 @@ def train(
 
   splits = run.splits
   alone = tune.changed(config, run.task, splits.train, splits.valid)
-  tune.tune_best(alone, run.state, arcs, lambda: None, tell, done)
+  tune.tune_best(
+    alone, run.state, arcs, lambda arc: arc, lambda: None, tell, done
+  )
   return path
 
 

@@ -69,6 +69,18 @@ def settle_numbers(
   return numbers
 
 
+def settle_names(options: object, prefix: str, name: str) -> tuple[str, ...]:
+  """Makes a field a tuple of names, also after JSON, and hands it over.
+
+  Raises:
+    InputError: if one comes twice.
+  """
+  names = tuple(getattr(options, name))
+  object.__setattr__(options, name, names)
+  check(len(set(names)) == len(names), prefix + name, "different names", names)
+  return names
+
+
 def check_rates(options: object, prefix: str, *names: str) -> None:
   """Raises InputError unless the fields are in [0, 1)."""
   for name in names:
@@ -99,6 +111,12 @@ def parse_numbers(text: str, name: str) -> tuple[float, ...]:
     return tuple(float(part) for part in text.split(",")) if text else ()
   except ValueError:
     raise types.InputError(f"{name} must be {NUMBERS}, got {text!r}.") from None
+
+
+def parse_names(text: str, name: str) -> tuple[str, ...]:
+  """The names of a text, with commas between them; none of an empty one."""
+  del name
+  return tuple(text.split(",")) if text else ()
 
 
 def parse_changes(text: str, name: str) -> tuple[tuple[str, Value], ...]:

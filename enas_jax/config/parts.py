@@ -138,6 +138,23 @@ class RunConfig:
   derive_batches: int = fields.field(
     "validation minibatches that the derive step scores each candidate on"
   )
+  derive_scores: tuple[str, ...] = fields.field(
+    "what orders the candidates: the sum of their ranks by each of these names,"
+    " 'reward' and scores that train nothing, such as multiply_adds and"
+    " jacob_cov. Empty: the reward alone (Section 2.2)",
+    default=(),
+    parse=fields.parse_names,
+  )
+  derive_draws: int = fields.field(
+    "draws of fresh weights and of a minibatch for those of derive_scores that"
+    " look at any; their ranks are added",
+    default=1,
+  )
+  derive_uniform: bool = fields.field(
+    "the uniform architectures that are scored beside the candidates are"
+    " candidates, too",
+    default=False,
+  )
   tune_arcs: int = fields.field(
     "candidates, the best by reward, that are each trained alone; the one with"
     " the least cross-entropy on all validation data is kept. 0: none"
@@ -168,8 +185,9 @@ class RunConfig:
       self,
       "",
       *("num_epochs", "log_every", "eval_arcs", "derive_arcs"),
-      *("derive_batches", "tune_steps", "tune_rate"),
+      *("derive_batches", "derive_draws", "tune_steps", "tune_rate"),
     )
+    fields.settle_names(self, "", "derive_scores")
     fields.check_not_negative(self, "", "tune_arcs", "tune_halvings")
     halvings, most = self.tune_halvings, self.tune_arcs.bit_length() - 1
     fields.check(

@@ -1,10 +1,12 @@
 """The end of a search: score candidates, train the best alone, keep one.
 
 Section 2.2 samples architectures from the trained policy, scores each with the
-shared weights on one validation minibatch, and keeps the best. `search.tune`
-trains the first few alone before one is kept.
+shared weights on one validation minibatch, and keeps the best. Scores that
+train nothing may have a say in the order (`search.zero_cost`), and
+`search.tune` trains the first few alone before one is kept.
 """
 
+import functools
 import math
 import pathlib
 from collections.abc import Callable, Mapping, Sequence
@@ -16,11 +18,15 @@ import numpy as np
 
 from enas_jax import config as config_lib
 from enas_jax import types
-from enas_jax.search import evaluate, folder, loop, tune
+from enas_jax.config import fields
+from enas_jax.search import evaluate, folder, loop, tune, zero_cost
 from enas_jax.search import state as state_lib
 from enas_jax.spaces import records
+from enas_jax.spaces import registry as spaces
 from enas_jax.strategies import registry, uniform
 from enas_jax.tasks import base as tasks
+
+REWARD = "reward"  # of `run.derive_scores`, the one of the shared weights
 
 
 class Candidate(NamedTuple):
@@ -29,17 +35,21 @@ class Candidate(NamedTuple):
   Attributes:
     arc: the architecture, of Python ints.
     reward: larger is better.
+    score: the sum of the ranks by `run.derive_scores`, larger is better; None
+      if the reward alone orders the candidates.
   """
 
   arc: types.Arc
   reward: float
+  score: float | None = None
 
 
 class Ranked(NamedTuple):
   """What the shared weights say of candidates.
 
   Attributes:
-    candidates: K samples of the strategy and what it adds to them, best first.
+    candidates: K samples of the strategy, what it adds to them, and perhaps
+      uniform architectures, best first.
     policy_rewards: [K], of the samples alone, best first.
     uniform_rewards: [K], of uniform architectures under the same weights and on
       the same minibatch: what chance alone earns.
@@ -60,6 +70,26 @@ class Result(NamedTuple):
 
   arc: types.Arc
   record: dict[str, Any]
+
+
+def check(
+  config: config_lib.SearchConfig, task: tasks.Task, data: tasks.Splits
+) -> tune.Alone:
+  """Refuses a derive step that cannot be made, before the time of a search.
+
+  Returns:
+    What candidates are trained alone with, as `tune.changed` has it.
+
+  Raises:
+    InputError: if candidates cannot be scored or trained as the configuration
+      says.
+  """
+  definition = spaces.of_options(config.child)
+  known = (REWARD, *zero_cost.SCORES)
+  for name in config.run.derive_scores:
+    fields.check_one_of("derive_scores", name, known)
+    zero_cost.check(name, definition)
+  return tune.changed(config, task, data.train, data.valid)
 
 
 class Derivation:
@@ -98,7 +128,8 @@ class Derivation:
     self._config, self._task, self._data = config, task, data
     self._workdir, self._progress, self._clock = workdir, progress, clock
     self._strategy = registry.create(config, task.space)
-    self._alone = tune.changed(config, task, data.train, data.valid)
+    self._alone = check(config, task, data)
+    self._definition = spaces.of_options(config.child)
     self.propose = evaluate.make_propose(self._strategy)
     self.propose_uniform = evaluate.make_propose(uniform.Uniform(task.space))
     self.score = evaluate.make_score(task)
@@ -119,7 +150,7 @@ class Derivation:
     self._progress.line(
       f"deriving: scoring {run.derive_arcs} sampled architectures"
     )
-    ranked = self.rank(state)
+    ranked = self.rank(state, serve_signal)
     tuned = self._tune(state, ranked, serve_signal)
     best = ranked.candidates[tuned[0].rank - 1 if tuned else 0]
     if not tuned and not math.isfinite(best.reward):
@@ -154,8 +185,17 @@ class Derivation:
     self._write(ranked, tuned, record)
     return Result(best.arc, record)
 
-  def rank(self, state: state_lib.SearchState) -> Ranked:
-    """Samples K architectures and scores each with the shared weights."""
+  def rank(
+    self,
+    state: state_lib.SearchState,
+    serve_signal: Callable[[], None] = lambda: None,
+  ) -> Ranked:
+    """Samples K architectures, scores them and puts them in order.
+
+    Args:
+      state: the search's state, at its end.
+      serve_signal: a function called between scores; may raise.
+    """
     run, valid = self._config.run, self._data.valid
     key = state_lib.step_key(state, state_lib.DERIVE_KEYS, state.epoch)
     key_policy, key_uniform, key_batch = jax.random.split(key, 3)
@@ -169,14 +209,59 @@ class Derivation:
       for some in (arcs, chance)
     )
     validate = self._task.space.validate
+    pools = [(arcs, rewards)]
+    if run.derive_uniform:
+      pools.append((chance, uniform_rewards))
     candidates = [
-      Candidate(validate(evaluate.nth(arcs, index)), reward)
-      for index, reward in enumerate(rewards)
+      Candidate(validate(evaluate.nth(some, index)), reward)
+      for some, earned in pools
+      for index, reward in enumerate(earned)
     ]
+    if run.derive_scores:
+      candidates = self._scored(state, candidates, serve_signal)
     # The sort is stable, so ties keep the order of sampling.
-    candidates.sort(key=lambda candidate: _worth(candidate.reward))
+    candidates.sort(
+      key=lambda one: _worth(one.reward if one.score is None else one.score)
+    )
     policy_rewards = sorted(rewards[: run.derive_arcs], key=_worth)
     return Ranked(candidates, policy_rewards, uniform_rewards)
+
+  def _scored(
+    self,
+    state: state_lib.SearchState,
+    candidates: Sequence[Candidate],
+    serve_signal: Callable[[], None],
+  ) -> list[Candidate]:
+    """The candidates with the sum of their ranks among different ones.
+
+    Raises:
+      Diverged: if no reward is a finite number.
+    """
+    config, run = self._config, self._config.run
+    rewards = {one.arc: one.reward for one in candidates}
+    if not any(map(math.isfinite, rewards.values())):
+      raise loop.Diverged("no candidate has a reward that is a finite number.")
+    names = ", ".join(run.derive_scores)
+    self._progress.line(f"ordering {len(rewards)} candidates by {names}")
+    key = state_lib.step_key(state, state_lib.SCORE_KEYS, state.epoch)
+    subject = zero_cost.Subject.of(
+      *(config, self._task, self._data.train),
+      list(jax.random.split(key, run.derive_draws)),
+    )
+    columns = []
+    for name in run.derive_scores:
+      if name == REWARD:
+        earned = np.asarray(list(rewards.values()), np.float64)
+        columns.append(zero_cost.finite(earned))
+        continue
+      columns.append(
+        zero_cost.score_architectures(
+          name, subject, list(rewards), serve_signal
+        )
+      )
+    total = zero_cost.rank_sum(columns)
+    scores = dict(zip(rewards, map(float, total), strict=True))
+    return [one._replace(score=scores[one.arc]) for one in candidates]
 
   def _tune(
     self,
@@ -202,8 +287,9 @@ class Derivation:
       )
 
     arcs = [candidate.arc for candidate in ranked.candidates]
+    live = functools.partial(self._definition.live, self._config.child)
     return tune.tune_best(
-      self._alone, state, arcs, serve_signal, tell, dict(done)
+      self._alone, state, arcs, live, serve_signal, tell, dict(done)
     )
 
   def _position(self, state: state_lib.SearchState) -> list[int]:
@@ -265,6 +351,8 @@ class Derivation:
     rows = []
     for rank, candidate in enumerate(ranked.candidates, start=1):
       row: dict[str, Any] = {"rank": rank, "reward": candidate.reward}
+      if candidate.score is not None:
+        row["score"] = candidate.score
       metric = task.reward_to_metric(candidate.reward)
       if metric is not None:
         row[task.metric] = metric

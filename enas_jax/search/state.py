@@ -22,6 +22,7 @@ WARMUP_KEYS = 7  # uniform architectures, beside those that are proposed
 POLICY_KEYS, END_KEYS = 8, 9  # what is proposed at an epoch's end; that end
 ENSEMBLE_KEYS = 10  # those that vote, once a search is over
 ASK_KEYS = 11  # candidates that are trained alone between two epochs
+SCORE_KEYS = 12  # fresh weights of scores that train nothing
 
 
 @flax.struct.dataclass

@@ -117,6 +117,7 @@ def tune_best(
   alone: Alone,
   state: state_lib.SearchState,
   arcs: list[types.Arc],
+  live: Callable[[types.Arc], types.Arc],
   serve_signal: Callable[[], None],
   tell: Callable[[Tuned], None],
   done: Scores,
@@ -132,6 +133,8 @@ def tune_best(
       validation data, as `changed` returns them.
     state: the search's state, at its end.
     arcs: architectures of Python ints, best first; one may come twice.
+    live: an architecture -> the same without its dead parts. Of those that
+      compute the same the first one is trained.
     serve_signal: a function called between steps; may raise.
     tell: a function called with each when it is done, once for each round.
     done: nats and metric of those that were trained before the run was stopped.
@@ -147,10 +150,10 @@ def tune_best(
     state = state_lib.init_state(
       config, task, strategy, task.steps_per_epoch(train)
     )
-  first_rank: dict[types.Arc, int] = {}
+  first: dict[types.Arc, tuple[types.Arc, int]] = {}
   for rank, arc in enumerate(arcs, start=1):
-    first_rank.setdefault(arc, rank)
-  alive = list(first_rank.items())[: run.tune_arcs]
+    first.setdefault(live(arc), (arc, rank))
+  alive = list(first.values())[: run.tune_arcs]
   rounds = plan(len(alive), run.tune_steps, run.tune_halvings)
   begin, go_on = _make_training(
     config, task, train, rounds[0].stop, serve_signal

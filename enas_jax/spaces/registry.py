@@ -19,6 +19,12 @@ _REGISTRY = registry.Registry[base.Definition](
 register, names, get = _REGISTRY.register, _REGISTRY.names, _REGISTRY.get
 
 
+def of_options(options: base.Options) -> base.Definition:
+  """The space whose options these are."""
+  known = {get(name).options: get(name) for name in names()}
+  return known[type(options)]
+
+
 def trainable() -> tuple[str, ...]:
   """The spaces whose architectures can be trained alone."""
   return tuple(name for name in names() if get(name).train_presets)

@@ -7,7 +7,7 @@ When omega learns from a strategy's proposals and when theta moves is not the
 strategy's concern: that schedule is one for all (`search.steps`).
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from typing import Any, NamedTuple, Protocol
 
 import chex
@@ -280,8 +280,10 @@ class Definition(NamedTuple):
     name: the strategy's name.
     create: (space, options, num_arcs) -> the strategy.
     options: the class of its options, a frozen dataclass.
+    published: by the name of a space, what others report of it there.
   """
 
   name: str
   create: Callable[[Any, Any, int], Strategy]
   options: type[Any]
+  published: Mapping[str, str] = {}

@@ -255,5 +255,8 @@ def read_baseline(
 
 
 DEFINITION = base.Definition(
-  "controller", Reinforce, config_lib.ReinforceConfig
+  "controller",
+  Reinforce,
+  config_lib.ReinforceConfig,
+  {"nasbench201": "53.89 +- 0.58"},
 )

@@ -79,4 +79,9 @@ class Uniform(base.Strategy):
     return state, {}
 
 
-DEFINITION = base.Definition("random", Uniform, UniformConfig)
+DEFINITION = base.Definition(
+  "random",
+  Uniform,
+  UniformConfig,
+  {"nasbench201": "84.07 +- 3.61, 87.66 +- 1.69"},
+)

@@ -18,67 +18,91 @@ Larger is meant to be better in each.
 
 import dataclasses
 from collections.abc import Callable, Iterator, Sequence
-from typing import Any
+from typing import Any, NamedTuple
 
+import chex
 import jax
 import jax.numpy as jnp
 import numpy as np
 from jax.extend import core
 from scipy import stats
 
+from enas_jax import config as config_lib
 from enas_jax import types
-from enas_jax.analysis import ranking
 from enas_jax.nn import image_ops
-from enas_jax.search import runs
 from enas_jax.spaces import base, decisions, describe, registry
+from enas_jax.tasks import base as tasks
 
-Score = Callable[[types.Arc], float]  # of an architecture of Python ints
+# Of an architecture of Python ints, by each draw.
+Score = Callable[[types.Arc], list[float]]
 _BATCH_NORM = ("scale", "offset", "bn_scale", "bn_offset")
 _JITTER = 1e-5  # Mellor et al.'s k, added to eigenvalues
 
 
-@dataclasses.dataclass(frozen=True)
-class Subject:
-  """The network that is looked at, with fresh weights, and a minibatch.
+class Draw(NamedTuple):
+  """Fresh weights of all architectures, and a minibatch of training data.
 
   Attributes:
-    run: the search whose space, network and data they are.
-    definition: its space.
-    omega: fresh weights of all architectures.
-    batch: a minibatch of training data.
+    omega: the weights.
+    batch: the minibatch.
     key: for dropout.
   """
 
-  run: runs.Opened
-  definition: base.Definition
   omega: types.Omega
   batch: Any
   key: types.PRNGKey
 
+
+@dataclasses.dataclass(frozen=True)
+class Subject:
+  """The network that is looked at, under one draw of weights or several.
+
+  Attributes:
+    config: the configuration of the search whose network it is.
+    definition: its space.
+    task: its task.
+    draws: the draws.
+  """
+
+  config: config_lib.SearchConfig
+  definition: base.Definition
+  task: tasks.Task
+  draws: tuple[Draw, ...]
+
   @classmethod
-  def of(cls, run: runs.Opened, seed: int) -> "Subject":
-    """Draws the weights and the minibatch."""
-    task = run.task
-    key_omega, key_epoch, key_batch, key = jax.random.split(
-      jax.random.key(seed), 4
+  def of(
+    cls,
+    config: config_lib.SearchConfig,
+    task: tasks.Task,
+    train: tasks.Split,
+    keys: Sequence[types.PRNGKey],
+  ) -> "Subject":
+    """Draws the weights and the minibatch with each of the keys."""
+    init = jax.jit(task.init_omega)
+
+    def draw(key: types.PRNGKey) -> Draw:
+      key_omega, key_epoch, key_batch, key = jax.random.split(key, 4)
+      carry = task.start_epoch(task.init_carry(), key_epoch)
+      batch = task.train_batch(train, carry, jnp.int32(0), key_batch)
+      return Draw(init(key_omega), batch, key)
+
+    definition = registry.of_options(config.child)
+    return cls(config, definition, task, tuple(map(draw, keys)))
+
+
+def check(name: str, definition: base.Definition) -> None:
+  """Refuses a score that a space has not.
+
+  Raises:
+    InputError: if its networks read no images, and the score looks at them.
+  """
+  if name in _OF_IMAGES and not isinstance(
+    definition.network, base.ImageNetwork
+  ):
+    raise types.InputError(
+      f"the score {name} is defined for networks that read images, not in the"
+      f" {definition.name} space."
     )
-    omega = jax.jit(task.init_omega)(key_omega)
-    carry = task.start_epoch(task.init_carry(), key_epoch)
-    batch = task.train_batch(run.splits.train, carry, jnp.int32(0), key_batch)
-    return cls(run, registry.get(run.space), omega, batch, key)
-
-  def images(self, name: str) -> types.Array:
-    """[B, H, W, C] float32, those of the minibatch.
-
-    Raises:
-      InputError: if the space reads something else.
-    """
-    if not isinstance(self.definition.network, base.ImageNetwork):
-      raise types.InputError(
-        f"--score={name} is defined for networks that read images, not in the"
-        f" {self.run.space} space."
-      )
-    return self.batch.images
 
 
 def make(name: str, subject: Subject) -> Score:
@@ -86,17 +110,22 @@ def make(name: str, subject: Subject) -> Score:
 
   Args:
     name: one of `SCORES`.
-    subject: the network and the minibatch.
+    subject: the network, and the draws that it is looked at under.
+
+  Returns:
+    The score of an architecture: a number for each draw; of those in `SIZES`,
+    which need none, one number.
 
   Raises:
     InputError: if the score is not defined in the space.
   """
+  check(name, subject.definition)
   return _MAKERS[name](subject)
 
 
 def score_architectures(
   name: str,
-  subjects: Sequence[Subject],
+  subject: Subject,
   arcs: Sequence[types.Arc],
   advance: Callable[[], object] = lambda: None,
 ) -> np.ndarray:
@@ -104,26 +133,47 @@ def score_architectures(
 
   Args:
     name: one of `SCORES`.
-    subjects: networks of different fresh weights; of a score in `SIZES` one.
+    subject: the network, and the draws that it is looked at under.
     arcs: S architectures of Python ints.
-    advance: function to call after each of them, for each subject.
+    advance: function to call after each of them.
 
   Returns:
-    [S] float64, larger is better: the score, or of several subjects the sum of
+    [S] float64, larger is better: the score, or of several draws the sum of
     the ranks by each.
 
   Raises:
     InputError: if the score is not defined in the space, or by no finite number
       for any of them.
   """
-  columns = []
-  for subject in subjects:
-    score, column = make(name, subject), []
-    for arc in arcs:
-      column.append(score(arc))
-      advance()
-    columns.append(ranking.finite(np.asarray(column, np.float64)))
-  return rank_sum(columns)
+  score, rows = make(name, subject), []
+  for arc in arcs:
+    rows.append(score(arc))
+    advance()
+  columns = np.asarray(rows, np.float64).T
+  return rank_sum([finite(column) for column in columns])
+
+
+def finite(scores: np.ndarray) -> np.ndarray:
+  """The scores, with those of networks that overflowed below all others.
+
+  Args:
+    scores: [S] float64, larger is better.
+
+  Returns:
+    [S] float64, all finite; what was not is 1 below the worst that was.
+
+  Raises:
+    InputError: if no score is a finite number.
+  """
+  chex.assert_rank(scores, 1)
+  chex.assert_type(scores, float)
+  known = np.isfinite(scores)
+  if not known.any():
+    raise types.InputError(
+      "no score is a finite number: the weights have diverged."
+    )
+  # Any distance will do: only the order of scores is compared.
+  return np.where(known, scores, scores[known].min() - 1.0)
 
 
 def rank_sum(scores: Sequence[np.ndarray]) -> np.ndarray:
@@ -140,15 +190,15 @@ def rank_sum(scores: Sequence[np.ndarray]) -> np.ndarray:
 
 def _make_size(quantity: str) -> Callable[[Subject], Score]:
   def make_score(subject: Subject) -> Score:
-    options, definition = subject.run.config.child, subject.definition
+    options, definition = subject.config.child, subject.definition
     known: dict[types.Arc, float] = {}
 
-    def score(arc: types.Arc) -> float:
+    def score(arc: types.Arc) -> list[float]:
       live = definition.live(options, arc)
       if live not in known:
         record = describe.describe(definition.name, options, live)
         known[live] = float(record[quantity])
-      return known[live]
+      return [known[live]]
 
     return score
 
@@ -156,11 +206,16 @@ def _make_size(quantity: str) -> Callable[[Subject], Score]:
 
 
 def _make_traced(
-  scalar: Callable[[types.Omega, types.Arc], types.Array], omega: types.Omega
+  scalar: Callable[[Draw, types.Arc], types.Array], subject: Subject
 ) -> Score:
-  """One compiled program for all architectures."""
+  """One compiled program for all architectures and all draws."""
   compiled = jax.jit(scalar)
-  return lambda arc: float(compiled(omega, decisions.as_arrays(arc)))
+
+  def score(arc: types.Arc) -> list[float]:
+    arrays = decisions.as_arrays(arc)
+    return [float(compiled(draw, arrays)) for draw in subject.draws]
+
+  return score
 
 
 def _make_of_gradient(
@@ -169,18 +224,18 @@ def _make_of_gradient(
   """(weights, their gradient) -> the score."""
 
   def make_score(subject: Subject) -> Score:
-    task = subject.run.task
+    task = subject.task
     carry = task.start_split(task.init_carry())
 
-    def scalar(omega: types.Omega, arc: types.Arc) -> types.Array:
+    def scalar(draw: Draw, arc: types.Arc) -> types.Array:
       def nats(child: types.Omega) -> types.Array:
-        loss = task.loss(child, arc, subject.batch, carry, subject.key)
+        loss = task.loss(child, arc, draw.batch, carry, draw.key)
         return loss[1][0]["nats"]
 
-      child = task.child_params(omega, arc)
+      child = task.child_params(draw.omega, arc)
       return reduce(child, jax.grad(nats)(child))
 
-    return _make_traced(scalar, subject.omega)
+    return _make_traced(scalar, subject)
 
   return make_score
 
@@ -203,19 +258,18 @@ def _saliency(weights: types.Omega, grads: types.Omega) -> types.Array:
 
 
 def _make_synflow(subject: Subject) -> Score:
-  shape = subject.images("synflow").shape
   # Statistics before the first step, mean 0 and variance 1, make every batch
   # norm the identity.
   options = dataclasses.replace(
-    subject.run.config.child, moving_statistics=True, drop_features=0.0
+    subject.config.child, moving_statistics=True, drop_features=0.0
   )
   network = subject.definition.network
   assert isinstance(network, base.ImageNetwork)
   statistics = network.init_statistics(options)
-  ones = jnp.ones((1, *shape[1:]))
 
-  def scalar(omega: types.Omega, arc: types.Arc) -> types.Array:
-    positive = jax.tree.map(jnp.abs, omega)
+  def scalar(draw: Draw, arc: types.Arc) -> types.Array:
+    positive = jax.tree.map(jnp.abs, draw.omega)
+    ones = jnp.ones((1, *draw.batch.images.shape[1:]))
 
     def flow(child: types.Omega) -> types.Array:
       logits, _ = network.apply_child(
@@ -227,17 +281,16 @@ def _make_synflow(subject: Subject) -> Score:
     # The logarithm orders alike, and stays in range.
     return jnp.log(_saliency(child, jax.grad(flow)(child)))
 
-  return _make_traced(scalar, subject.omega)
+  return _make_traced(scalar, subject)
 
 
 def _make_jacob_cov(subject: Subject) -> Score:
-  images, task = subject.images("jacob_cov"), subject.run.task
-  network, options = task.network, subject.run.config.child
+  network, options = subject.task.network, subject.config.child
   assert isinstance(network, base.ImageNetwork)
   statistics = network.init_statistics(options)
 
-  def scalar(omega: types.Omega, arc: types.Arc) -> types.Array:
-    child = network.child_params(omega, arc, options)
+  def scalar(draw: Draw, arc: types.Arc) -> types.Array:
+    child = network.child_params(draw.omega, arc, options)
 
     def total(images: types.Array) -> types.Array:
       logits, _ = network.apply_child(
@@ -245,23 +298,24 @@ def _make_jacob_cov(subject: Subject) -> Score:
       )
       return jnp.sum(logits.main)
 
-    rows = jax.grad(total)(images).reshape(images.shape[0], -1)
+    rows = jax.grad(total)(draw.batch.images)
+    rows = rows.reshape(rows.shape[0], -1)
     values = jnp.linalg.eigvalsh(jnp.corrcoef(rows)) + _JITTER
     # Rounding may push the least ones below 0.
     values = jnp.maximum(values, _JITTER)
     return -jnp.sum(jnp.log(values) + 1.0 / values)
 
-  return _make_traced(scalar, subject.omega)
+  return _make_traced(scalar, subject)
 
 
 def _make_naswot(subject: Subject) -> Score:
-  images, task = subject.images("naswot"), subject.run.task
-  network, options = task.network, subject.run.config.child
+  network, options = subject.task.network, subject.config.child
   assert isinstance(network, base.ImageNetwork)
   statistics = network.init_statistics(options)
 
-  def score(arc: types.Arc) -> float:
-    child = network.child_params(subject.omega, arc, options)
+  def of_draw(draw: Draw, arc: types.Arc) -> float:
+    child = network.child_params(draw.omega, arc, options)
+    images = draw.batch.images
 
     def forward(child: types.Omega, images: types.Array) -> types.Array:
       with image_ops.using("plain"):
@@ -279,7 +333,7 @@ def _make_naswot(subject: Subject) -> Score:
     agreeing = code @ code.T + (1 - code) @ (1 - code).T
     return float(np.linalg.slogdet(agreeing.astype(np.float64))[1])
 
-  return score
+  return lambda arc: [of_draw(draw, arc) for draw in subject.draws]
 
 
 def relu_inputs(
@@ -367,6 +421,7 @@ def _is_zero(atom: core.Var | core.Literal) -> bool:
 
 
 SIZES = ("params", "multiply_adds")  # no weights are drawn for them
+_OF_IMAGES = ("synflow", "jacob_cov", "naswot")
 _MAKERS: dict[str, Callable[[Subject], Score]] = {
   **{name: _make_size(name) for name in SIZES},
   "grad_norm": _make_of_gradient(_norm),

@@ -12,7 +12,7 @@ from absl.testing import absltest, parameterized
 from jax import lax
 
 from enas_jax import types
-from enas_jax.analysis import zero_cost
+from enas_jax.search import zero_cost
 from enas_jax.spaces import base, describe, registry
 from enas_jax.spaces.nasbench201 import arc as nasbench201
 
@@ -79,15 +79,12 @@ def make_subject(seed=0):
   images = rng.normal(size=(5, 2, 2, 1)).astype(np.float32)
   images += 0.5 * omega["w1"].sum(axis=1).reshape(2, 2, 1)
   batch = types.ImageBatch(jnp.asarray(images), jnp.array([0, 1, 1, 0, 1]))
-  run = python_types.SimpleNamespace(
-    task=Task(),
-    space="toy",
-    config=python_types.SimpleNamespace(child=Options()),
-  )
+  config = python_types.SimpleNamespace(child=Options())
   definition = python_types.SimpleNamespace(network=NETWORK, name="toy")
-  return zero_cost.Subject(
-    run, definition, jax.tree.map(jnp.asarray, omega), batch, jax.random.key(0)
+  draw = zero_cost.Draw(
+    jax.tree.map(jnp.asarray, omega), batch, jax.random.key(0)
   )
+  return zero_cost.Subject(config, definition, Task(), (draw,))
 
 
 class DrawsTest(absltest.TestCase):
@@ -95,38 +92,43 @@ class DrawsTest(absltest.TestCase):
     subjects = [make_subject(seed) for seed in (0, 1)]
     arcs = [Arc(keep) for keep in (2, 0, 1)]
     raw = [
-      [zero_cost.make("snip", subject)(arc) for arc in arcs]
+      [zero_cost.make("snip", subject)(arc)[0] for arc in arcs]
       for subject in subjects
     ]
+    draws = tuple(subject.draws[0] for subject in subjects)
+    whole = dataclasses.replace(subjects[0], draws=draws)
     seen = []
-    one = zero_cost.score_architectures("snip", subjects[:1], arcs)
+    one = zero_cost.score_architectures("snip", subjects[0], arcs)
     both = zero_cost.score_architectures(
-      "snip", subjects, arcs, lambda: seen.append(1)
+      "snip", whole, arcs, lambda: seen.append(1)
     )
     np.testing.assert_array_equal(one, raw[0])
     ranks = [1 + np.argsort(np.argsort(column)) for column in raw]
     np.testing.assert_array_equal(both, ranks[0] + ranks[1])
     # Logits of 0 have no gradient in the weights before them.
-    self.assertEqual((one[1], both[1], len(seen)), (0.0, 2.0, 6))
+    self.assertEqual((one[1], both[1], len(seen)), (0.0, 2.0, 3))
 
 
 class OracleTest(absltest.TestCase):
   def setUp(self):
     super().setUp()
     self.subject = make_subject()
-    omega = jax.tree.map(np.asarray, self.subject.omega)
+    (draw,) = self.subject.draws
+    omega = jax.tree.map(np.asarray, draw.omega)
     self.w1, self.w2 = omega["w1"], omega["w2"]
-    self.rows = np.asarray(self.subject.batch.images).reshape(5, 4)
+    self.rows = np.asarray(draw.batch.images).reshape(5, 4)
+    self.labels = draw.batch.labels
     self.open = self.rows @ self.w1 > 0
 
   def score(self, name, keep=1):
-    return zero_cost.make(name, self.subject)(Arc(keep))
+    (value,) = zero_cost.make(name, self.subject)(Arc(keep))
+    return value
 
   def _grads(self):
     hidden = np.maximum(self.rows @ self.w1, 0)
     logits = hidden @ self.w2
     probs = np.exp(logits) / np.exp(logits).sum(axis=1, keepdims=True)
-    d_logits = (probs - np.eye(2)[self.subject.batch.labels]) / 5
+    d_logits = (probs - np.eye(2)[self.labels]) / 5
     d_hidden = d_logits @ self.w2.T * self.open
     return {
       "w1": self.rows.T @ d_hidden,
@@ -168,11 +170,11 @@ class OracleTest(absltest.TestCase):
 
   def test_of_text_only_what_needs_no_images(self):
     definition = python_types.SimpleNamespace(
-      network=registry.get("recurrent").network
+      network=registry.get("recurrent").network, name="recurrent"
     )
     subject = dataclasses.replace(self.subject, definition=definition)
     for name in ("synflow", "jacob_cov", "naswot"):
-      with self.assertRaisesRegex(types.InputError, f"score={name} is defined"):
+      with self.assertRaisesRegex(types.InputError, f"score {name} is defined"):
         zero_cost.make(name, subject)
 
 
@@ -229,14 +231,14 @@ class LiveTest(parameterized.TestCase):
   def test_size_without_what_is_dead(self):
     options = registry.preset("smoke", "nasbench201").child
     space = nasbench201.NasBench201Space()
-    run = python_types.SimpleNamespace(
-      config=python_types.SimpleNamespace(child=options)
-    )
+    config = python_types.SimpleNamespace(child=options)
     definition = registry.get("nasbench201")
-    subject = zero_cost.Subject(run, definition, {}, (), jax.random.key(0))
+    subject = zero_cost.Subject(config, definition, None, ())
     for name in ("params", "multiply_adds"):
       score = zero_cost.make(name, subject)
-      dead, whole = (score(space.from_digits(o)) for o in ("333300", "000300"))
+      (dead,), (whole,) = (
+        score(space.from_digits(ops)) for ops in ("333300", "000300")
+      )
       self.assertEqual(dead, whole)
       arc = space.from_digits("333300")
       self.assertLess(

@@ -1,0 +1,131 @@
+"""The order of candidates: by reward, or with scores that train nothing."""
+
+import pathlib
+import tempfile
+from unittest import mock
+
+import jax
+import numpy as np
+from absl.testing import absltest
+from scipy import stats
+
+from enas_jax import config as config_lib
+from enas_jax import types
+from enas_jax.search import derive, loop, zero_cost
+from enas_jax.search import state as state_lib
+from enas_jax.spaces import describe
+from enas_jax.spaces import registry as spaces
+from enas_jax.strategies import registry
+from tests import tiny
+
+SPACE = "nasbench201"
+
+
+def derivation(task, splits, **changes):
+  config = config_lib.override(task.config, "run", **changes)
+  workdir = pathlib.Path(tempfile.mkdtemp())
+  return derive.Derivation(
+    config, task, splits, workdir, loop.Progress(), loop.Clock()
+  )
+
+
+class OrderTest(absltest.TestCase):
+  @classmethod
+  def setUpClass(cls):
+    super().setUpClass()
+    config = tiny.make_image_config(
+      SPACE, policy="random", run={"derive_arcs": 12}
+    )
+    cls.task, cls.splits = tiny.make_image_task(config, SPACE)
+    strategy = registry.create(config, cls.task.space)
+    cls.state = state_lib.init_state(config, cls.task, strategy, 2)
+    plain = derivation(cls.task, cls.splits)
+    # Compiled once for all that follow.
+    cls.shared = {
+      name: getattr(plain, name)
+      for name in ("propose", "propose_uniform", "score")
+    }
+    cls.plain = plain.rank(cls.state)
+
+  def _rank(self, **changes):
+    one = derivation(self.task, self.splits, **changes)
+    vars(one).update(self.shared)
+    return one.rank(self.state).candidates
+
+  def test_ranks_are_added(self):
+    candidates = self._rank(derive_scores=("reward", "multiply_adds"))
+    options = self.task.config.child
+    live = spaces.get(SPACE).live
+    rewards = {one.arc: one.reward for one in self.plain.candidates}
+    arcs = list(rewards)
+    sizes = [
+      describe.describe(SPACE, options, live(options, arc))["multiply_adds"]
+      for arc in arcs
+    ]
+    total = stats.rankdata(list(rewards.values())) + stats.rankdata(sizes)
+    expected = dict(zip(arcs, total, strict=True))
+    self.assertLen(candidates, 12)
+    for one in candidates:
+      self.assertEqual(one.score, expected[one.arc])
+      self.assertEqual(one.reward, rewards[one.arc])
+    scores = [one.score for one in candidates]
+    self.assertEqual(scores, sorted(scores, reverse=True))
+    self.assertNotEqual(
+      [one.arc for one in candidates],
+      [one.arc for one in self.plain.candidates],
+    )
+
+  def test_draws_of_fresh_weights(self):
+    """As many as are asked, all different, the same ones each time."""
+    seen = []
+
+    def score(name, subject, arcs, advance):
+      sums = [
+        [float(jax.numpy.sum(leaf)) for leaf in jax.tree.leaves(draw.omega)]
+        for draw in subject.draws
+      ]
+      seen.append((name, sums))
+      return np.arange(len(arcs), dtype=np.float64)
+
+    with mock.patch.object(zero_cost, "score_architectures", score):
+      for _ in range(2):
+        found = self._rank(derive_scores=("jacob_cov",), derive_draws=2)
+    self.assertEqual(seen[0], seen[1])
+    name, (first, second) = seen[0]
+    self.assertEqual(name, "jacob_cov")
+    self.assertNotEqual(first, second)
+    # The last of those that differ has the largest score.
+    self.assertEqual(found[0].score, len({one.arc for one in found}) - 1)
+
+  def test_uniform_architectures_may_be_candidates(self):
+    candidates = self._rank(derive_uniform=True)
+    self.assertLen(candidates, 24)
+    rewards = sorted(one.reward for one in candidates)
+    both = self.plain.policy_rewards + self.plain.uniform_rewards
+    np.testing.assert_array_equal(rewards, sorted(both))
+
+  def test_without_any_finite_reward(self):
+    vars_of = dict(self.shared)
+    vars_of["score"] = lambda *args, **kwargs: [float("nan")] * 12
+    one = derivation(self.task, self.splits, derive_scores=("reward", "params"))
+    vars(one).update(vars_of)
+    with self.assertRaisesRegex(loop.Diverged, "no candidate has a reward"):
+      one.rank(self.state)
+
+  def test_refusals(self):
+    with self.assertRaisesRegex(
+      types.InputError, "derive_scores must be one of reward, params"
+    ):
+      derivation(self.task, self.splits, derive_scores=("luck",))
+    with self.assertRaisesRegex(types.InputError, "must be different names"):
+      derivation(self.task, self.splits, derive_scores=("params", "params"))
+    text = tiny.make_config(run={"derive_scores": ("jacob_cov",)})
+    task = tiny.text_task(text, 7)
+    with self.assertRaisesRegex(
+      types.InputError, "jacob_cov is defined for networks that read images"
+    ):
+      derive.check(text, task, self.splits)
+
+
+if __name__ == "__main__":
+  absltest.main()
