@@ -6,7 +6,7 @@ import itertools
 import os
 import pathlib
 import sys
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Collection, Sequence
 from typing import NoReturn
 
 import jax
@@ -14,6 +14,7 @@ from absl import app, flags, logging
 
 from enas_jax import types
 from enas_jax.search import loop
+from experiments import _help
 
 
 def import_plugins() -> None:
@@ -71,18 +72,24 @@ def enable_compilation_cache() -> None:
     jax.config.update("jax_persistent_cache_min_entry_size_bytes", -1)
 
 
-def run(main: Callable[[], None]) -> NoReturn:
+def run(main: Callable[[], None], unused: Collection[str] = ()) -> NoReturn:
   """Parses the flags, runs `main` and exits with a status that says how it was.
 
   0 done; 2 bad input, with one line on stderr; 128 + n after signal n; 1 for
   anything else.
+
+  Args:
+    main: what is to be done.
+    unused: flags that `main` refuses, which `--help` leaves out.
   """
   # The libraries' own notes are not the user's concern.
   logging.set_verbosity(logging.WARNING)
 
+  helps = any(word in _help.WORDS for word in sys.argv[1:])
+
   def parse(argv: Sequence[str]) -> list[str]:
     try:
-      rest = flags.FLAGS(argv)
+      rest = flags.FLAGS([word for word in argv if word not in _help.WORDS])
     except flags.Error as error:
       _fail(" ".join(str(error).split()))
     if len(rest) > 1:
@@ -92,7 +99,10 @@ def run(main: Callable[[], None]) -> NoReturn:
   def guarded(argv: Sequence[str]) -> int:
     del argv
     try:
-      main()
+      if helps:
+        _help.show(unused)
+      else:
+        main()
     except types.InputError as error:
       _fail(str(error))
     except loop.Interrupted as stopped:

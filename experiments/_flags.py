@@ -25,6 +25,8 @@ _PREFIXES = {
   "strategy": "theta_",
   "run": "",
 }
+# Fields of the last step, which keeps one architecture.
+LAST_STEP = ("derive_", "tune_")
 # Options of the policy's samples, of which the training of one has none.
 _SAMPLING = ("omega_num_arcs", "omega_fair_ops", "omega_op_weights")
 # Fields that a resumed run may change: they alter no step that was taken.
@@ -58,6 +60,9 @@ class _Option(NamedTuple):
 Preset = Callable[
   [str, str], config_lib.AnyConfig
 ]  # spaces.preset or train_preset
+# What `define_config_flags` was given: (space, preset).
+_defined: list[tuple[str, Preset]] = []
+_parts: dict[str, str] = {}  # of the configuration, by flag
 
 
 def is_set(name: str) -> bool:
@@ -85,13 +90,43 @@ def define_config_flags(*names: str, preset: Preset = spaces.preset) -> None:
     preset: the presets, of a search or of a training.
   """
   for space in names:
+    _defined.append((space, preset))
     for config in _of_every_strategy(preset("paper", space)):
-      for name, (_, field) in _config_fields(config, space).items():
+      for name, (path, field) in config_fields(config, space).items():
         if name not in flags.FLAGS:
-          _define(name, field)
+          _define(name, field, path[0])
 
 
-def _define(name: str, field: dataclasses.Field[Any]) -> None:
+def part_of(name: str) -> str:
+  """The part of the configuration that a flag sets; "" if it sets none."""
+  return _parts.get(name, "")
+
+
+def starts(
+  space: str | None,
+) -> Iterator[tuple[str, config_lib.AnyConfig]]:
+  """What the flags of this script start from, with the space.
+
+  Args:
+    space: the one space that is asked for, or None.
+  """
+  for name, preset in _defined:
+    if space in (None, name):
+      yield name, _start(name, preset)
+
+
+def _start(
+  space: str, preset: Preset, policy: str | None = None
+) -> config_lib.AnyConfig:
+  """The preset of `--preset`, of a search by the strategy that is asked for."""
+  config = preset(flags.FLAGS.preset, space)
+  if isinstance(config, config_lib.SearchConfig):
+    asked = policy or flags.FLAGS.policy or config.run.policy
+    config = strategies.with_policy(config, asked)
+  return config
+
+
+def _define(name: str, field: dataclasses.Field[Any], part: str) -> None:
   definers: dict[Any, Callable[..., Any]] = {
     int: flags.DEFINE_integer,
     float: flags.DEFINE_float,
@@ -99,13 +134,14 @@ def _define(name: str, field: dataclasses.Field[Any]) -> None:
     str: flags.DEFINE_string,
   }
   kind = str if field.metadata["parse"] else field.type
+  _parts[name] = part
   definers[kind](name, None, field.metadata["help"])
 
 
 def define_derive_flags() -> None:
   """One flag per field of the derive step, unset."""
   for field in _derive_fields():
-    _define(field.name, field)
+    _define(field.name, field, "run")
 
 
 def override_derive(
@@ -128,7 +164,7 @@ def override_derive(
 
 def _derive_fields() -> Iterator[dataclasses.Field[Any]]:
   for field in dataclasses.fields(parts.RunConfig):
-    if field.name.startswith(("derive_", "tune_")):
+    if field.name.startswith(LAST_STEP):
       yield field
 
 
@@ -149,7 +185,7 @@ def _of_every_strategy(
     yield strategies.with_policy(config, policy)
 
 
-def _config_fields(
+def config_fields(
   config: config_lib.AnyConfig, space: str
 ) -> dict[str, _Option]:
   """The fields of a configuration by flag, without those that do nothing."""
@@ -209,13 +245,11 @@ def resolve_config(
       resumed run.
   """
   values = flags.FLAGS
-  config = preset(values.preset, space)
   if saved is not None:
-    config = runs.restore_config(config, saved)
-  elif isinstance(config, config_lib.SearchConfig):
-    asked = policy or values.policy or config.run.policy
-    config = strategies.with_policy(config, asked)
-  known = _config_fields(config, space)
+    config = runs.restore_config(preset(values.preset, space), saved)
+  else:
+    config = _start(space, preset, policy)
+  known = config_fields(config, space)
   _check_no_others(space, config, {*known, *also}, beside)
   changes: dict[str, dict[str, Any]] = {}
   for name, option in known.items():
@@ -238,7 +272,7 @@ def resolve_config(
 
 def option_names(config: config_lib.AnyConfig, space: str) -> tuple[str, ...]:
   """The flags that decide a configuration of a space."""
-  return tuple(_config_fields(config, space))
+  return tuple(config_fields(config, space))
 
 
 def define_seeds_flag(default: Sequence[str] | None) -> None:
@@ -312,7 +346,7 @@ def check_same(
       to grow: what was done beyond it cannot be undone.
   """
   # First, since of two strategies the other fields have no counterpart.
-  options = _config_fields(wanted, space)
+  options = config_fields(wanted, space)
   for name in sorted(options, key=lambda name: name != "policy"):
     old, new = (options[name].get(config) for config in (kept, wanted))
     grows = name in _FREE_ON_RESUME and old < new
@@ -334,7 +368,7 @@ def _check_no_others(
   if isinstance(config, config_lib.SearchConfig):
     paper = spaces.preset("paper", space)
     of_strategies = {
-      policy: _config_fields(strategies.with_policy(paper, policy), space)
+      policy: config_fields(strategies.with_policy(paper, policy), space)
       for policy in strategies.names()
     }
     for policy in beside:
@@ -351,7 +385,7 @@ def _check_no_others(
   ]
   for other, preset in others:
     for variant in _of_every_strategy(preset("paper", other)):
-      names = _config_fields(variant, other).keys()
+      names = config_fields(variant, other).keys()
       for name in filter(is_set, sorted(names - allowed)):
         where = f"in the {space} space"
         if other == space:

@@ -1,4 +1,4 @@
-"""The paper's own ablations (Sections 3.1 to 3.3).
+r"""The paper's own ablations (Sections 3.1 to 3.3).
 
   python -m experiments.ablations --space=macro --preset=small --data_dir=DIR \
       --study=guided_random,local_optimum --seeds=0,1,2 --workdir=RUNS
@@ -439,4 +439,4 @@ def define_flags() -> None:
 if __name__ == "__main__":
   _cli.import_plugins()
   define_flags()
-  _cli.run(main)
+  _cli.run(main, unused=("policy", "seed", "theta_steps"))

@@ -1,4 +1,4 @@
-"""Looks into the controller of searches (Adam & Lorraine, 2019).
+r"""Looks into the controller of searches (Adam & Lorraine, 2019).
 
   python -m experiments.analyze_controller --run=RUN --run=RUN2 \
       --beside=RANDOM --data_dir=DIR --workdir=OUT

@@ -1,4 +1,4 @@
-"""Compares ENAS with searches that anyone would try instead (Section 3.3).
+r"""Compares ENAS with searches that anyone would try instead (Section 3.3).
 
   python -m experiments.baselines --preset=small --data_dir=DIR \
       --benchmark_table=FILE --seeds=0,1,2 --workdir=RUNS
@@ -388,4 +388,4 @@ def define_flags() -> None:
 
 if __name__ == "__main__":
   define_flags()
-  _cli.run(main)
+  _cli.run(main, unused=("policy", "seed"))

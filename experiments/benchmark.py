@@ -44,13 +44,7 @@ def main() -> None:
 def _search_record() -> dict[str, Any]:
   """Seconds and compilations of the steps of a search."""
   values = flags.FLAGS
-  config = _flags.resolve_config(values.space)
-  if not values["preset"].present:
-    for part, sizes in registry.get(values.space).benchmark.items():
-      changes = {
-        name: size for name, size in sizes.items() if not _flags.is_set(name)
-      }
-      config = config_lib.override(config, part, **changes)
+  config = _flags.resolve_config(values.space, preset=_preset)
   timer = timing.SearchTimer(config, values.space, values.vocabulary_size)
   return {
     "space": values.space,
@@ -61,6 +55,14 @@ def _search_record() -> dict[str, Any]:
     **timer.omega(values.num_arcs, values.steps),
     **timer.theta(values.steps),
   }
+
+
+def _preset(name: str, space: str) -> config_lib.SearchConfig:
+  """A preset of a search; of smaller sizes where none is asked for."""
+  config = registry.preset(name, space)
+  if not flags.FLAGS["preset"].present:
+    config = config_lib.override_parts(config, registry.get(space).benchmark)
+  return config
 
 
 def _training_record() -> dict[str, Any]:
@@ -92,5 +94,8 @@ if __name__ == "__main__":
   flags.DEFINE_integer("vocabulary_size", 10000, "words, V", 2)
   flags.DEFINE_boolean("json", False, "print one JSON object")
   _arcs.define_arc_flag()
-  _flags.define_all_config_flags()
+  _flags.define_config_flags(*registry.names(), preset=_preset)
+  _flags.define_config_flags(
+    *registry.trainable(), preset=registry.train_preset
+  )
   _cli.run(main)

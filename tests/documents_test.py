@@ -34,8 +34,8 @@ _LINK = re.compile(r"\]\(([^)#]+)\)")
 _SCRIPT = re.compile(r"\bexperiments\.(\w+)")
 # Not of the arrows of a diagram.
 _FLAG = re.compile(r"(?<![\w-])--([a-z][a-z_0-9]*+(?:-[a-z]+)?)(?!-)=?([\w,]*)")
-# Flags of pip and of the tests, and absl's own.
-_OTHERS = {"no-deps", "count", "helpfull"}
+# Flags of pip and of the tests, and what is read before flags are.
+_OTHERS = {"no-deps", "count", "help"}
 # In a script's name or a value, what a reader would put there.
 _PLACEHOLDERS = {
   **{"SEARCH": "ptb_search", "SPACE": "macro"},

@@ -1,0 +1,171 @@
+"""What `--help` shows: a script's flags in groups, with their defaults."""
+
+import pathlib
+import shutil
+import sys
+import textwrap
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
+from typing import Any, NamedTuple
+
+from absl import flags
+
+from enas_jax import config as config_lib
+from experiments import _flags
+
+# The words that ask for it; absl's --helpfull has the libraries' flags, too.
+WORDS = ("--help", "-help", "-h", "-?", "--helpshort", "-helpshort")
+_NAME = 30  # columns of a flag and its default
+_SCRIPT = "This script"
+_RUN = "Run"
+_DATA = "Data"
+_LAST = "Last step, which keeps one architecture"
+# The parts of a configuration whose options stand together.
+_GROUPS: dict[str, tuple[str, ...]] = {
+  _SCRIPT: (),
+  _RUN: ("run",),
+  _DATA: ("data",),
+  "Network": ("child",),
+  "Omega, the weights": ("omega",),
+  "Theta, which proposes architectures": ("theta", "strategy"),
+  _LAST: (),
+}
+# Parts that have hardly an option in common from one space to another.
+_OF_SPACE = ("child", "omega", "theta", "strategy")
+# Flags that are no fields of a configuration, and come first in their group;
+# those that are not here are the script's own.
+_PLACES = {
+  **dict.fromkeys(("preset", "workdir", "resume"), _RUN),
+  **dict.fromkeys(("plugin", "compilation_cache_dir"), _RUN),
+  **dict.fromkeys(("dataset", "data_dir"), _DATA),
+}
+
+
+class _Option(NamedTuple):
+  """An option of a configuration.
+
+  Attributes:
+    configs: how many configurations have it.
+    defaults: its value in these, and the kinds of run that have that value.
+  """
+
+  configs: int
+  defaults: dict[str, str]
+
+
+def show(unused: Collection[str] = ()) -> None:
+  """Prints the script's docstring and its flags, by the flags that are set.
+
+  Args:
+    unused: flags that the script refuses.
+  """
+  width = min(shutil.get_terminal_size().columns, 100)
+  paragraphs = [(sys.modules["__main__"].__doc__ or "").strip()]
+  space = flags.FLAGS.space if "space" in flags.FLAGS else None
+  starts = list(_flags.starts(space))
+  if starts:
+    told = _told_of_defaults([name for name, _ in starts])
+    paragraphs.append(textwrap.fill(told, width))
+  groups: dict[str, list[str]] = {title: [] for title in _GROUPS}
+  for flag, default in _shown(starts):
+    if flag.name not in unused:
+      groups[_place(flag.name)] += _lines(flag, default, width)
+  for title, lines in groups.items():
+    if lines:
+      paragraphs.append("\n".join([f"{title}:", *lines]))
+  print("\n\n".join(paragraphs))
+
+
+def _shown(
+  starts: Sequence[tuple[str, config_lib.AnyConfig]],
+) -> Iterator[tuple[flags.Flag[Any], str]]:
+  """The flags that do something, with their defaults."""
+  options = _options(starts)
+  several = len({name for name, _ in starts}) > 1
+  for flag in _own_flags():
+    option, part = options.get(flag.name), _flags.part_of(flag.name)
+    if not starts or not part:
+      yield flag, _text(flag.default)
+    elif option and not several:
+      yield flag, _joined(option.defaults)
+    elif option and option.configs == len(starts) and part not in _OF_SPACE:
+      same = len(option.defaults) == 1
+      yield flag, _joined(option.defaults) if same else ""
+
+
+def _options(
+  starts: Iterable[tuple[str, config_lib.AnyConfig]],
+) -> dict[str, _Option]:
+  """The options of configurations by flag, without those that do nothing."""
+  found: dict[str, _Option] = {}
+  for space, config in starts:
+    kind = type(config).__name__.removesuffix("Config").lower()
+    for name, option in _flags.config_fields(config, space).items():
+      text = _text(option.get(config))
+      known = found.get(name, _Option(0, {}))
+      kinds = {**known.defaults, text: kind}
+      found[name] = _Option(known.configs + 1, kinds)
+  return found
+
+
+def _own_flags() -> list[flags.Flag[Any]]:
+  """The flags that modules of `experiments` define, no library's."""
+  own: list[flags.Flag[Any]] = []
+  for module, defined in flags.FLAGS.flags_by_module_dict().items():
+    # absl names the module that is run by the path of its file.
+    if module.startswith("experiments.") or module == sys.argv[0]:
+      own += defined
+  first = list(_PLACES)
+  place = lambda flag: first.index(flag.name) if flag.name in first else 99
+  return sorted(own, key=place)
+
+
+def _place(name: str) -> str:
+  part = _flags.part_of(name)
+  if not part:
+    return _PLACES.get(name, _SCRIPT)
+  if name.startswith(_flags.LAST_STEP):
+    return _LAST
+  return next(title for title, parts in _GROUPS.items() if part in parts)
+
+
+def _told_of_defaults(spaces: Sequence[str]) -> str:
+  names = tuple(dict.fromkeys(spaces))
+  told = f"Defaults are those of --preset={flags.FLAGS.preset}."
+  if len(names) > 1:
+    told += (
+      " More options depend on the space; to see them, add"
+      f" --space={', '.join(names[:-1])} or {names[-1]}."
+    )
+  return told
+
+
+def _joined(defaults: Mapping[str, str]) -> str:
+  """One value; of a search and of a training both, where they differ."""
+  if len(defaults) == 1:
+    return next(iter(defaults))
+  return " or ".join(f"{text} ({kind})" for text, kind in defaults.items())
+
+
+def _text(value: Any) -> str:
+  """A value as one types it."""
+  if value is None:
+    return ""
+  if isinstance(value, bool):
+    return str(value).lower()
+  if isinstance(value, list | tuple):
+    return ",".join(
+      "=".join(map(_text, part)) if isinstance(part, tuple) else _text(part)
+      for part in value
+    )
+  return str(value).replace(str(pathlib.Path.home()), "~")
+
+
+def _lines(flag: flags.Flag[Any], default: str, width: int) -> Sequence[str]:
+  """A flag as it is typed, with its default, and what it does."""
+  # What absl adds to the text of a flag that may be given more than once.
+  text = (flag.help or "").partition(";\n    repeat this")[0]
+  head = f"  --{flag.name}" + (f"={default}" if default else "")
+  lines = textwrap.wrap(text, width - _NAME)
+  if len(head) < _NAME - 1:
+    head, lines = f"{head:{_NAME}}{lines[0]}", lines[1:]
+  return [head, *(" " * _NAME + line for line in lines)]
