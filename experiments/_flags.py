@@ -15,6 +15,7 @@ from enas_jax.spaces import registry as spaces
 from enas_jax.strategies import registry as strategies
 from enas_jax.tasks import base as tasks_base
 from enas_jax.tasks import registry as tasks
+from experiments import _saved
 
 # Where the fields of a part of the configuration appear among the flags.
 _PREFIXES = {
@@ -118,8 +119,12 @@ def starts(
 def _start(
   space: str, preset: Preset, policy: str | None = None
 ) -> config_lib.AnyConfig:
-  """The preset of `--preset`, of a search by the strategy that is asked for."""
-  config = preset(flags.FLAGS.preset, space)
+  """What `--preset` or `--config` says, by the strategy that is asked for."""
+  record = _saved.read()
+  if record:
+    config = _saved.restore(record, preset("paper", space), space)
+  else:
+    config = preset(flags.FLAGS.preset, space)
   if isinstance(config, config_lib.SearchConfig):
     asked = policy or flags.FLAGS.policy or config.run.policy
     config = strategies.with_policy(config, asked)
@@ -246,11 +251,13 @@ def resolve_config(
   """
   values = flags.FLAGS
   if saved is not None:
-    config = runs.restore_config(preset(values.preset, space), saved)
+    config = runs.restore_config(preset("paper", space), saved)
   else:
     config = _start(space, preset, policy)
   known = config_fields(config, space)
   _check_no_others(space, config, {*known, *also}, beside)
+  if saved and _saved.read():
+    _check_started(known, config, _start(space, preset, policy))
   changes: dict[str, dict[str, Any]] = {}
   for name, option in known.items():
     if values[name].value is None or (policy and name == "policy"):
@@ -268,6 +275,20 @@ def resolve_config(
     # Options that do not go with the space are refused before there is a run.
     strategies.create(config, config.child.space())
   return config
+
+
+def _check_started(
+  options: Mapping[str, _Option],
+  kept: config_lib.AnyConfig,
+  started: config_lib.AnyConfig,
+) -> None:
+  """Refuses a `--config` with other numbers than the run that is resumed."""
+  # First, since of two strategies the other fields have no counterpart.
+  for name in sorted(options, key=lambda name: name != "policy"):
+    if not is_set(name) and name not in _FREE_ON_RESUME:
+      old, new = (options[name].get(config) for config in (kept, started))
+      if old != new:
+        raise differs(f"config, its {name}", new, old)
 
 
 def option_names(config: config_lib.AnyConfig, space: str) -> tuple[str, ...]:
@@ -310,7 +331,9 @@ def seeds(default: Sequence[int] = ()) -> list[int]:
 def suit(
   config: parts.Config, task: tasks_base.Definition, dataset: str
 ) -> parts.Config:
-  """`config` with what suits the data set, where no flag is set."""
+  """`config` with what suits the data set, where nothing says otherwise."""
+  if _saved.read():
+    return config
   suited = {
     name: value
     for name, value in task.suited(dataset).items()

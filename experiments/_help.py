@@ -10,7 +10,7 @@ from typing import Any, NamedTuple
 from absl import flags
 
 from enas_jax import config as config_lib
-from experiments import _flags
+from experiments import _flags, _saved
 
 # The words that ask for it; absl's --helpfull has the libraries' flags, too.
 WORDS = ("--help", "-help", "-h", "-?", "--helpshort", "-helpshort")
@@ -34,7 +34,8 @@ _OF_SPACE = ("child", "omega", "theta", "strategy")
 # Flags that are no fields of a configuration, and come first in their group;
 # those that are not here are the script's own.
 _PLACES = {
-  **dict.fromkeys(("preset", "workdir", "resume"), _RUN),
+  **dict.fromkeys(("preset", "config", "print_config"), _RUN),
+  **dict.fromkeys(("workdir", "resume"), _RUN),
   **dict.fromkeys(("plugin", "compilation_cache_dir"), _RUN),
   **dict.fromkeys(("dataset", "data_dir"), _DATA),
 }
@@ -61,6 +62,7 @@ def show(unused: Collection[str] = ()) -> None:
   width = min(shutil.get_terminal_size().columns, 100)
   paragraphs = [(sys.modules["__main__"].__doc__ or "").strip()]
   space = flags.FLAGS.space if "space" in flags.FLAGS else None
+  space = space or _saved.space()
   starts = list(_flags.starts(space))
   if starts:
     told = _told_of_defaults([name for name, _ in starts])
@@ -130,7 +132,10 @@ def _place(name: str) -> str:
 
 def _told_of_defaults(spaces: Sequence[str]) -> str:
   names = tuple(dict.fromkeys(spaces))
-  told = f"Defaults are those of --preset={flags.FLAGS.preset}."
+  start = f"--preset={flags.FLAGS.preset}"
+  if _saved.read():
+    start = f"--config={flags.FLAGS.config}"
+  told = f"Defaults are those of {start}."
   if len(names) > 1:
     told += (
       " More options depend on the space; to see them, add"

@@ -15,7 +15,7 @@ from enas_jax.search import state as state_lib
 from enas_jax.spaces import registry as spaces
 from enas_jax.tasks import base as tasks_base
 from enas_jax.tasks import registry as tasks
-from experiments import _cli, _flags, _terminal, _workdir
+from experiments import _cli, _flags, _saved, _terminal, _workdir
 
 
 class Finished(NamedTuple):
@@ -39,6 +39,7 @@ class Finished(NamedTuple):
 def define_flags(*names: str) -> None:
   """The flags of a script that searches one of these spaces."""
   _workdir.define_run_flags(*names)
+  _saved.define_flags()
   _flags.define_config_flags(*names)
 
 
@@ -60,6 +61,7 @@ def run_search(experiment: str, space: str) -> Finished:
     raise types.InputError(
       "--num_valid is 0, but a search needs validation images for its rewards."
     )
+  _workdir.print_config(experiment, space, config, dataset, saved)
   data = task_definition.load(dataset, flags.FLAGS.data_dir, config)
   progress = _terminal.TerminalProgress()
   progress.line(task_definition.describe(data))

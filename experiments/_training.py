@@ -15,7 +15,7 @@ from enas_jax.search import folder as folder_lib
 from enas_jax.search import runs, train
 from enas_jax.spaces import arcs, registry
 from enas_jax.tasks import registry as tasks
-from experiments import _arcs, _cli, _flags, _terminal, _workdir
+from experiments import _arcs, _cli, _flags, _saved, _terminal, _workdir
 
 # Options that change no weight's shape: a training that starts from a search's
 # weights may have its own.
@@ -34,6 +34,7 @@ class Job(NamedTuple):
     dataset: the name of the data set.
     workdir: the run's folder.
     saved: `config.json` of a run that is resumed, or None.
+    kept: what `config.json` holds beside the configuration.
     source: the search whose weights are the start, or None.
   """
 
@@ -43,12 +44,14 @@ class Job(NamedTuple):
   dataset: str
   workdir: pathlib.Path
   saved: Mapping[str, Any] | None
+  kept: dict[str, Any]
   source: runs.Run | None
 
 
 def define_flags(*names: str) -> None:
   """The flags of a script that trains architectures of these spaces."""
   _workdir.define_run_flags(*names)
+  _saved.define_flags()
   _flags.define_config_flags(*names, preset=registry.train_preset)
   _arcs.define_arc_flag()
   flags.DEFINE_enum("space", None, names, "of --arc, where it does not say")
@@ -76,9 +79,10 @@ def open_job(experiment: str, names: tuple[str, ...]) -> Job:
   values = flags.FLAGS
   workdir, saved = _workdir.open_workdir(experiment)
   source = None
-  if saved:
-    loaded = [arcs.of_record(record) for record in saved["arcs"]]
-    _check_resumed(saved)
+  told = saved or _told()
+  kept = _kept(told, saved is not None)
+  if told:
+    loaded = [arcs.of_record(record) for record in told["arcs"]]
   elif values.retrain_top:
     loaded = _top(values.retrain_top)
   else:
@@ -92,7 +96,7 @@ def open_job(experiment: str, names: tuple[str, ...]) -> Job:
   config = _flags.resolve_config(
     first.name, saved and saved["config"], registry.train_preset
   )
-  init = saved["init"] if saved else values.init
+  init = kept["init"]
   if init != "scratch":
     # Also of a run that is resumed: it may have saved no weights yet.
     source = _source(init, first.name)
@@ -115,16 +119,34 @@ def open_job(experiment: str, names: tuple[str, ...]) -> Job:
     dataset,
     workdir,
     saved,
+    kept | {"arcs": [config.child.space().to_dict(arc.arc) for arc in loaded]},
     source,
   )
 
 
-def _check_resumed(saved: Mapping[str, Any]) -> None:
-  """Refuses flags that a resumed run would not follow."""
+def _told() -> Mapping[str, Any] | None:
+  """The file of `--config`, if that says what is trained and no flag does."""
+  values, record = flags.FLAGS, _saved.read()
+  if record is None or values.arc is not None or values.retrain_top:
+    return None
+  return record if {"arcs", *_KEPT} <= record.keys() else None
+
+
+def _kept(told: Mapping[str, Any] | None, resumed: bool) -> dict[str, Any]:
+  """The values of `_KEPT`: of the flags that are set, else of a file.
+
+  Raises:
+    InputError: if a run is resumed that would not follow a flag.
+  """
+  kept = {}
   for name in _KEPT:
     flag = flags.FLAGS[name]
-    if flag.present and str(flag.value) != str(saved[name]):
-      raise _flags.differs(name, flag.value, saved[name])
+    kept[name] = flag.value
+    if told and not flag.present:
+      kept[name] = told[name]
+    elif told and resumed and str(flag.value) != str(told[name]):
+      raise _flags.differs(name, flag.value, told[name])
+  return kept
 
 
 def _top(count: int) -> list[arcs.Architecture]:
@@ -186,21 +208,14 @@ def run(experiment: str, names: tuple[str, ...]) -> None:
   config, values = job.config, flags.FLAGS
   definition = registry.get(job.space)
   task = tasks.get(definition.task)
+  record = (experiment, job.space, config, job.dataset, job.saved, job.kept)
+  _workdir.print_config(*record)
   data = task.load(job.dataset, values.data_dir, config)
   progress = _terminal.TerminalProgress()
   progress.line(task.describe(data))
   _cli.enable_compilation_cache()
-  more: dict[str, Any] = {
-    "arcs": [config.child.space().to_dict(arc) for arc in job.arcs],
-    **{
-      name: job.saved[name] if job.saved else values[name].value
-      for name in _KEPT
-    },
-  }
   omegas = [job.source and job.source.child_params(arc) for arc in job.arcs]
-  workdir = _workdir.write_config(
-    job.workdir, experiment, job.space, config, job.dataset, job.saved, more
-  )
+  workdir = _workdir.write_config(job.workdir, *record)
   preprocessing = export.preprocessing_of(definition.network.kind, data)
   folder_lib.write_json(
     workdir / folder_lib.PREPROCESSING, export.to_preprocessing(preprocessing)
@@ -213,7 +228,7 @@ def run(experiment: str, names: tuple[str, ...]) -> None:
     folder_lib.write(folder / folder_lib.DRAWING, drawing.svg)
 
   watched: dict[str, Any] = {"progress": progress, "stop": stop, "begin": draw}
-  if more["retrain_top"]:
+  if job.kept["retrain_top"]:
     train.train_best(config, job.arcs, data, workdir, omegas, **watched)
   else:
     train.train_arc(config, job.arcs[0], data, workdir, omegas[0], **watched)

@@ -22,13 +22,14 @@ from enas_jax.search import folder as folder_lib
 from enas_jax.spaces import registry as spaces
 from enas_jax.tasks import base as tasks_base
 from enas_jax.tasks import registry as tasks
-from experiments import _cli, _flags
+from experiments import _cli, _flags, _saved
 
 _PACKAGES = ("enas_jax", "jax", "jaxlib", "flax", "optax", "orbax-checkpoint")
 # What stands for a path in a command line that others shall read.
 _PLACES = {
   "data_dir": "DIR",
   "workdir": "RUN",
+  "config": "FILE",
   "run": "RUN",
   "benchmark_table": "FILE",
   "compilation_cache_dir": "DIR",
@@ -129,12 +130,15 @@ def open_workdir(experiment: str) -> tuple[pathlib.Path, dict[str, Any] | None]:
 def resolve_dataset(
   task: tasks_base.Definition, saved: Mapping[str, Any] | None
 ) -> str:
-  """`--dataset`, or that of the run that is resumed, or the task's own.
+  """`--dataset`, or that of the run or of `--config`, or the task's own.
 
   Raises:
     InputError: if both are given and differ.
   """
   flag = flags.FLAGS["dataset"]
+  started = _saved.read()
+  if saved is None and started and not flag.present:
+    return str(started["dataset"])
   if saved is None:
     return str(task.dataset if flag.value is None else flag.value)
   if flag.present and saved["dataset"] != flag.value:
@@ -169,18 +173,7 @@ def write_config(
   Raises:
     InputError: if the folder cannot be written to.
   """
-  preset = flags.FLAGS.preset if "preset" in flags.FLAGS else None
-  record = {
-    "experiment": experiment,
-    "space": space,
-    "preset": saved["preset"] if saved else preset,
-    "dataset": dataset,
-    "config": config.to_dict(),
-    "seed": config.run.seed,
-    "command": (saved or {}).get("command") or command_line(),
-    **provenance(),
-    **(more or {}),
-  }
+  record = _record(experiment, space, config, dataset, saved, more)
   try:
     if flags.FLAGS.workdir is None:
       workdir = folder_lib.make_new(workdir)
@@ -189,6 +182,43 @@ def write_config(
   except OSError as error:
     raise _unusable(workdir, error) from None
   return workdir
+
+
+def print_config(
+  experiment: str,
+  space: str,
+  config: config_lib.AnyConfig,
+  dataset: str,
+  saved: Mapping[str, Any] | None,
+  more: Mapping[str, Any] | None = None,
+) -> None:
+  """With `--print_config` prints what `write_config` would write, and ends."""
+  if flags.FLAGS.print_config:
+    record = _record(experiment, space, config, dataset, saved, more)
+    print(folder_lib.dumps(record, indent=2))
+    sys.exit(0)
+
+
+def _record(
+  experiment: str,
+  space: str,
+  config: config_lib.AnyConfig,
+  dataset: str,
+  saved: Mapping[str, Any] | None,
+  more: Mapping[str, Any] | None,
+) -> dict[str, Any]:
+  """What `config.json` holds; arguments as `write_config`."""
+  return {
+    "experiment": experiment,
+    "space": space,
+    "preset": saved["preset"] if saved else _saved.preset(),
+    "dataset": dataset,
+    "config": config.to_dict(),
+    "seed": config.run.seed,
+    "command": (saved or {}).get("command") or command_line(),
+    **provenance(),
+    **(more or {}),
+  }
 
 
 def _unusable(workdir: pathlib.Path, error: OSError) -> types.InputError:

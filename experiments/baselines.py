@@ -363,7 +363,8 @@ def _policies() -> list[str]:
 
 def define_flags() -> None:
   """The flags of this script."""
-  _search.define_flags(_SPACE.name)
+  _workdir.define_run_flags(_SPACE.name)
+  _flags.define_config_flags(_SPACE.name)
   _flags.define_seeds_flag(["0", "1", "2"])
   flags.DEFINE_list(
     "policies",

@@ -12,16 +12,17 @@ from absl import flags
 
 from enas_jax import types
 from enas_jax.spaces import registry
-from experiments import _cli, _search
+from experiments import _cli, _saved, _search
 
 
 def main() -> None:
   """Runs or resumes one search."""
-  if flags.FLAGS.space is None:
+  space = flags.FLAGS.space or _saved.space()
+  if space is None:
     raise types.InputError(
       f"--space must be given, one of {', '.join(registry.names())}."
     )
-  _search.run_search("search", flags.FLAGS.space)
+  _search.run_search("search", space)
 
 
 if __name__ == "__main__":

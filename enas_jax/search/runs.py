@@ -58,13 +58,16 @@ class Opened(NamedTuple):
 
 
 def restore_config(
-  config: config_lib.AnyConfig, saved: Mapping[str, Any]
+  config: config_lib.AnyConfig,
+  saved: Mapping[str, Any],
+  place: str = "--workdir",
 ) -> config_lib.AnyConfig:
   """A configuration with every field of what a run's `config.json` says.
 
   Args:
     config: a configuration of the same space, from any preset.
     saved: the part "config" of the file.
+    place: the flag that says where the file is.
 
   Raises:
     InputError: if the run's fields are others.
@@ -76,8 +79,8 @@ def restore_config(
     return config_lib.override_parts(config, changes)
   except (KeyError, TypeError, AttributeError) as error:
     raise types.InputError(
-      "config.json in --workdir is not one of this version of enas_jax"
-      f" ({error}); give another --workdir."
+      f"config.json of {place} is not one of this version of enas_jax"
+      f" ({error}); give another {place}."
     ) from None
 
 

@@ -1,0 +1,96 @@
+"""A saved configuration that a run starts from: `--config`."""
+
+import functools
+import pathlib
+from typing import Any
+
+from absl import flags
+
+from enas_jax import config as config_lib
+from enas_jax import types
+from enas_jax.search import folder, runs
+from enas_jax.spaces import registry
+
+_ADVICE = "give the config.json of a run, or what --print_config printed"
+_KNOWN = {"space": str, "preset": str, "dataset": str, "config": dict}
+
+
+def define_flags() -> None:
+  """`--config` and `--print_config`."""
+  flags.DEFINE_string(
+    "config",
+    None,
+    "start from the numbers and the data set of this file instead of a preset:"
+    " the config.json of a run, or what --print_config printed",
+  )
+  flags.DEFINE_boolean(
+    "print_config",
+    False,
+    "print the configuration as config.json would have it, and do nothing else",
+  )
+
+
+def read() -> dict[str, Any] | None:
+  """What the file of `--config` holds; None without the flag.
+
+  Raises:
+    InputError: if it cannot be read, is another kind of file, or `--preset` is
+      set as well.
+  """
+  if "config" not in flags.FLAGS or flags.FLAGS.config is None:
+    return None
+  if flags.FLAGS["preset"].present:
+    raise types.InputError("give --preset or --config, not both.")
+  return _read(flags.FLAGS.config)
+
+
+@functools.cache  # it may be a pipe
+def _read(path: str) -> dict[str, Any]:
+  record = folder.read_json(pathlib.Path(path).expanduser(), _ADVICE)
+  for name, kind in _KNOWN.items():
+    if not isinstance(record.get(name), kind):
+      raise types.InputError(f'--config={path} lacks "{name}"; {_ADVICE}.')
+  return record
+
+
+def space() -> str | None:
+  """The search space of `--config`; None without the flag."""
+  record = read()
+  return record["space"] if record else None
+
+
+def preset() -> str | None:
+  """The preset that the numbers come from; None where there is no such flag."""
+  record = read()
+  if record:
+    return record["preset"]
+  return flags.FLAGS.preset if "preset" in flags.FLAGS else None
+
+
+def restore(
+  record: dict[str, Any], paper: config_lib.AnyConfig, space: str
+) -> config_lib.AnyConfig:
+  """The configuration of `--config`.
+
+  Args:
+    record: what the file holds.
+    paper: a preset of a search or of a training, whichever it should be of.
+    space: the search space that it should be of.
+
+  Raises:
+    InputError: if it is of something else, or cannot be of this version.
+  """
+  path = flags.FLAGS.config
+  if record["space"] != space:
+    registry.get(record["space"])  # a plugin may be missing
+    raise types.InputError(
+      f"--config={path} is of the {record['space']} space, not of {space}."
+    )
+  searched = isinstance(paper, config_lib.SearchConfig)
+  if searched != ("theta" in record["config"]):
+    kinds = ("training", "search")
+    raise types.InputError(
+      f"--config={path} is of a {kinds[not searched]}, not of a"
+      f" {kinds[searched]}."
+    )
+  return runs.restore_config(paper, record["config"], "--config")
