@@ -10,7 +10,7 @@ from typing import Any, NamedTuple
 from absl import flags
 
 from enas_jax import config as config_lib
-from experiments import _flags, _saved
+from experiments import _commands, _flags, _saved
 
 # The words that ask for it; absl's --helpfull has the libraries' flags, too.
 WORDS = ("--help", "-help", "-h", "-?", "--helpshort", "-helpshort")
@@ -60,7 +60,7 @@ def show(unused: Collection[str] = ()) -> None:
     unused: flags that the script refuses.
   """
   width = min(shutil.get_terminal_size().columns, 100)
-  paragraphs = [(sys.modules["__main__"].__doc__ or "").strip()]
+  paragraphs = [_docstring()]
   space = flags.FLAGS.space if "space" in flags.FLAGS else None
   space = space or _saved.space()
   starts = list(_flags.starts(space))
@@ -75,6 +75,14 @@ def show(unused: Collection[str] = ()) -> None:
     if lines:
       paragraphs.append("\n".join([f"{title}:", *lines]))
   print("\n\n".join(paragraphs))
+
+
+def _docstring() -> str:
+  """That of the script, with its examples as the script was called."""
+  text = (sys.modules["__main__"].__doc__ or "").strip()
+  script = pathlib.Path(sys.argv[0]).stem
+  plain = f"python -m experiments.{script}"
+  return text.replace(plain, " ".join(_commands.called(script)))
 
 
 def _shown(

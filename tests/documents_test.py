@@ -22,6 +22,7 @@ from enas_jax.search import folder as folder_lib
 from enas_jax.spaces import registry as spaces
 from enas_jax.strategies import registry as strategies
 from enas_jax.tasks import registry as tasks
+from experiments import _commands
 from tests import command_line, tiny
 
 ROOT = command_line.ROOT
@@ -35,7 +36,7 @@ _SCRIPT = re.compile(r"\bexperiments\.(\w+)")
 # Not of the arrows of a diagram.
 _FLAG = re.compile(r"(?<![\w-])--([a-z][a-z_0-9]*+(?:-[a-z]+)?)(?!-)=?([\w,]*)")
 # Flags of pip and of the tests, and what is read before flags are.
-_OTHERS = {"no-deps", "count", "help"}
+_OTHERS = {"no-deps", "count", "help", "version"}
 # In a script's name or a value, what a reader would put there.
 _PLACEHOLDERS = {
   **{"SEARCH": "ptb_search", "SPACE": "macro"},
@@ -69,6 +70,8 @@ def scripts():
   for name, words in commands():
     if words[:2] == ["python", "-m"] and words[2].startswith("experiments."):
       yield words[2].removeprefix("experiments."), words[3:], name
+    elif words[0] == "enas" and not words[1].startswith("-"):
+      yield _commands.find(words[1]), words[2:], name
 
 
 def save_run(folder, space, policy, dataset):

@@ -1,0 +1,95 @@
+"""The command `enas`: every script by its name."""
+
+import difflib
+import pathlib
+import runpy
+import sys
+
+import enas_jax
+
+# By name; each is the script of that name but for those below.
+COMMANDS = {
+  "search": "search in any space, one of your own among them",
+  "ptb_search": "search a recurrent cell",
+  "cifar_macro": "search a whole convolutional network",
+  "cifar_micro": "search convolutional cells",
+  "nasbench201": "search a cell of NAS-Bench-201",
+  "derive": "take more candidates from a search",
+  "describe": "size, form and drawing of an architecture",
+  "train": "train an architecture of any space from scratch",
+  "ptb_train": "train a recurrent cell from scratch",
+  "cifar_train": "train a convolutional network from scratch",
+  "export": "write a trained model that needs no search",
+  "ranking": "compare the order by shared weights with the truth",
+  "baselines": "compare ENAS with other searches",
+  "ablations": "the paper's ablations",
+  "analyze": "look into the controller of searches",
+  "benchmark": "time the steps of a search or a training",
+  "depthwise": "time depthwise convolutions",
+  "results": "write the tables of the documents",
+}
+_SCRIPTS = {"analyze": "analyze_controller"}
+_HELP = ("--help", "-h", "help")
+_called: list[str] = []  # by which words a script runs, if by `enas`
+
+
+def main() -> int:
+  """Runs the script that the first word names; returns the exit status."""
+  name, *words = sys.argv[1:] or ["--help"]
+  if name in _HELP:
+    print(_usage())
+    return 0
+  if name == "--version":
+    print(f"enas_jax {enas_jax.__version__}")
+    return 0
+  try:
+    script = find(name)
+  except LookupError as error:
+    print(f"error: {error}", file=sys.stderr)
+    return 2
+  _called[:] = ["enas", name]
+  sys.argv[1:] = words
+  # A module of --plugin may lie here; it shall hide none that is installed.
+  sys.path.append(str(pathlib.Path.cwd()))
+  runpy.run_module(f"experiments.{script}", run_name="__main__", alter_sys=True)
+  return 0
+
+
+def find(name: str) -> str:
+  """The script that a command runs.
+
+  Args:
+    name: the name of the command, or of the script.
+
+  Raises:
+    LookupError: if there is none; the message names the nearest.
+  """
+  if name in COMMANDS:
+    return _SCRIPTS.get(name, name)
+  if name in _SCRIPTS.values():
+    return name
+  near = difflib.get_close_matches(name, COMMANDS, n=1)
+  asked = f" do you mean {near[0]}?" if near else ""
+  raise LookupError(
+    f"there is no command {name!r};{asked} enas --help lists them all."
+  )
+
+
+def called(script: str) -> list[str]:
+  """The words by which the script that runs was called, without its flags."""
+  return _called or ["python", "-m", f"experiments.{script}"]
+
+
+def _usage() -> str:
+  wide = max(map(len, COMMANDS)) + 2
+  return "\n".join(
+    [
+      "Efficient Neural Architecture Search.",
+      "",
+      "  enas ptb_search --preset=smoke --dataset=python_docs",
+      "",
+      "enas COMMAND --help lists a command's flags; enas --version. Commands:",
+      "",
+      *(f"  {name:{wide}}{text}" for name, text in COMMANDS.items()),
+    ]
+  )

@@ -1,0 +1,92 @@
+"""The command `enas`: what it runs, and what it answers itself."""
+
+import json
+import os
+import pathlib
+import subprocess
+import sys
+import tempfile
+import tomllib
+
+from absl.testing import absltest
+
+import enas_jax
+from experiments import _commands
+from tests import command_line
+
+ROOT = command_line.ROOT
+
+
+def call(*words, cwd=ROOT):
+  """The command as it is installed, in a process of its own."""
+  project = tomllib.loads((ROOT / "pyproject.toml").read_text())
+  module, _, name = project["project"]["scripts"]["enas"].partition(":")
+  code = f"import sys; from {module} import {name}; sys.exit({name}())"
+  return subprocess.run(
+    [sys.executable, "-P", "-c", code, *words],
+    capture_output=True,
+    text=True,
+    cwd=cwd,
+    env={**os.environ, "PYTHONPATH": str(ROOT)},
+  )
+
+
+class CommandsTest(absltest.TestCase):
+  def test_it_lists_every_script_with_a_line(self):
+    for words in ((), ("--help",), ("-h",)):
+      answer = call(*words)
+      self.assertEqual(answer.returncode, 0, answer.stderr)
+      scripts = {path.stem for path in (ROOT / "experiments").glob("[a-z]*.py")}
+      known = list(map(_commands.find, _commands.COMMANDS))
+      self.assertCountEqual(known, scripts)
+      for name, summary in _commands.COMMANDS.items():
+        self.assertRegex(answer.stdout, rf"(?m)^  {name} +{summary}$")
+      self.assertLess(max(map(len, answer.stdout.splitlines())), 81)
+
+  def test_version(self):
+    answer = call("--version")
+    self.assertEqual(answer.stdout, f"enas_jax {enas_jax.__version__}\n")
+    self.assertEqual(answer.returncode, 0)
+
+  def test_an_unknown_command_names_the_nearest(self):
+    for name, message in (
+      ("serch", "'serch'; do you mean search? enas --help"),
+      ("xyz", "'xyz'; enas --help lists them all"),
+    ):
+      answer = call(name, "--seed=1")
+      self.assertEqual(answer.returncode, 2)
+      self.assertRegex(answer.stderr, r"\Aerror: there is no command .*\n\Z")
+      self.assertIn(message, answer.stderr)
+      self.assertEqual(answer.stdout, "")
+
+  def test_it_runs_the_script_with_the_flags(self):
+    with tempfile.TemporaryDirectory() as folder:
+      # A folder of that name is not what is meant; a plugin is found.
+      other = pathlib.Path(folder) / "experiments"
+      other.mkdir()
+      (other / "__init__.py").touch()
+      (pathlib.Path(folder) / "my_space.py").touch()
+      answer = call(
+        "search", "--space=macro", "--preset=smoke", "--num_layers=3",
+        "--plugin=my_space", "--print_config", cwd=folder,
+      )  # fmt: skip
+    self.assertEqual(answer.returncode, 0, answer.stderr)
+    record = json.loads(answer.stdout)
+    self.assertEqual(record["experiment"], "search")
+    self.assertEqual(record["config"]["child"]["num_layers"], 3)
+
+  def test_help_of_a_command_shows_how_it_was_called(self):
+    answer = call("analyze", "--help")
+    self.assertEqual(answer.returncode, 0, answer.stderr)
+    self.assertIn("\n  enas analyze --run=RUN --run=RUN2", answer.stdout)
+    self.assertNotIn("python -m experiments.analyze", answer.stdout)
+    self.assertEqual(_commands.find("analyze_controller"), "analyze_controller")
+
+  def test_a_bad_flag_has_the_status_of_the_script(self):
+    answer = call("depthwise", "--roundz=3")
+    self.assertEqual(answer.returncode, 2)
+    self.assertStartsWith(answer.stderr, "error: Unknown command line flag")
+
+
+if __name__ == "__main__":
+  absltest.main()
