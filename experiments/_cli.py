@@ -14,7 +14,7 @@ from absl import app, flags, logging
 
 from enas_jax import types
 from enas_jax.search import loop
-from experiments import _help
+from experiments import _commands, _help
 
 
 def import_plugins() -> None:
@@ -106,7 +106,8 @@ def run(main: Callable[[], None], unused: Collection[str] = ()) -> NoReturn:
     except types.InputError as error:
       _fail(str(error))
     except loop.Interrupted as stopped:
-      print(f"{stopped}; go on with --resume", file=sys.stderr)
+      command = _commands.to_resume(flags.FLAGS.workdir)
+      print(f"{stopped}; go on with: {command}", file=sys.stderr)
       return 128 + stopped.signum
     except loop.Diverged as error:
       print(f"error: {error}", file=sys.stderr)

@@ -3,6 +3,7 @@
 import difflib
 import pathlib
 import runpy
+import shlex
 import sys
 
 import enas_jax
@@ -78,6 +79,25 @@ def find(name: str) -> str:
 def called(script: str) -> list[str]:
   """The words by which the script that runs was called, without its flags."""
   return _called or ["python", "-m", f"experiments.{script}"]
+
+
+def to_resume(workdir: str) -> str:
+  """The command line that runs now, as it was typed, but to go on.
+
+  Args:
+    workdir: the run's folder, which it may not name.
+  """
+  words = []
+  named = False
+  for word in sys.argv[1:]:
+    flag = word.lstrip("-").partition("=")[0] if word.startswith("-") else ""
+    named = named or flag == "workdir"
+    if flag not in ("resume", "noresume"):
+      words.append(word)
+  if not named:
+    words.append(f"--workdir={workdir}")
+  script = pathlib.Path(sys.argv[0]).stem
+  return shlex.join([*called(script), *words, "--resume"])
 
 
 def _usage() -> str:

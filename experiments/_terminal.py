@@ -62,4 +62,8 @@ class SignalCatcher:
     del frame
     self.signum = signum
     signal.signal(signum, signal.SIG_DFL)
-    print("stopping: saving a checkpoint", file=sys.stderr, flush=True)
+    print(
+      "stopping: saving a checkpoint; a second signal ends at once, without",
+      file=sys.stderr,
+      flush=True,
+    )

@@ -34,7 +34,19 @@ _PLACES = {
   "benchmark_table": "FILE",
   "compilation_cache_dir": "DIR",
 }
+_AUTO = "auto"  # of --resume: whatever is there
+_BOOLEAN = flags.BooleanParser()
 _FOLDERS = re.compile(r"(?:[^:=,/]*/)+")
+
+
+class _ResumeParser(flags.ArgumentParser[Any]):
+  """True, false or "auto"; `--resume` alone is true."""
+
+  def parse(self, argument: Any) -> Any:
+    try:
+      return argument if argument == _AUTO else _BOOLEAN.parse(argument)
+    except ValueError:
+      raise ValueError(f"expected true, false or {_AUTO}") from None
 
 
 def define_run_flags(*names: str) -> None:
@@ -52,10 +64,17 @@ def define_run_flags(*names: str) -> None:
     definitions[0].dataset if len(defaults) == 1 else None, "; ".join(texts)
   )
   define_folder_flags()
-  flags.DEFINE_boolean(
-    "resume",
-    False,
-    "continue the run in --workdir from its newest checkpoint",
+  flags.DEFINE_flag(
+    flags.Flag(
+      _ResumeParser(),
+      None,
+      "resume",
+      False,
+      "continue the run in --workdir from its newest checkpoint; with"
+      f" --resume={_AUTO} start it if there is none, as a machine that may stop"
+      " at any time needs it",
+      boolean=True,
+    )
   )
 
 
@@ -84,8 +103,9 @@ def open_workdir(experiment: str) -> tuple[pathlib.Path, dict[str, Any] | None]:
   The folder is not made yet: a run that is refused leaves none behind.
 
   Raises:
-    InputError: if the folder is in use and `--resume` is not given, or holds
-      something else than a run of this experiment.
+    InputError: if the folder is in use and `--resume` is not given, or there
+      is nothing to resume, or it holds something else than a run of this
+      experiment.
   """
   values = flags.FLAGS
   resume, given = "resume" in values and values.resume, values.workdir
@@ -109,6 +129,11 @@ def open_workdir(experiment: str) -> tuple[pathlib.Path, dict[str, Any] | None]:
       raise types.InputError(
         f"--workdir={workdir} is not empty and holds no run (no config.json);"
         " give another folder."
+      )
+    if resume and resume != _AUTO:
+      raise types.InputError(
+        f"--workdir={workdir} holds no run to go on with; leave --resume out"
+        f" to start one there, or give --resume={_AUTO}, which does either."
       )
     return workdir, None
   saved = folder_lib.read_json(
@@ -177,6 +202,7 @@ def write_config(
   try:
     if flags.FLAGS.workdir is None:
       workdir = folder_lib.make_new(workdir)
+      flags.FLAGS["workdir"].value = str(workdir)
     workdir.mkdir(parents=True, exist_ok=True)
     folder_lib.write_json(workdir / folder_lib.CONFIG, record)
   except OSError as error:

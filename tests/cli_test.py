@@ -101,6 +101,7 @@ class CommandLineTest(parameterized.TestCase):
     (["--drop_x=1.5"], r"drop_x must be in \[0, 1\), got 1\.5"),
     (["stray"], "unexpected argument 'stray'"),
     (["--resume"], "--resume needs --workdir"),
+    (["--resume=maybe"], "--resume=maybe: expected true, false or auto"),
     (["--dataset=imdb"], "imdb"),
     (["--dataset=text:/no/such/folder"], "/no/such/folder"),
     (["--batch_size=400"], "batch"),
@@ -132,8 +133,9 @@ class CommandLineTest(parameterized.TestCase):
       (pathlib.Path(folder) / "thesis.tex").write_text("x")
       found = run(*tiny.command_flags(), self.data, f"--workdir={folder}")
       self.assert_refused(found, "is not empty")
-      found = run(self.data, f"--workdir={folder}", "--resume")
-      self.assert_refused(found, "holds no run")
+      for resume in ("--resume", "--resume=auto"):
+        found = run(self.data, f"--workdir={folder}", resume)
+        self.assert_refused(found, "is not empty and holds no run")
 
   @parameterized.parameters(
     ("{", "cannot be read"),
@@ -164,12 +166,22 @@ class CommandLineTest(parameterized.TestCase):
       (signal.SIGINT, 130, 3),
     ):
       with self.subTest(status):
-        resume = ["--resume"] if workdir.exists() else []
+        flags_now = [*flags, "--num_epochs=40"]
         found, errors = self._stop(
-          signum, f"epoch {after}", *flags, "--num_epochs=40", *resume
+          signum, f"epoch {after}", "--resume=auto", *flags_now
         )
         self.assertEqual(found, status, errors)
-        self.assertIn("go on with --resume", errors)
+        saving, hint = errors.splitlines()
+        self.assertIn("a second signal ends at once, without", saving)
+        start = f"stopped by signal {signum}; go on with: "
+        self.assertStartsWith(hint, start)
+        self.assertEqual(
+          shlex.split(hint.removeprefix(start)),
+          [
+            *("python", "-m", "experiments.ptb_search", *flags_now),
+            *(self._cache(), "--resume"),
+          ],
+        )
     found = run(*flags, "--resume", "--num_epochs=4")
     self.assertEqual(found.returncode, 0, found.stderr)
     self.assertIn("resuming after", found.stdout)
@@ -177,10 +189,9 @@ class CommandLineTest(parameterized.TestCase):
 
   def _stop(self, signum, line, *flags):
     """The status and the errors of a run that gets a signal at a line."""
-    cache = os.environ["JAX_COMPILATION_CACHE_DIR"]
     command = [sys.executable, "-m", "experiments.ptb_search", *flags]
     with subprocess.Popen(
-      [*command, f"--compilation_cache_dir={cache}"],
+      [*command, self._cache()],
       stdout=subprocess.PIPE,
       stderr=subprocess.PIPE,
       text=True,
@@ -192,6 +203,10 @@ class CommandLineTest(parameterized.TestCase):
       process.send_signal(signum)
       _, errors = process.communicate(timeout=120)
     return process.returncode, errors
+
+  def _cache(self):
+    folder = os.environ["JAX_COMPILATION_CACHE_DIR"]
+    return f"--compilation_cache_dir={folder}"
 
 
 if __name__ == "__main__":

@@ -7,6 +7,7 @@ import subprocess
 import sys
 import tempfile
 import tomllib
+from unittest import mock
 
 from absl.testing import absltest
 
@@ -81,6 +82,23 @@ class CommandsTest(absltest.TestCase):
     self.assertIn("\n  enas analyze --run=RUN --run=RUN2", answer.stdout)
     self.assertNotIn("python -m experiments.analyze", answer.stdout)
     self.assertEqual(_commands.find("analyze_controller"), "analyze_controller")
+
+  def test_the_command_to_resume_is_as_it_was_typed(self):
+    run = "python -m experiments.ptb_search"
+    for words, wanted in (
+      (["--seed=1"], f"{run} --seed=1 --workdir=runs/a --resume"),
+      (["--workdir=b c"], f"{run} '--workdir=b c' --resume"),
+      (["-workdir", "b", "--noresume"], f"{run} -workdir b --resume"),
+      (["--resume=auto", "--workdir=b"], f"{run} --workdir=b --resume"),
+    ):
+      with mock.patch.object(sys, "argv", ["x/ptb_search.py", *words]):
+        self.assertEqual(_commands.to_resume("runs/a"), wanted)
+    with (
+      mock.patch.object(sys, "argv", ["x/analyze_controller.py"]),
+      mock.patch.object(_commands, "_called", ["enas", "analyze"]),
+    ):
+      wanted = "enas analyze --workdir=a --resume"
+      self.assertEqual(_commands.to_resume("a"), wanted)
 
   def test_a_bad_flag_has_the_status_of_the_script(self):
     answer = call("depthwise", "--roundz=3")

@@ -80,7 +80,7 @@ def _kill(command, workdir, moments, rng):
   sent = []
   for moment in moments:
     process = subprocess.Popen(
-      _resumed(command, workdir),
+      [*command, f"--workdir={workdir}", "--resume=auto"],
       cwd=ROOT,
       stdout=subprocess.DEVNULL,
       stderr=subprocess.DEVNULL,
@@ -93,7 +93,7 @@ def _kill(command, workdir, moments, rng):
     if process.wait() == 0:
       break  # it was done before the signal came
     sent.append(f"{signum.name} after {moment} rows")
-  status = _finish(_resumed(command, workdir))
+  status = _finish([*command, f"--workdir={workdir}", "--resume=auto"])
   if status:
     sys.exit(f"{workdir.name}: cannot be resumed after {sent}, {status}")
   return ", ".join(sent) or "no kill"
@@ -102,11 +102,6 @@ def _kill(command, workdir, moments, rng):
 def _count_rows(workdir):
   path = workdir / "metrics.jsonl"
   return path.read_text().count("\n") if path.exists() else 0
-
-
-def _resumed(command, workdir):
-  begun = (workdir / "config.json").exists()
-  return [*command, f"--workdir={workdir}", *["--resume"] * begun]
 
 
 def _compare(space, whole, killed):

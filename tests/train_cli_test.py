@@ -134,8 +134,11 @@ class PathTest(parameterized.TestCase):
     )
 
   def test_a_finished_training_says_so(self):
-    flags = ("--resume", f"--workdir={self.folder / 'once'}")
+    flags = ("--resume=auto", f"--workdir={self.folder / 'once'}")
     arc = "--arc=0 0 1 0 2"
+    text = call("ptb_train", "--resume", *flags[1:], arc, fails=True)
+    self.assertIn("holds no run to go on with; leave --resume out", text)
+    self.assertFalse((self.folder / "once").exists())
     call("ptb_train", *_TRAIN, self.dataset, arc, *flags)
     text = call("ptb_train", *flags)
     self.assertIn("the run is finished", text)
