@@ -111,9 +111,13 @@ def starts(
   Args:
     space: the one space that is asked for, or None.
   """
+  dataset = flags.FLAGS.dataset if "dataset" in flags.FLAGS else None
   for name, preset in _defined:
     if space in (None, name):
-      yield name, _start(name, preset)
+      config = _start(name, preset)
+      if dataset:
+        config = suit(config, tasks.get(spaces.get(name).task), dataset)
+      yield name, config
 
 
 def _start(

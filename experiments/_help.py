@@ -1,5 +1,6 @@
 """What `--help` shows: a script's flags in groups, with their defaults."""
 
+import os
 import pathlib
 import shutil
 import sys
@@ -47,10 +48,12 @@ class _Option(NamedTuple):
   Attributes:
     configs: how many configurations have it.
     defaults: its value in these, and the kinds of run that have that value.
+    help: what it does, in the first of them.
   """
 
   configs: int
   defaults: dict[str, str]
+  help: str
 
 
 def show(unused: Collection[str] = ()) -> None:
@@ -59,7 +62,7 @@ def show(unused: Collection[str] = ()) -> None:
   Args:
     unused: flags that the script refuses.
   """
-  width = min(shutil.get_terminal_size().columns, 100)
+  width = min(max(shutil.get_terminal_size().columns, 60), 100)
   paragraphs = [_docstring()]
   space = flags.FLAGS.space if "space" in flags.FLAGS else None
   space = space or _saved.space()
@@ -68,13 +71,17 @@ def show(unused: Collection[str] = ()) -> None:
     told = _told_of_defaults([name for name, _ in starts])
     paragraphs.append(textwrap.fill(told, width))
   groups: dict[str, list[str]] = {title: [] for title in _GROUPS}
-  for flag, default in _shown(starts):
-    if flag.name not in unused:
-      groups[_place(flag.name)] += _lines(flag, default, width)
+  for name, default, text in _shown(starts):
+    if name not in unused:
+      groups[_place(name)] += _lines(name, default, text, width)
   for title, lines in groups.items():
     if lines:
       paragraphs.append("\n".join([f"{title}:", *lines]))
-  print("\n\n".join(paragraphs))
+  try:
+    print("\n\n".join(paragraphs), flush=True)
+  except BrokenPipeError:
+    # Whoever reads has seen enough; Python would write again at its end.
+    os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
 
 
 def _docstring() -> str:
@@ -87,19 +94,22 @@ def _docstring() -> str:
 
 def _shown(
   starts: Sequence[tuple[str, config_lib.AnyConfig]],
-) -> Iterator[tuple[flags.Flag[Any], str]]:
-  """The flags that do something, with their defaults."""
+) -> Iterator[tuple[str, str, str]]:
+  """The flags that do something, with their defaults and what they do."""
   options = _options(starts)
   several = len({name for name, _ in starts}) > 1
   for flag in _own_flags():
     option, part = options.get(flag.name), _flags.part_of(flag.name)
     if not starts or not part:
-      yield flag, _text(flag.default)
+      # What absl adds to the help of a flag that may be given more than once.
+      text = (flag.help or "").partition(";\n    repeat this")[0]
+      yield flag.name, _text(flag.default), text
     elif option and not several:
-      yield flag, _joined(option.defaults)
+      yield flag.name, _joined(option.defaults), option.help
     elif option and option.configs == len(starts) and part not in _OF_SPACE:
       same = len(option.defaults) == 1
-      yield flag, _joined(option.defaults) if same else ""
+      default = _joined(option.defaults) if same else ""
+      yield flag.name, default, option.help
 
 
 def _options(
@@ -108,12 +118,13 @@ def _options(
   """The options of configurations by flag, without those that do nothing."""
   found: dict[str, _Option] = {}
   for space, config in starts:
-    kind = type(config).__name__.removesuffix("Config").lower()
+    searched = isinstance(config, config_lib.SearchConfig)
+    kind = "search" if searched else "training"
     for name, option in _flags.config_fields(config, space).items():
       text = _text(option.get(config))
-      known = found.get(name, _Option(0, {}))
+      known = found.get(name, _Option(0, {}, option.field.metadata["help"]))
       kinds = {**known.defaults, text: kind}
-      found[name] = _Option(known.configs + 1, kinds)
+      found[name] = _Option(known.configs + 1, kinds, known.help)
   return found
 
 
@@ -173,12 +184,10 @@ def _text(value: Any) -> str:
   return str(value).replace(str(pathlib.Path.home()), "~")
 
 
-def _lines(flag: flags.Flag[Any], default: str, width: int) -> Sequence[str]:
+def _lines(name: str, default: str, text: str, width: int) -> Sequence[str]:
   """A flag as it is typed, with its default, and what it does."""
-  # What absl adds to the text of a flag that may be given more than once.
-  text = (flag.help or "").partition(";\n    repeat this")[0]
-  head = f"  --{flag.name}" + (f"={default}" if default else "")
-  lines = textwrap.wrap(text, width - _NAME)
+  head = f"  --{name}" + (f"={default}" if default else "")
+  lines = textwrap.wrap(text, width - _NAME, break_on_hyphens=False) or [""]
   if len(head) < _NAME - 1:
     head, lines = f"{head:{_NAME}}{lines[0]}", lines[1:]
   return [head, *(" " * _NAME + line for line in lines)]

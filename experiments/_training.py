@@ -105,7 +105,7 @@ def open_job(experiment: str, names: tuple[str, ...]) -> Job:
     if source:
       config = _as_searched(config, source.config)
   task = tasks.get(registry.get(first.name).task)
-  dataset = _workdir.resolve_dataset(task, saved)
+  dataset = _workdir.resolve_dataset(task, saved, _searched(first.name))
   if not saved:
     config = _flags.suit(config, task, dataset)
   if len(loaded) > 1 and not task.has_validation(config):
@@ -147,6 +147,18 @@ def _kept(told: Mapping[str, Any] | None, resumed: bool) -> dict[str, Any]:
     elif told and resumed and str(flag.value) != str(told[name]):
       raise _flags.differs(name, flag.value, told[name])
   return kept
+
+
+def _searched(space: str) -> Mapping[str, Any] | None:
+  """`config.json` of the run that has `--arc` among its files, or None."""
+  path = pathlib.Path(flags.FLAGS.arc or "").expanduser()
+  files = (folder_lib.ARC, folder_lib.CANDIDATES)
+  if path.name not in files or not path.with_name(folder_lib.CONFIG).exists():
+    return None
+  record = _workdir.read_record(path.parent)
+  # An arc.json may have been put beside another run's.
+  same = record.get("space") == space and "dataset" in record
+  return record if same else None
 
 
 def _top(count: int) -> list[arcs.Architecture]:

@@ -149,26 +149,66 @@ def open_workdir(experiment: str) -> tuple[pathlib.Path, dict[str, Any] | None]:
       f"--workdir={workdir} holds a run of {saved['experiment']}, not of"
       f" {experiment}."
     )
+  take_data_dir(saved)
   return workdir, saved
 
 
 def resolve_dataset(
-  task: tasks_base.Definition, saved: Mapping[str, Any] | None
+  task: tasks_base.Definition,
+  saved: Mapping[str, Any] | None,
+  source: Mapping[str, Any] | None = None,
 ) -> str:
-  """`--dataset`, or that of the run or of `--config`, or the task's own.
+  """`--dataset`, or that of a run that is given, or the task's own.
+
+  Args:
+    task: the task.
+    saved: `config.json` of the run that is resumed, or None.
+    source: that of another run that the flags name, or None.
 
   Raises:
-    InputError: if both are given and differ.
+    InputError: if a run is resumed that has another than the flag says.
   """
   flag = flags.FLAGS["dataset"]
-  started = _saved.read()
-  if saved is None and started and not flag.present:
-    return str(started["dataset"])
+  source = _saved.read() or source
+  if saved is None and source is not None:
+    take_data_dir(source)
+  if saved is None and source is not None and not flag.present:
+    return str(source["dataset"])
   if saved is None:
     return str(task.dataset if flag.value is None else flag.value)
   if flag.present and saved["dataset"] != flag.value:
     raise _flags.differs("dataset", flag.value, saved["dataset"])
   return saved["dataset"]
+
+
+def take_data_dir(source: Mapping[str, Any]) -> None:
+  """Gives `--data_dir`, where it is not set, the folder that a run had.
+
+  Args:
+    source: the run's `config.json`.
+  """
+  flag, kept = flags.FLAGS["data_dir"], source.get("data_dir")
+  if flag.value is not None or not isinstance(kept, str):
+    return
+  if pathlib.Path(kept).is_dir():
+    flag.value = kept
+    return
+  print(
+    f"note: {kept}, where the run's data were, is no folder any more; give"
+    " --data_dir if they are not in one of the usual places.",
+    file=sys.stderr,
+  )
+
+
+def read_record(folder: pathlib.Path) -> dict[str, Any]:
+  """`config.json` of a run that the flags name.
+
+  Raises:
+    InputError: if it cannot be read.
+  """
+  return folder_lib.read_json(
+    folder / folder_lib.CONFIG, "give the folder of a run"
+  )
 
 
 def write_config(
@@ -239,12 +279,21 @@ def _record(
     "space": space,
     "preset": saved["preset"] if saved else _saved.preset(),
     "dataset": dataset,
+    "data_dir": _data_dir(saved),
     "config": config.to_dict(),
     "seed": config.run.seed,
     "command": (saved or {}).get("command") or command_line(),
     **provenance(),
     **(more or {}),
   }
+
+
+def _data_dir(saved: Mapping[str, Any] | None) -> str | None:
+  """`--data_dir` as it can be found from another folder."""
+  given = flags.FLAGS.data_dir
+  if given is None:
+    return (saved or {}).get("data_dir")
+  return str(pathlib.Path(given).expanduser().absolute())
 
 
 def _unusable(workdir: pathlib.Path, error: OSError) -> types.InputError:

@@ -52,6 +52,7 @@ def main() -> None:
   values = flags.FLAGS
   workdir, _ = _workdir.open_workdir(_EXPERIMENT)
   opened, beside = _open_runs()
+  _workdir.take_data_dir(_workdir.read_record(opened[0].folder))
   options = _options(opened)
   names = _names(opened)
   _cli.enable_compilation_cache()

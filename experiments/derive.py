@@ -44,6 +44,7 @@ def main() -> None:
   if values.policy is not None:
     config = strategies.with_policy(config, values.policy)
   dataset = values.dataset or run.dataset
+  _workdir.take_data_dir(_workdir.read_record(run.folder))
   _cli.enable_compilation_cache()
   opened = runs.open_search(run, values.data_dir, dataset)
   state = opened.state

@@ -82,9 +82,9 @@ def _stop_at(point):
 
   parse_and_run = _cli.run
   if point == "defined":
-    _cli.run = lambda main: print("\n".join(flags.FLAGS))
+    _cli.run = lambda main, **_: print("\n".join(flags.FLAGS))
   elif point == "parsed":
-    _cli.run = lambda main: parse_and_run(stop)
+    _cli.run = lambda main, **_: parse_and_run(stop)
   else:
     assert point == "work", point
     # What takes time comes after these, and what needs the weights of a run.

@@ -17,8 +17,8 @@ from absl.testing import absltest
 
 import enas_jax
 from enas_jax import config as config_lib
-from enas_jax.analysis import zero_cost
 from enas_jax.search import folder as folder_lib
+from enas_jax.search import zero_cost
 from enas_jax.spaces import registry as spaces
 from enas_jax.strategies import registry as strategies
 from enas_jax.tasks import registry as tasks

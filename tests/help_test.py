@@ -94,6 +94,11 @@ class HelpTest(parameterized.TestCase):
     config = registry.preset("smoke", "macro")
     self.assertEqual(shown["num_epochs"], str(config.run.num_epochs))
     self.assertEqual(shown["num_layers"], str(config.child.num_layers))
+    self.assertEqual(shown["num_valid"], str(config.data.num_valid))
+    self.assertNotIn("streams of text", text)
+    _, suited = show("cifar_macro", "--preset=smoke", "--dataset=digits")
+    self.assertEqual(suited["num_valid"], "300")
+    self.assertEqual(suited["flip"], "false")
     self.assertNotIn("num_nodes", shown)
 
   def test_a_benchmark_without_a_preset_has_sizes_of_its_own(self):

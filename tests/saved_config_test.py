@@ -6,7 +6,7 @@ import tempfile
 
 from absl.testing import absltest, parameterized
 
-from enas_jax.spaces import registry
+from enas_jax.spaces import arcs, registry
 from tests import command_line, tiny
 
 _SEARCH = (*tiny.command_flags(), "--dataset=python_docs")
@@ -101,6 +101,47 @@ class SavedConfigTest(parameterized.TestCase):
       "--config, its drop_x is 0.5, but the run in --workdir has 0.0",
       found.stderr,
     )
+
+  def test_data_are_looked_for_where_the_run_had_them(self):
+    first = ask("ptb_search", *_SEARCH, f"--data_dir={self.folder}")
+    self.assertEqual(first["data_dir"], str(self.folder))
+    run = self.folder / "run"
+    self._save(first, "run/config.json")
+    resume = (f"--workdir={run}", "--resume")
+    self.assertEqual(ask("ptb_search", *resume)["data_dir"], first["data_dir"])
+    again = ask("ptb_search", f"--config={run / 'config.json'}")
+    self.assertEqual(again["data_dir"], first["data_dir"])
+    other = ask("ptb_search", *resume, "--data_dir=/")
+    self.assertEqual(other["data_dir"], "/")
+    self._save({**first, "data_dir": "/no/such"}, "run/config.json")
+    found = command_line.run("ptb_search", *resume, "--print_config")
+    self.assertEqual(found.returncode, 0)
+    self.assertRegex(found.stderr, r"\Anote: /no/such, .* --data_dir .*\n\Z")
+
+  def test_a_training_takes_the_data_of_the_run_of_its_architecture(self):
+    record = ask(
+      "search",
+      "--space=macro",
+      "--preset=smoke",
+      "--dataset=digits",
+      f"--data_dir={self.folder}",
+    )
+    self._save(record, "run/config.json")
+    arc = registry.get("macro").named["enas_macro"].tokens
+    loaded = arcs.load_arc(arc)
+    path = self.folder / "run" / "arc.json"
+    path.write_text(json.dumps(loaded.space.to_dict(loaded.arc)))
+    flags = (f"--arc={path}", "--preset=smoke")
+    found = ask("cifar_train", *flags)
+    self.assertEqual(found["dataset"], "digits")
+    self.assertEqual(found["data_dir"], str(self.folder))
+    self.assertEqual(found["config"]["data"]["num_valid"], 300)  # suits them
+    found = ask("cifar_train", *flags, "--dataset=cifar10")
+    self.assertEqual(found["dataset"], "cifar10")
+    # Of an architecture that is no run's, the task says which.
+    found = ask("cifar_train", "--arc=enas_macro", "--preset=smoke")
+    self.assertEqual(found["dataset"], "cifar10")
+    self.assertIsNone(found["data_dir"])
 
   def test_bad_files(self):
     first = ask("ptb_search", *_SEARCH)

@@ -2,6 +2,7 @@
 
 import json
 import pathlib
+import shutil
 import tempfile
 
 import numpy as np
@@ -77,6 +78,24 @@ class PathTest(parameterized.TestCase):
       uniform["mean_reward_uniform"],
       self._result("same")["mean_reward_uniform"],
     )
+
+  def test_scripts_look_for_data_where_the_run_had_them(self):
+    run, data = self.folder / "moved", self.folder / "data"
+    data.mkdir()
+    shutil.copytree(self.run_folder, run)
+    path = run / "config.json"
+    saved = json.loads(path.read_text())
+    self.assertIsNone(saved["data_dir"])
+    path.write_text(
+      json.dumps({**saved, "dataset": "ptb", "data_dir": str(data)})
+    )
+    for script, *flags in (
+      ("derive", f"--workdir={self.folder / 'none'}"),
+      ("ranking", "--tune_steps=2"),
+      ("analyze_controller", f"--workdir={self.folder / 'none'}"),
+    ):
+      text = call(script, f"--run={run}", *flags, fails=True)
+      self.assertIn(str(data), text)
 
   def test_a_table_of_another_space_ends_it_before_it_starts(self):
     workdir = self.folder / "looked_up"
