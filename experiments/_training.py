@@ -188,7 +188,7 @@ def run(experiment: str, names: tuple[str, ...]) -> None:
   task = tasks.get(definition.task)
   data = task.load(job.dataset, values.data_dir, config)
   progress = _terminal.TerminalProgress()
-  progress.line(task.describe(data))
+  progress.line(task.describe(data, config))
   _cli.enable_compilation_cache()
   more: dict[str, Any] = {
     "arcs": [config.child.space().to_dict(arc) for arc in job.arcs],

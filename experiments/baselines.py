@@ -1,4 +1,4 @@
-"""Compares ENAS with searches that anyone would try instead (Section 3.3).
+r"""Compares ENAS with searches that anyone would try instead (Section 3.3).
 
   python -m experiments.baselines --preset=small --data_dir=DIR \
       --benchmark_table=FILE --seeds=0,1,2 --workdir=RUNS
