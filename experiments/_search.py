@@ -64,7 +64,7 @@ def run_search(experiment: str, space: str) -> Finished:
   _workdir.print_config(experiment, space, config, dataset, saved)
   data = task_definition.load(dataset, flags.FLAGS.data_dir, config)
   progress = _terminal.TerminalProgress()
-  progress.line(task_definition.describe(data))
+  progress.line(task_definition.describe(data, config))
   task = task_definition.create(config, definition.network, data)
   splits = task.splits(data)
   # What is refused must leave no folder behind.

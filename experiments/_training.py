@@ -224,7 +224,7 @@ def run(experiment: str, names: tuple[str, ...]) -> None:
   _workdir.print_config(*record)
   data = task.load(job.dataset, values.data_dir, config)
   progress = _terminal.TerminalProgress()
-  progress.line(task.describe(data))
+  progress.line(task.describe(data, config))
   _cli.enable_compilation_cache()
   omegas = [job.source and job.source.child_params(arc) for arc in job.arcs]
   workdir = _workdir.write_config(job.workdir, *record)

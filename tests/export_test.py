@@ -213,6 +213,8 @@ class RoundTripTest(parameterized.TestCase):
         *("model.jaxexport", "card.json", "README.md"),
       ],
     )
+    modes = {path.stat().st_mode for path in folder.iterdir()}
+    self.assertLen(modes, 1)  # who may read one, may read all
     names = safetensors.numpy.load_file(folder / "weights.safetensors")
     self.assertIn("params/classifier/w", names)
     self.assertIn("batch_stats/stem/mean", names)

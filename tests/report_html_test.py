@@ -40,6 +40,7 @@ def _write_run(workdir):
         "theta/reward": 0.5 + i,
         "theta/baseline": 0.25,
         "theta/entropy_nats": 15.25 - i,
+        "theta/loss_nats": 3.5 - i,
       }
     )
   for epoch, perplexity in ((1, 812.5), (2, 123.25)):
@@ -138,7 +139,7 @@ def test_report_shows_a_run(tmp_path):
   assert "<b>preset</b> paper" in page
   assert "<b>seed</b> 7" in page
   assert "<tr><th>run.seed</th><td>7</td></tr>" in page
-  assert page.count("<figure>") == 5
+  assert page.count("<figure>") == 6
   assert (
     "<code>omega/loss_nats</code>: last 6 at step 30,"
     " lowest 6 at step 30, highest 9 at step 0"
@@ -146,6 +147,7 @@ def test_report_shows_a_run(tmp_path):
   assert "<code>valid/perplexity</code>: last 123.25 at epoch 2" in page
   assert "<code>theta/reward</code>: last 2.5 at theta_step 2" in page
   assert "<code>theta/entropy_nats</code>: last 13.25" in page
+  assert "<code>theta/loss_nats</code>: last 1.5 at theta_step 2" in page
   assert "<code>valid/reward_uniform</code>: last 0.375" in page
   [(source, words)] = re.findall(r'<img src="([^"]*)" alt="([^"]*)">', page)
   kind, _, data = source.partition(",")

@@ -299,9 +299,12 @@ class SearchConfig(Generic[Child, Data]):
       not weights or uniform, "omega_op_weights", "empty" + rule, weights
     )
     if weights:
-      decisions = self.child.space().decisions()
-      ops = [d.num_choices for d in decisions if d.kind == "op"]
-      count = max(ops, default=0)
+      operations = [
+        decision.num_choices
+        for decision in self.child.space().decisions()
+        if decision.kind == decision.vocabulary == "op"
+      ]
+      count = max(operations, default=0)
       fields.check(
         len(weights) == count,
         "omega_op_weights",

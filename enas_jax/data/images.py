@@ -61,7 +61,8 @@ class ImageData(NamedTuple):
     height, width, channels = self.train_images.shape[1:]
     return (
       f"{self.name}: {sizes} images (train / valid / test) of {height} x"
-      f" {width} pixels, {channels} channels, {self.num_classes} classes"
+      f" {width} pixels, {channels} channel{'s' * (channels > 1)},"
+      f" {self.num_classes} classes"
     )
 
 

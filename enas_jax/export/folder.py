@@ -170,7 +170,8 @@ def _write(
   """Writes every file into a folder that nobody reads yet."""
   # Not a pickle: reading it runs no code, and other frameworks read it too.
   arrays = {name: np.asarray(leaf) for name, leaf in _flat(variables).items()}
-  safetensors.numpy.save_file(arrays, folder / _WEIGHTS)
+  # `save_file` makes a file that nobody else may read.
+  (folder / _WEIGHTS).write_bytes(safetensors.numpy.save(arrays))
   served = serving.serialize(module, variables, model.preprocessing)
   (folder / _SERVING).write_bytes(served)
   for name, record in (

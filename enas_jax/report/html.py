@@ -73,14 +73,21 @@ _OF_OMEGA = (
 )
 _OF_THETA = (
   _Chart(
-    "Reward of the controller",
+    "Reward of the policy",
     ("theta/reward", "theta/baseline"),
     "theta_step",
     "step of theta",
     "reward",
   ),
   _Chart(
-    "Entropy of the controller",
+    "Loss of the policy",  # of gradient methods, which earn no rewards
+    ("theta/loss_nats",),
+    "theta_step",
+    "step of theta",
+    "nats per prediction",
+  ),
+  _Chart(
+    "Entropy of the policy",
     ("theta/entropy_nats",),
     "theta_step",
     "step of theta",

@@ -31,8 +31,10 @@ class MetricWriter:
     """
     self.path = workdir / folder.METRICS
     _keep_rows(self.path, position, epoch)
+    # What stands at this step is kept; what was written beyond it is not.
     self._events = tensorboardX.SummaryWriter(
-      str(workdir / folder.EVENTS), purge_step=position or None
+      str(workdir / folder.EVENTS),
+      purge_step=position + 1 if position else None,
     )
 
   def write(self, row: dict[str, Any]) -> None:

@@ -1,7 +1,7 @@
 """The common language of spaces and strategies: a list of decisions."""
 
 import collections
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 import chex
@@ -15,6 +15,9 @@ from enas_jax.nn import ops
 
 if TYPE_CHECKING:
   from enas_jax.spaces import base  # which imports this module
+
+
+OPERATIONS = "op"  # the vocabulary of operations
 
 
 class Decision(NamedTuple):
@@ -33,12 +36,16 @@ class Decision(NamedTuple):
     num_choices: how many alternatives there are; of "skips", how many bits.
     cell: which cell the node belongs to, where an architecture has several:
       nodes are counted, and attended to, within their cell.
+    vocabulary: of "op": what the alternatives are, one word. Decisions of the
+      same vocabulary share a classifier and embeddings. "op" are operations, of
+      which options such as `omega.op_weights` speak; a width, say, is another.
   """
 
   kind: str
   node: int
   num_choices: int
   cell: int = 0
+  vocabulary: str = OPERATIONS
 
   @property
   def width(self) -> int:
@@ -105,14 +112,14 @@ def sample_weighed(
 
   Returns:
     Arcs, leaves [S, ...] int32. What is decided between another number of
-    operations stays uniform, and so do indices and skips.
+    operations stays uniform, and so do indices, skips and other vocabularies.
   """
   # Not `fold_in` beside the space's own `split`: fold_in(key, i) is
   # split(key)[i], so operations would be drawn with the key of the skips.
   key_arcs, key_ops = jax.random.split(key)
   choices = space.to_choices(space.sample_uniform(key_arcs, num_arcs))
   log_weights = jnp.log(jnp.asarray(weights, jnp.float32))
-  where = _op_places(space)[len(weights)]
+  where = _op_places(space, (OPERATIONS,))[len(weights)]
   ops = jax.random.categorical(
     key_ops, log_weights, shape=(num_arcs, len(where))
   )
@@ -125,7 +132,7 @@ def check_weights(
   """Raises InputError unless `sample_weighed` can use the weights, or none."""
   if not weights:
     return
-  count = max(_op_places(space), default=0)
+  count = max(_op_places(space, (OPERATIONS,)), default=0)
   fields.check(
     len(weights) == count,
     name,
@@ -134,12 +141,20 @@ def check_weights(
   )
 
 
-def _op_places(space: "base.Space") -> dict[int, np.ndarray]:
-  """Where operations are in the flat choices, by how many there are."""
+def _op_places(
+  space: "base.Space", vocabularies: Collection[str] = ()
+) -> dict[int, np.ndarray]:
+  """Where operations are in the flat choices, by how many there are.
+
+  Args:
+    space: the search space.
+    vocabularies: those that count; empty: all.
+  """
   places: dict[int, list[int]] = {}
   place = 0
   for decision in space.decisions():
-    if decision.kind == "op":
+    known = not vocabularies or decision.vocabulary in vocabularies
+    if decision.kind == "op" and known:
       places.setdefault(decision.num_choices, []).append(place)
     place += decision.width
   return {size: np.array(at, np.int32) for size, at in places.items()}
@@ -214,12 +229,17 @@ def labels(decisions: Sequence[Decision]) -> list[str]:
   """
   cells = {decision.cell for decision in decisions}
   names: list[str] = []
-  for kind, node, num_choices, cell in decisions:
-    place = f"{node + 1}" if len(cells) == 1 else f"{cell + 1}.{node + 1}"
-    if kind == "skips":
-      names += [f"skip {other + 1}-{place}" for other in range(num_choices)]
+  for decision in decisions:
+    place = f"{decision.node + 1}"
+    if len(cells) > 1:
+      place = f"{decision.cell + 1}.{place}"
+    if decision.kind == "skips":
+      numbers = range(1, decision.num_choices + 1)
+      names += [f"skip {other}-{place}" for other in numbers]
+    elif decision.kind == "op":
+      names.append(f"{decision.vocabulary} {place}")
     else:
-      names.append(f"{kind} {place}")
+      names.append(f"{decision.kind} {place}")
   seen = collections.Counter[str]()
   for index, name in enumerate(names):
     seen[name] += 1

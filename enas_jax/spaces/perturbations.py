@@ -55,7 +55,7 @@ def change_ops(
     space: base.Space, choices: np.ndarray, rng: np.random.Generator
   ) -> np.ndarray:
     changed = choices.copy()
-    able = np.flatnonzero((kinds(space) == "op") & np.isin(choices, list(to)))
+    able = np.flatnonzero(operations(space) & np.isin(choices, list(to)))
     for place in _some(able, share, rng):
       changed[place] = rng.choice(to[int(choices[place])])
     return changed
@@ -85,6 +85,15 @@ def change_connections(kind: str, share: float) -> base.Change:
     return changed
 
   return change
+
+
+def operations(space: base.Space) -> np.ndarray:
+  """[C] bool: which choices are between operations."""
+  decided = [
+    [d.kind == d.vocabulary == decisions.OPERATIONS] * d.width
+    for d in space.decisions()
+  ]
+  return np.concatenate(decided)
 
 
 def kinds(space: base.Space) -> np.ndarray:

@@ -80,7 +80,8 @@ class Controller:
     Returns:
       A dict of float32 arrays, with H units and K operations: "lstm" [2H, 4H],
       "start" [H], "op_embedding" [K, H], "attend_key" and "attend_query"
-      [H, H], "attend_v" [H]; "op_softmax" [H, K] and "op_bias" [K] by options.
+      [H, H], "attend_v" [H]; "op_softmax" [H, K] and "op_bias" [K] by options;
+      and the same of other vocabularies, such as "width_embedding".
     """
     width = sum(d.width for d in self.space.decisions())
     choices = jnp.zeros((1, width), jnp.int32)
@@ -172,7 +173,8 @@ class _Policy(nn.Module):
   def setup(self) -> None:
     """Declares theta."""
     cfg, size = self.config, self.config.hidden_size
-    num_ops = max(d.num_choices for d in self.decisions if d.kind == "op")
+    sizes = self._vocabularies()
+    num_ops = sizes.pop(decisions_lib.OPERATIONS, 0)
 
     def init(key: types.PRNGKey, shape: tuple[int, ...]) -> types.Array:
       limit = cfg.init_range
@@ -192,6 +194,25 @@ class _Policy(nn.Module):
       self.op_bias = self.param(
         "op_bias", lambda _: jnp.where(favoured, jnp.float32(cfg.op_bias), 0)
       )
+    embeddings = {decisions_lib.OPERATIONS: self.op_embedding}
+    classifiers = {} if cfg.tied_ops else {
+      decisions_lib.OPERATIONS: self.op_softmax
+    }  # fmt: skip
+    # Last, so that they move no number of a space of operations alone.
+    for name, count in sizes.items():
+      embeddings[name] = self.param(f"{name}_embedding", init, (count, size))
+      if not cfg.tied_ops:
+        classifiers[name] = self.param(f"{name}_softmax", init, (size, count))
+    self.embeddings, self.classifiers = embeddings, classifiers
+
+  def _vocabularies(self) -> dict[str, int]:
+    """How many alternatives each vocabulary has."""
+    sizes: dict[str, int] = {}
+    for decision in self.decisions:
+      if decision.kind == "op":
+        known = sizes.get(decision.vocabulary, 0)
+        sizes[decision.vocabulary] = max(known, decision.num_choices)
+    return sizes
 
   def __call__(
     self,
@@ -314,7 +335,7 @@ class _Policy(nn.Module):
     if decision.kind == "index":
       distance = decision.node - numbers
       logits -= cfg.distance_prior * jnp.square(distance)[None]
-    if decision.kind == "op" and decision.cell == 0 and cfg.op_prior > 0:
+    if self._of_ops(decision) and decision.cell == 0 and cfg.op_prior > 0:
       favoured = numbers < _NUM_FAVOURED
       logits += jnp.where(favoured, cfg.op_prior, -cfg.op_prior)[None]
     return logits
@@ -322,12 +343,22 @@ class _Policy(nn.Module):
   def _op_scores(
     self, decision: decisions_lib.Decision, hidden: types.Array
   ) -> types.Array:
-    """[S, num_choices]: what the classifier of operations says."""
-    weights = self.op_embedding.T if self.config.tied_ops else self.op_softmax
+    """[S, num_choices]: what the classifier of its vocabulary says."""
+    name = decision.vocabulary
+    if self.config.tied_ops:
+      weights = self.embeddings[name].T
+    else:
+      weights = self.classifiers[name]
     scores = hidden @ weights[:, : decision.num_choices]
-    if self.config.op_bias > 0:
+    if self._of_ops(decision) and self.config.op_bias > 0:
       scores += self.op_bias[: decision.num_choices]
     return scores
+
+  def _of_ops(self, decision: decisions_lib.Decision) -> bool:
+    """Whether operations are decided between."""
+    return decision.kind == "op" and (
+      decision.vocabulary == decisions_lib.OPERATIONS
+    )
 
   def _next_input(
     self,
@@ -337,7 +368,7 @@ class _Policy(nn.Module):
   ) -> types.Array:
     """[S, H]: the embedding of what was just decided."""
     if decision.kind == "op":
-      return self.op_embedding[choice]
+      return self.embeddings[decision.vocabulary][choice]
     vectors = state.before(state.vectors, decision)
     if decision.kind == "skips":
       taken = choice.astype(jnp.float32)[..., None]

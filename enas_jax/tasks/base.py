@@ -249,7 +249,7 @@ class Definition:
     create: (config, network, data) -> the task.
     load: (data set, folder or None, config) -> the data. Raises InputError.
     synthetic: (config, data shape, number of batches) -> random data.
-    describe: (data) -> a line about them.
+    describe: (data, config) -> a line about them, and what is done to them.
     dataset: the data set if none is named.
     data_help: the help of `--dataset`: what it takes.
     suited: (data set) -> fields of `config.data` that suit it.
@@ -266,7 +266,7 @@ class Definition:
   create: Callable[[config_lib.AnyConfig, Any, Data], Task]
   load: Callable[[str, str | None, config_lib.AnyConfig], Data]
   synthetic: Callable[[config_lib.AnyConfig, spaces.DataShape, int], Data]
-  describe: Callable[[Data], str]
+  describe: Callable[[Data, config_lib.AnyConfig], str]
   dataset: str
   data_help: str
   suited: Callable[[str], Mapping[str, Any]]

@@ -431,7 +431,7 @@ DEFINITION = base.Definition(
   create=ImageClassifier.of,
   load=image_data.load,
   synthetic=image_data.synthetic,
-  describe=images.ImageData.describe,
+  describe=image_data.describe,
   dataset="cifar10",
   data_help="'cifar10', 'digits' (no download), 'fashion_mnist', 'tfds:NAME',"
   " or 'npz:FILE' with x_train, y_train, x_test and y_test",

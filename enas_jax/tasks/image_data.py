@@ -39,6 +39,16 @@ def load(
   )
 
 
+def describe(data: images.ImageData, config: config_lib.AnyConfig) -> str:
+  """A line about the images; that they are mirrored must be no surprise."""
+  if not config.data.flip:
+    return data.describe()
+  return (
+    f"{data.describe()}; half of the training images are mirrored left to right"
+    " (--flip=false: none)"
+  )
+
+
 def synthetic(
   config: config_lib.AnyConfig, data: spaces.DataShape, num_batches: int
 ) -> images.ImageData:

@@ -400,7 +400,7 @@ DEFINITION = base.Definition(
   ),
   load=load,
   synthetic=synthetic,
-  describe=text.TextData.describe,
+  describe=lambda data, config: data.describe(),
   dataset="ptb",
   data_help="'ptb', 'python_docs' (no download), or 'text:DIR' with files"
   " train.txt, valid.txt and test.txt",

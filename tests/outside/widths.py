@@ -29,9 +29,12 @@ class WidthSpace:
 
   def decisions(self):
     return tuple(
-      decisions.Decision("op", layer, len(known))
+      decision
       for layer in range(LAYERS)
-      for known in (OPS, WIDTHS)
+      for decision in (
+        decisions.Decision("op", layer, len(OPS)),
+        decisions.Decision("op", layer, len(WIDTHS), vocabulary="width"),
+      )
     )
 
   def from_choices(self, choices):
