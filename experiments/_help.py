@@ -1,6 +1,5 @@
 """What `--help` shows: a script's flags in groups, with their defaults."""
 
-import os
 import pathlib
 import shutil
 import sys
@@ -11,7 +10,7 @@ from typing import Any, NamedTuple
 from absl import flags
 
 from enas_jax import config as config_lib
-from experiments import _commands, _flags, _saved
+from experiments import _commands, _flags, _saved, _terminal
 
 # The words that ask for it; absl's --helpfull has the libraries' flags, too.
 WORDS = ("--help", "-help", "-h", "-?", "--helpshort", "-helpshort")
@@ -77,11 +76,7 @@ def show(unused: Collection[str] = ()) -> None:
   for title, lines in groups.items():
     if lines:
       paragraphs.append("\n".join([f"{title}:", *lines]))
-  try:
-    print("\n\n".join(paragraphs), flush=True)
-  except BrokenPipeError:
-    # Whoever reads has seen enough; Python would write again at its end.
-    os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+  _terminal.answer("\n\n".join(paragraphs))
 
 
 def _docstring() -> str:

@@ -1,5 +1,6 @@
-"""What a run shows while it lasts, and how a signal stops it."""
+"""What is shown, while a run lasts or at once, and how a signal stops it."""
 
+import os
 import signal
 import sys
 from typing import Any
@@ -7,6 +8,15 @@ from typing import Any
 import tqdm
 
 from enas_jax.search import loop
+
+
+def answer(text: str) -> None:
+  """Prints a long text, which need not be read to its end."""
+  try:
+    print(text, flush=True)
+  except BrokenPipeError:
+    # Python writes again when it ends.
+    os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
 
 
 class TerminalProgress(loop.Progress):

@@ -22,7 +22,7 @@ from enas_jax.search import folder as folder_lib
 from enas_jax.spaces import registry as spaces
 from enas_jax.tasks import base as tasks_base
 from enas_jax.tasks import registry as tasks
-from experiments import _cli, _flags, _saved
+from experiments import _cli, _flags, _saved, _terminal
 
 _PACKAGES = ("enas_jax", "jax", "jaxlib", "flax", "optax", "orbax-checkpoint")
 # What stands for a path in a command line that others shall read.
@@ -261,7 +261,7 @@ def print_config(
   """With `--print_config` prints what `write_config` would write, and ends."""
   if flags.FLAGS.print_config:
     record = _record(experiment, space, config, dataset, saved, more)
-    print(folder_lib.dumps(record, indent=2))
+    _terminal.answer(folder_lib.dumps(record, indent=2))
     sys.exit(0)
 
 

@@ -100,6 +100,18 @@ class CommandsTest(absltest.TestCase):
       wanted = "enas analyze --workdir=a --resume"
       self.assertEqual(_commands.to_resume("a"), wanted)
 
+  def test_an_answer_need_not_be_read_to_its_end(self):
+    code = (
+      "from experiments import _terminal; _terminal.answer('word ' * 100_000)"
+    )
+    with subprocess.Popen(
+      [sys.executable, "-c", code], cwd=ROOT, stdout=subprocess.PIPE,
+      stderr=subprocess.PIPE,
+    ) as process:  # fmt: skip
+      process.stdout.close()
+      self.assertEqual(process.stderr.read(), b"")
+    self.assertEqual(process.returncode, 0)
+
   def test_a_bad_flag_has_the_status_of_the_script(self):
     answer = call("depthwise", "--roundz=3")
     self.assertEqual(answer.returncode, 2)
