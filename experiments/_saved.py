@@ -12,7 +12,7 @@ from enas_jax.search import folder, runs
 from enas_jax.spaces import registry
 
 _ADVICE = "give the config.json of a run, or what --print_config printed"
-_KNOWN = {"space": str, "preset": str, "dataset": str, "config": dict}
+_KNOWN = {"space": str, "dataset": str, "config": dict}
 
 
 def define_flags() -> None:
@@ -63,7 +63,7 @@ def preset() -> str | None:
   """The preset that the numbers come from; None where there is no such flag."""
   record = read()
   if record:
-    return record["preset"]
+    return record.get("preset")
   return flags.FLAGS.preset if "preset" in flags.FLAGS else None
 
 
