@@ -38,8 +38,13 @@ def make_evaluate(task: tasks.Task) -> Measure:
   Compiled once for all arcs. Every token or image of the split that
   `task.splits` keeps is counted, the carry passed from part to part.
   """
-  totals = _make_totals(task, task.evaluate_chunk)
+  totals = _make_totals(task, make_chunk(task))
   return lambda *of: task.finish_evaluation(*totals(*of))
+
+
+def make_chunk(task: tasks.Task) -> Any:
+  """Builds the compiled `task.evaluate_chunk`."""
+  return jax.jit(task.evaluate_chunk)
 
 
 def make_nats(task: tasks.Task) -> Measure:
@@ -48,7 +53,7 @@ def make_nats(task: tasks.Task) -> Measure:
   The mean negative log-likelihood tells networks apart that classify the same
   images rightly.
   """
-  totals = _make_totals(task, task.nats_chunk)
+  totals = _make_totals(task, jax.jit(task.nats_chunk))
 
   def nats(state: Weights, arc: types.Arc, split: tasks.Split) -> float:
     total, count = totals(state, arc, split)
@@ -129,10 +134,9 @@ def make_ensemble(
 
 def _make_totals(
   task: tasks.Task,
-  chunk_of: Callable[..., tuple[types.Array, types.Array, types.Carry]],
+  chunk: Callable[..., tuple[types.Array, types.Array, types.Carry]],
 ) -> Callable[[Weights, types.Arc, tasks.Split], tuple[float, float]]:
   """Builds (state, arc, split) -> the sums over all chunks."""
-  chunk = jax.jit(chunk_of)
 
   def totals(
     state: Weights, arc: types.Arc, split: tasks.Split

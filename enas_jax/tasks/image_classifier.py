@@ -432,6 +432,7 @@ DEFINITION = base.Definition(
   load=image_data.load,
   synthetic=image_data.synthetic,
   describe=images.ImageData.describe,
+  num_batches=image_data.num_batches,
   dataset="cifar10",
   data_help="'cifar10', 'digits' (no download), 'fashion_mnist', 'tfds:NAME',"
   " or 'npz:FILE' with x_train, y_train, x_test and y_test",

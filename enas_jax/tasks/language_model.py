@@ -391,6 +391,13 @@ def synthetic(
   return synthetic_data.random_words(count, data.vocabulary_size)
 
 
+def num_batches(config: config_lib.AnyConfig) -> tuple[int, int]:
+  """Windows of Penn Treebank's training and validation split."""
+  words = config.data.batch_size * config.data.bptt_length
+  train, valid = (text.PTB_TOKENS[split] for split in ("train", "valid"))
+  return train // words, valid // words
+
+
 DEFINITION = base.Definition(
   name="language_model",
   metric=LanguageModel.metric,
@@ -401,6 +408,7 @@ DEFINITION = base.Definition(
   load=load,
   synthetic=synthetic,
   describe=text.TextData.describe,
+  num_batches=num_batches,
   dataset="ptb",
   data_help="'ptb', 'python_docs' (no download), or 'text:DIR' with files"
   " train.txt, valid.txt and test.txt",
