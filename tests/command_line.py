@@ -35,6 +35,7 @@ def run(script, *flags, cwd=ROOT, pythonpath=()):
   """
   argv = [f"experiments.{script}", *map(str, flags)]
   if script not in (
+    "compile",
     "describe",
     "export",
     "results",

@@ -10,6 +10,7 @@ change: every use of one is marked as assumed, and `--price` gives another.
 
 from typing import NamedTuple
 
+from enas_jax import config as config_lib
 from enas_jax import types
 
 
@@ -39,6 +40,13 @@ class Chip(NamedTuple):
   bandwidth: float
   memory: int
   price: float
+
+  def flops(self, config: config_lib.AnyConfig) -> float:
+    """Floating-point operations a second of products of a configuration."""
+    if config.run.compute_dtype == "bfloat16":
+      return self.bfloat16
+    exact = config.run.matmul_precision == "highest"
+    return self.highest if exact else self.float32
 
   def is_here(self, device_kind: str) -> bool:
     """Whether a device of JAX is such a chip."""

@@ -68,7 +68,7 @@ def compile_for(
   try:
     compiled = traced.lower().compile()
   except jax.errors.JaxRuntimeError as error:
-    used = _used_in(str(error))
+    used = used_in(str(error))
     if used is None:
       raise
     nothing = dict.fromkeys(("temporary_bytes", "conditionals", "collectives"))
@@ -175,7 +175,7 @@ def _costs(
     "memory_bytes": chip.memory,
     "multiply_adds": costs.multiply_adds,
     "num_bytes": costs.num_bytes,
-    _SECONDS: costs.seconds(chip.float32, chip.bandwidth),
+    _SECONDS: costs.seconds(chip.flops(program.config), chip.bandwidth),
   }
 
 
@@ -219,7 +219,7 @@ def _memory(
   }
 
 
-def _used_in(message: str) -> int | None:
+def used_in(message: str) -> int | None:
   """The bytes in "Used 17.2G of 15.75G hbm", which XLA:TPU refuses with."""
   found = re.search(r"Used ([\d.]+)([KMG]) of [\d.]+[KMG] hbm", message)
   if found is None:

@@ -33,6 +33,7 @@ class Program:
     name: one of `NAMES`.
     function: what `jax.jit` returned.
     build: () -> its arguments, on the device.
+    config: the configuration of the search or of the training.
     batch_size: examples of a minibatch.
     runs: how often the whole preset runs it.
     replaces: whether the first argument is donated, and the first result takes
@@ -42,6 +43,7 @@ class Program:
   name: str
   function: Any
   build: Callable[[], tuple[Any, ...]]
+  config: config_lib.AnyConfig
   batch_size: int
   runs: int
   replaces: bool = True
@@ -75,6 +77,7 @@ def of_search(
     "omega step",
     steps.make_omega_step(config, task, strategy, count),
     lambda: (state(), train),
+    config,
     batch_size,
     epochs * count,
   )
@@ -83,6 +86,7 @@ def of_search(
       "theta step",
       steps.make_theta_step(task, strategy),
       lambda: (state(), valid, train),
+      config,
       _scored_together(task),
       (epochs - config.warmup_epochs) * config.theta.steps,
     )
@@ -98,6 +102,7 @@ def of_search(
     "evaluation",
     evaluate.make_chunk(task),
     evaluated,
+    config,
     _scored_together(task),
     epochs * chunks + run.derive_arcs * run.derive_batches,
     replaces=False,
@@ -125,6 +130,7 @@ def of_training(
     "training alone",
     steps.make_train_step(config, task, count),
     lambda: (state_lib.init_training(config, task, count), train),
+    config,
     config.data.batch_size,
     config.run.num_epochs * count,
   )

@@ -136,7 +136,11 @@ def count_compiled(text: str) -> Counts:
 
 
 def count_lowered(text: str) -> Counts:
-  """Counts in the text of a program before XLA compiles it (StableHLO)."""
+  """Counts in the text of a program before XLA compiles it (StableHLO).
+
+  A function that is called several times counts once here, and as often as it
+  is called once it is compiled.
+  """
   conditionals = len(re.findall(r'stablehlo\.(?:case|if)"?\(', text))
   names = "|".join(name.replace("-", "_") for name in _COLLECTIVES)
   # Sizes are not read here: one chip alone has nothing to sum.
