@@ -212,7 +212,7 @@ def _define_flags() -> None:
     "program",
     [*preset_programs.NAMES],
     preset_programs.NAMES,
-    "the programs to compile; all by default",
+    "the programs to compile, all by default; hours and cost are of these",
   )
   flags.DEFINE_float(
     "price", None, "dollars a chip and hour, in place of the assumed price", 0.0

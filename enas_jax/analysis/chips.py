@@ -2,10 +2,9 @@
 
 The peaks are those of the makers' data sheets, dense and without sparsity:
 docs.cloud.google.com/tpu/docs (a page for each version), NVIDIA's data sheets
-"A100 80GB" (SXM) and "H100" (SXM), 2024. The prices are on-demand list prices
-of Google Cloud in the USA, a chip and hour, rounded (TPU: us-central1 or where
-the version is offered; A100 80GB: a2-ultragpu; H100: a3-highgpu), and they
-change: every use of one is marked as assumed, and `--price` gives another.
+"A100 80GB" (SXM) and "H100" (SXM), 2024. The prices are rough assumptions of
+an hour of one chip on demand in the USA. They change and differ between
+providers: look yours up, and give it as `--price`.
 """
 
 from typing import NamedTuple
