@@ -6,8 +6,9 @@
 
 It runs at the root of a checkout. `experiments/results/NAME.json` holds a table
 and where its numbers come from: commands, commit, device, versions, seeds
-(`enas_jax.report.results`). README.md and the documents below `experiments/`
-show it between two lines, and what lies between them is written anew:
+(`enas_jax.report.results`). README.md, BUILD.md and the documents below
+`experiments/` show it between two lines, and what lies between them is written
+anew:
 
   <!-- results: NAME -->
   <!-- end -->
@@ -39,7 +40,7 @@ from experiments import _cli, _collect
 
 RESULTS = pathlib.Path("experiments/results")
 FIGURES = pathlib.Path("experiments/figures")
-_DOCUMENTS = ("README.md", "experiments/**/*.md")
+_DOCUMENTS = ("README.md", "BUILD.md", "experiments/**/*.md")
 _MARKER = re.compile(r"^<!-- (results: .*|end) -->$\n?", re.MULTILINE)
 _PART = re.compile(r"(\S+) \((\d+) rows: (.+)\)")
 Tables = Mapping[str, results.Table]

@@ -186,7 +186,7 @@ class TestPtb:
     self, tmp_path: pathlib.Path, monkeypatch: pytest.MonkeyPatch
   ) -> None:
     counts = {"train": 6, "valid": 3, "test": 2}
-    monkeypatch.setattr(text, "_PTB_TOKENS", counts)
+    monkeypatch.setattr(text, "PTB_TOKENS", counts)
     monkeypatch.setattr(text, "_PTB_VOCABULARY", 4)
     folder = write(
       tmp_path, ptb__train="a b c\na\n", ptb__valid="a b\n", ptb__test="c\n"

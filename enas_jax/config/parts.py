@@ -6,6 +6,7 @@ from typing import Any, ClassVar, Generic, Protocol, TypeVar
 
 from enas_jax.config import fields
 
+COMPUTE_DTYPES = ("float32", "bfloat16")
 _CHANGES = "options of the network or of minibatches, NAME=VALUE with commas"
 
 
@@ -128,6 +129,17 @@ class RunConfig:
     " 'random', uniform and without theta; or another one that is registered"
   )
   seed: int = fields.field("seed of everything random")
+  compute_dtype: str = fields.field(
+    "of activations, matrix products and convolutions: 'float32' or 'bfloat16';"
+    " weights, statistics of batch norms, losses and softmax are float32",
+    default="float32",
+  )
+  matmul_precision: str = fields.field(
+    "of products and convolutions of float32: 'default', the device's, which is"
+    " bfloat16 on a TPU and TF32 on a GPU; 'high' or 'highest', float32; a CPU"
+    " has float32 alone",
+    default="default",
+  )
   log_every: int = fields.field("steps between rows of metrics.jsonl")
   eval_arcs: int = fields.field(
     "sampled children evaluated on the whole validation split each epoch"
@@ -213,6 +225,12 @@ class RunConfig:
       dict(changes),
     )
     fields.check(0 <= self.seed < 2**32, "seed", "in [0, 2^32)", self.seed)
+    fields.check_choice(
+      self,
+      "",
+      compute_dtype=COMPUTE_DTYPES,
+      matmul_precision=("default", "high", "highest"),
+    )
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -221,6 +239,17 @@ class TrainRunConfig:
 
   num_epochs: int = fields.field("epochs")
   seed: int = fields.field("seed of everything random")
+  compute_dtype: str = fields.field(
+    "of activations, matrix products and convolutions: 'float32' or 'bfloat16';"
+    " weights, statistics of batch norms, losses and softmax are float32",
+    default="float32",
+  )
+  matmul_precision: str = fields.field(
+    "of products and convolutions of float32: 'default', the device's, which is"
+    " bfloat16 on a TPU and TF32 on a GPU; 'high' or 'highest', float32; a CPU"
+    " has float32 alone",
+    default="default",
+  )
   log_every: int = fields.field("steps between rows of metrics.jsonl")
   average_after: int = fields.field(
     "averaged SGD: from the first epoch whose validation is worse than the best"
@@ -232,6 +261,12 @@ class TrainRunConfig:
     fields.check_positive(self, "", "num_epochs", "log_every")
     fields.check_not_negative(self, "", "average_after")
     fields.check(0 <= self.seed < 2**32, "seed", "in [0, 2^32)", self.seed)
+    fields.check_choice(
+      self,
+      "",
+      compute_dtype=COMPUTE_DTYPES,
+      matmul_precision=("default", "high", "highest"),
+    )
 
 
 class StrategyOptions(Protocol):

@@ -25,7 +25,7 @@ _EOS = "<eos>"
 _UNK = "<unk>"
 _SPLITS = ("train", "valid", "test")
 
-_PTB_TOKENS = {"train": 929_589, "valid": 73_760, "test": 82_430}
+PTB_TOKENS = {"train": 929_589, "valid": 73_760, "test": 82_430}
 _PTB_VOCABULARY = 10_000
 
 _DOCS_VOCABULARY = 10_000
@@ -227,7 +227,7 @@ def _load_ptb(data_dir: str | None) -> TextData:
   words = {split: _read_words(files[split]) for split in _SPLITS}
   for split in _SPLITS:
     _check_ptb_count(
-      files[split], "tokens", _PTB_TOKENS[split], len(words[split])
+      files[split], "tokens", PTB_TOKENS[split], len(words[split])
     )
   distinct = len(set(words["train"]))
   _check_ptb_count(files["train"], "distinct words", _PTB_VOCABULARY, distinct)

@@ -10,6 +10,7 @@ import numpy as np
 
 from enas_jax import types
 from enas_jax.nn import losses
+from enas_jax.search import precise
 from enas_jax.spaces import decisions
 from enas_jax.strategies import base as strategies
 from enas_jax.tasks import base as tasks
@@ -38,8 +39,13 @@ def make_evaluate(task: tasks.Task) -> Measure:
   Compiled once for all arcs. Every token or image of the split that
   `task.splits` keeps is counted, the carry passed from part to part.
   """
-  totals = _make_totals(task, task.evaluate_chunk)
+  totals = _make_totals(task, make_chunk(task))
   return lambda *of: task.finish_evaluation(*totals(*of))
+
+
+def make_chunk(task: tasks.Task) -> Any:
+  """Builds the compiled `task.evaluate_chunk`."""
+  return jax.jit(precise.precise(task.evaluate_chunk, task.config))
 
 
 def make_nats(task: tasks.Task) -> Measure:
@@ -48,7 +54,9 @@ def make_nats(task: tasks.Task) -> Measure:
   The mean negative log-likelihood tells networks apart that classify the same
   images rightly.
   """
-  totals = _make_totals(task, task.nats_chunk)
+  totals = _make_totals(
+    task, jax.jit(precise.precise(task.nats_chunk, task.config))
+  )
 
   def nats(state: Weights, arc: types.Arc, split: tasks.Split) -> float:
     total, count = totals(state, arc, split)
@@ -89,7 +97,8 @@ def make_ensemble(
   def add(
     mean: types.Array, rank: types.Array, *of: Any
   ) -> tuple[types.Array, types.Array, types.Array, types.Carry]:
-    log_probs, targets, carry = task.log_probs_chunk(*of)
+    chunk = precise.precise(task.log_probs_chunk, task.config)
+    log_probs, targets, carry = chunk(*of)
     mean += (jnp.exp(log_probs) - mean) / rank
     return mean, measure(log_probs, targets), targets, carry
 
@@ -129,10 +138,9 @@ def make_ensemble(
 
 def _make_totals(
   task: tasks.Task,
-  chunk_of: Callable[..., tuple[types.Array, types.Array, types.Carry]],
+  chunk: Callable[..., tuple[types.Array, types.Array, types.Carry]],
 ) -> Callable[[Weights, types.Arc, tasks.Split], tuple[float, float]]:
   """Builds (state, arc, split) -> the sums over all chunks."""
-  chunk = jax.jit(chunk_of)
 
   def totals(
     state: Weights, arc: types.Arc, split: tasks.Split
@@ -154,11 +162,17 @@ def make_score(task: tasks.Task) -> Callable[..., list[float]]:
   Every arc, leaves [S, ...], meets the same minibatch, drawn by `key`, or with
   `num_batches` the same so many, over which its reward is the mean.
   """
-  reward = jax.jit(
-    lambda omega, carry, arc, valid, key: task.reward(
-      omega, arc, task.reward_batch(valid, key), carry
-    )
-  )
+
+  def reward_of(
+    omega: types.Omega,
+    carry: types.Carry,
+    arc: types.Arc,
+    valid: tasks.Split,
+    key: types.PRNGKey,
+  ) -> types.Array:
+    return task.reward(omega, arc, task.reward_batch(valid, key), carry)
+
+  reward = jax.jit(precise.precise(reward_of, task.config))
 
   def score(
     state: Weights,

@@ -17,7 +17,7 @@ from jax import lax
 from enas_jax import config as config_lib
 from enas_jax import types
 from enas_jax.search import judge as judge_lib
-from enas_jax.search import optimizers
+from enas_jax.search import optimizers, precise
 from enas_jax.search import state as state_lib
 from enas_jax.spaces import decisions
 from enas_jax.strategies import base as strategies
@@ -104,7 +104,9 @@ def make_omega_step(
       arcs = jax.tree.map(lambda leaf: leaf[0], arcs)
     return step(state, train, arcs)
 
-  return jax.jit(sample_and_step, donate_argnames="state")
+  return jax.jit(
+    precise.precise(sample_and_step, config), donate_argnames="state"
+  )
 
 
 def make_train_step(
@@ -131,7 +133,9 @@ def make_train_step(
       state = _averaged(state)
     return state, metrics
 
-  return jax.jit(step_and_average, donate_argnames="state")
+  return jax.jit(
+    precise.precise(step_and_average, config), donate_argnames="state"
+  )
 
 
 def _averaged(state: state_lib.TrainState) -> state_lib.TrainState:
@@ -336,7 +340,7 @@ def make_theta_step(
     state = state.replace(strategy=learnt, theta_step=state.theta_step + 1)
     return state, metrics
 
-  return jax.jit(step, donate_argnames="state")
+  return jax.jit(precise.precise(step, task.config), donate_argnames="state")
 
 
 def make_ask(
@@ -357,7 +361,7 @@ def make_ask(
     judge = judge_lib.Judge(task, state, valid, train)
     return strategy.ask(state.strategy, key, judge)
 
-  return jax.jit(ask)
+  return jax.jit(precise.precise(ask, task.config))
 
 
 def make_tell(
