@@ -393,6 +393,7 @@ def _open_folder(
 ) -> pathlib.Path:
   """The folder of one training or search, as its own script would write it."""
   if (folder / folder_lib.CONFIG).exists():
+    _workdir.hold(folder)
     return folder
   if arc is None:
     return _workdir.write_config(folder, "search", space, config, dataset, None)

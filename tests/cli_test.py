@@ -1,5 +1,6 @@
 """The command line as a user meets it: output, folders, exit status."""
 
+import fcntl
 import json
 import os
 import pathlib
@@ -72,6 +73,21 @@ class CommandLineTest(parameterized.TestCase):
     saved = json.loads((self.workdir / "config.json").read_text())
     self.assertEqual(saved["preset"], "smoke")
     self.assertNotIn("--resume", saved["command"])
+
+  def test_a_folder_that_another_process_writes_to_is_refused(self):
+    rows = (self.workdir / "metrics.jsonl").read_text()
+    with (self.workdir / ".lock").open() as file:
+      self.assertRegex(file.read(), r"^process \d+ on .")
+      fcntl.flock(file, fcntl.LOCK_EX)
+      # Also for a script that adds to a run's folder.
+      for found in (
+        run(f"--workdir={self.workdir}", "--resume", "--num_epochs=9"),
+        command_line.run(
+          "ranking", f"--run={self.workdir}", "--truth=/nowhere"
+        ),
+      ):
+        self.assert_refused(found, r"is in use by process \d+ on")
+    self.assertEqual((self.workdir / "metrics.jsonl").read_text(), rows)
 
   def test_resume_refuses_other_numbers(self):
     found = run(f"--workdir={self.workdir}", "--resume", "--num_nodes=5")

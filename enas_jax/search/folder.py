@@ -19,6 +19,7 @@ from typing import Any
 from enas_jax import types
 
 CONFIG = "config.json"  # what was run, on what
+LOCK = ".lock"  # held by the process that writes here
 METRICS = "metrics.jsonl"
 EVENTS = "tensorboard"
 POLICY = "policy.jsonl"  # how often each alternative is proposed, by epoch
