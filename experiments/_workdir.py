@@ -144,7 +144,7 @@ def resolve_dataset(
   if saved is None:
     return str(task.dataset if flag.value is None else flag.value)
   if flag.present and saved["dataset"] != flag.value:
-    raise _flags.differs("dataset", flag.value, saved["dataset"])
+    raise _flags.differs(("dataset", flag.value, saved["dataset"]))
   return saved["dataset"]
 
 

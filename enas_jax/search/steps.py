@@ -63,7 +63,8 @@ def make_omega_step(
   Returns:
     The step. Metrics, [] float32: "loss" with penalties, "nats" per token or
     image without and what else the task reports, "grad_norm" before clipping,
-    "learning_rate".
+    "learning_rate", and "skipped": 1 where the loss or the gradient is not
+    finite. Then the step is counted and changes no weight.
   """
   step = make_arcs_step(config, task, steps_per_epoch)
   num_arcs = config.omega.num_arcs
@@ -186,10 +187,12 @@ def make_arcs_step(
     )
     rate = schedule(state.total_steps) * task.step_size(batch)
     metrics["learning_rate"] = jnp.float32(rate)
+    zero, one = jnp.float32(0.0), jnp.float32(1.0)
+    metrics["skipped"] = _if_sound(metrics, zero, one)
     state = state.replace(
       omega=omega,
-      omega_opt=omega_opt,
-      carry=carry,
+      omega_opt=_if_sound(metrics, omega_opt, state.omega_opt),
+      carry=_if_sound(metrics, carry, state.carry),
       omega_step=state.omega_step + 1,
       total_steps=state.total_steps + 1,
     )
@@ -217,8 +220,10 @@ def _update_child(
   )
   updates, omega_opt = optimizer.update(grads, state.omega_opt, child)
   updates = _scaled(updates, task.step_size(batch))
-  omega = task.add_to_child(state.omega, arc, updates)
   metrics = {"loss": loss, **parts, "grad_norm": optax.tree.norm(grads)}
+  # Without a copy of omega, to which nothing is added where it must not change.
+  updates = _if_sound(metrics, updates, jax.tree.map(jnp.zeros_like, updates))
+  omega = task.add_to_child(state.omega, arc, updates)
   return omega, omega_opt, metrics, carry
 
 
@@ -251,7 +256,24 @@ def _update_all(
   updates = _scaled(updates, task.step_size(batch))
   omega = optax.apply_updates(state.omega, updates)
   metrics |= {"grad_norm": optax.tree.norm(grads)}
-  return omega, omega_opt, metrics, carry
+  return _if_sound(metrics, omega, state.omega), omega_opt, metrics, carry
+
+
+def _if_sound(metrics: tasks.Metrics, new: Any, old: Any) -> Any:
+  """The new tree; its floats are the old ones if loss or gradient overflowed.
+
+  Integers count steps and windows, which go on.
+  """
+  sound = jnp.isfinite(metrics["loss"]) & jnp.isfinite(metrics["grad_norm"])
+  return _floats_if(sound, new, old)
+
+
+def _floats_if(sound: types.Array, new: Any, old: Any) -> Any:
+  def choose(new: types.Array, old: types.Array) -> types.Array:
+    floats = jnp.issubdtype(new.dtype, jnp.floating)
+    return jnp.where(sound, new, old) if floats else new
+
+  return jax.tree.map(choose, new, old)
 
 
 def _scaled(updates: types.Omega, size: types.Array | float) -> types.Omega:
@@ -324,7 +346,8 @@ def make_theta_step(
 
   Returns:
     (state, validation data, training data) -> (state, metrics), the metrics
-    those of `strategy.update`.
+    those of `strategy.update`, and "skipped": 1 where one of them is not
+    finite. Then the strategy stays as it was.
   """
 
   def step(
@@ -333,6 +356,15 @@ def make_theta_step(
     key = state_lib.step_key(state, state_lib.THETA_KEYS, state.theta_step)
     judge = judge_lib.Judge(task, state, valid, train)
     learnt, metrics = strategy.update(state.strategy, key, judge)
+    # Not by what was learnt: one more use of that is another fusion to XLA,
+    # and another rounding of every search.
+    sound = jnp.bool_(True)
+    for value in metrics.values():
+      sound &= jnp.isfinite(value)
+    learnt = lax.cond(
+      sound, lambda new, old: new, lambda new, old: old, learnt, state.strategy
+    )
+    metrics = {**metrics, "skipped": 1.0 - jnp.float32(sound)}
     state = state.replace(strategy=learnt, theta_step=state.theta_step + 1)
     return state, metrics
 
