@@ -187,12 +187,11 @@ def make_arcs_step(
     )
     rate = schedule(state.total_steps) * task.step_size(batch)
     metrics["learning_rate"] = jnp.float32(rate)
-    zero, one = jnp.float32(0.0), jnp.float32(1.0)
-    metrics["skipped"] = _if_sound(metrics, zero, one)
+    metrics["skipped"] = 1.0 - jnp.float32(_is_sound(metrics))
     state = state.replace(
       omega=omega,
-      omega_opt=_if_sound(metrics, omega_opt, state.omega_opt),
-      carry=_if_sound(metrics, carry, state.carry),
+      omega_opt=omega_opt,
+      carry=carry,
       omega_step=state.omega_step + 1,
       total_steps=state.total_steps + 1,
     )
@@ -222,9 +221,11 @@ def _update_child(
   updates = _scaled(updates, task.step_size(batch))
   metrics = {"loss": loss, **parts, "grad_norm": optax.tree.norm(grads)}
   # Without a copy of omega, to which nothing is added where it must not change.
-  updates = _if_sound(metrics, updates, jax.tree.map(jnp.zeros_like, updates))
+  choose = functools.partial(_floats_if, _is_sound(metrics))
+  updates = choose(updates, jax.tree.map(jnp.zeros_like, updates))
   omega = task.add_to_child(state.omega, arc, updates)
-  return omega, omega_opt, metrics, carry
+  omega_opt = choose(omega_opt, state.omega_opt)
+  return omega, omega_opt, metrics, choose(carry, state.carry)
 
 
 def _update_all(
@@ -256,19 +257,29 @@ def _update_all(
   updates = _scaled(updates, task.step_size(batch))
   omega = optax.apply_updates(state.omega, updates)
   metrics |= {"grad_norm": optax.tree.norm(grads)}
-  return _if_sound(metrics, omega, state.omega), omega_opt, metrics, carry
+  # A conditional: XLA would fuse `jnp.where` with the update, and round every
+  # search in another way.
+  omega, omega_opt, carry = lax.cond(
+    _is_sound(metrics),
+    lambda new, old: new,
+    functools.partial(_floats_if, False),
+    (omega, omega_opt, carry),
+    (state.omega, state.omega_opt, state.carry),
+  )
+  return omega, omega_opt, metrics, carry
 
 
-def _if_sound(metrics: tasks.Metrics, new: Any, old: Any) -> Any:
-  """The new tree; its floats are the old ones if loss or gradient overflowed.
+def _is_sound(metrics: tasks.Metrics) -> types.Array:
+  """Whether a step may change weights, [] bool."""
+  return jnp.isfinite(metrics["loss"]) & jnp.isfinite(metrics["grad_norm"])
+
+
+def _floats_if(sound: types.Array | bool, new: Any, old: Any) -> Any:
+  """The new tree; its floats are the old ones unless the step was sound.
 
   Integers count steps and windows, which go on.
   """
-  sound = jnp.isfinite(metrics["loss"]) & jnp.isfinite(metrics["grad_norm"])
-  return _floats_if(sound, new, old)
 
-
-def _floats_if(sound: types.Array, new: Any, old: Any) -> Any:
   def choose(new: types.Array, old: types.Array) -> types.Array:
     floats = jnp.issubdtype(new.dtype, jnp.floating)
     return jnp.where(sound, new, old) if floats else new
@@ -356,8 +367,8 @@ def make_theta_step(
     key = state_lib.step_key(state, state_lib.THETA_KEYS, state.theta_step)
     judge = judge_lib.Judge(task, state, valid, train)
     learnt, metrics = strategy.update(state.strategy, key, judge)
-    # Not by what was learnt: one more use of that is another fusion to XLA,
-    # and another rounding of every search.
+    # Neither by what was learnt nor with `jnp.where`: XLA would fuse it with
+    # the update, and round every search in another way.
     sound = jnp.bool_(True)
     for value in metrics.values():
       sound &= jnp.isfinite(value)
