@@ -1,5 +1,6 @@
 """What every script is run by: plugins, the compilation cache, exit status."""
 
+import errno
 import importlib
 import importlib.metadata
 import itertools
@@ -14,6 +15,12 @@ from absl import app, flags, logging
 
 from enas_jax import types
 from enas_jax.search import loop
+
+# A full disk, and folders that nothing can be written to.
+_UNWRITABLE = (
+  *(errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EACCES, errno.EPERM),
+  *(errno.EIO, errno.EFBIG),
+)
 
 
 def import_plugins() -> None:
@@ -100,6 +107,16 @@ def run(main: Callable[[], None]) -> NoReturn:
       return 128 + stopped.signum
     except loop.Diverged as error:
       print(f"error: {error}", file=sys.stderr)
+      return 1
+    except OSError as error:
+      if error.errno not in _UNWRITABLE:
+        raise
+      where = f"{error.filename}: " if error.filename else ""
+      print(
+        f"error: {where}{error.strerror}; make room or the folder writable,"
+        " then go on with --resume: what was saved before is kept.",
+        file=sys.stderr,
+      )
       return 1
     return 0
 

@@ -124,7 +124,7 @@ def _check_resumed(saved: Mapping[str, Any]) -> None:
   for name in _KEPT:
     flag = flags.FLAGS[name]
     if flag.present and str(flag.value) != str(saved[name]):
-      raise _flags.differs(name, flag.value, saved[name])
+      raise _flags.differs((name, flag.value, saved[name]))
 
 
 def _top(count: int) -> list[arcs.Architecture]:

@@ -19,6 +19,7 @@ from enas_jax import config as config_lib
 from enas_jax import types
 from enas_jax.report import results
 from enas_jax.search import folder as folder_lib
+from enas_jax.search import lock
 from enas_jax.spaces import registry as spaces
 from enas_jax.tasks import base as tasks_base
 from enas_jax.tasks import registry as tasks
@@ -84,7 +85,8 @@ def open_workdir(experiment: str) -> tuple[pathlib.Path, dict[str, Any] | None]:
 
   Raises:
     InputError: if the folder is in use and `--resume` is not given, or holds
-      something else than a run of this experiment.
+      something else than a run of this experiment, or another process writes
+      to it.
   """
   values = flags.FLAGS
   resume, given = "resume" in values and values.resume, values.workdir
@@ -93,7 +95,10 @@ def open_workdir(experiment: str) -> tuple[pathlib.Path, dict[str, Any] | None]:
   stamp = datetime.datetime.now().strftime("%Y%m%d-%H%M%S")
   workdir = pathlib.Path(given or f"runs/{experiment}-{stamp}").expanduser()
   try:
-    used = workdir.exists() and any(workdir.iterdir())
+    paths = list(workdir.iterdir()) if workdir.exists() else []
+    # All that a process has written that was killed at once.
+    begun = (folder_lib.LOCK, f"{folder_lib.CONFIG}.tmp")
+    used = any(path.name not in begun for path in paths)
   except OSError as error:
     raise _unusable(workdir, error) from None
   if used and not resume:
@@ -110,6 +115,7 @@ def open_workdir(experiment: str) -> tuple[pathlib.Path, dict[str, Any] | None]:
         " give another folder."
       )
     return workdir, None
+  hold(workdir)
   saved = folder_lib.read_json(
     path, "its run cannot be read; give another --workdir"
   )
@@ -138,7 +144,7 @@ def resolve_dataset(
   if saved is None:
     return str(task.dataset if flag.value is None else flag.value)
   if flag.present and saved["dataset"] != flag.value:
-    raise _flags.differs("dataset", flag.value, saved["dataset"])
+    raise _flags.differs(("dataset", flag.value, saved["dataset"]))
   return saved["dataset"]
 
 
@@ -167,7 +173,8 @@ def write_config(
     in the same second has taken that name.
 
   Raises:
-    InputError: if the folder cannot be written to.
+    InputError: if the folder cannot be written to, or another process writes
+      to it.
   """
   preset = flags.FLAGS.preset if "preset" in flags.FLAGS else None
   record = {
@@ -185,10 +192,36 @@ def write_config(
     if flags.FLAGS.workdir is None:
       workdir = folder_lib.make_new(workdir)
     workdir.mkdir(parents=True, exist_ok=True)
+    hold(workdir)
+    if saved is None and (workdir / folder_lib.CONFIG).exists():
+      raise types.InputError(
+        f"--workdir={workdir} has become another run's meanwhile; give another"
+        " folder."
+      )
     folder_lib.write_json(workdir / folder_lib.CONFIG, record)
   except OSError as error:
     raise _unusable(workdir, error) from None
   return workdir
+
+
+def hold(folder: pathlib.Path) -> None:
+  """Keeps other processes from writing to a run's folder; see `lock.hold`.
+
+  Raises:
+    InputError: if another process writes to it, or none can.
+  """
+  try:
+    locked = lock.hold(folder)
+  except OSError as error:
+    raise types.InputError(
+      f"{folder} cannot be written to: {error.strerror}; give another folder."
+    ) from None
+  if not locked:
+    print(
+      f"warning: the file system of {folder} has no locks: let no other process"
+      " write there.",
+      file=sys.stderr,
+    )
 
 
 def _unusable(workdir: pathlib.Path, error: OSError) -> types.InputError:

@@ -183,7 +183,7 @@ def _definition(saved: Mapping[str, Any] | None) -> spaces.Definition:
       )
     return registry.get(asked)
   if asked not in (None, saved["space"]):
-    raise _flags.differs("space", asked, saved["space"])
+    raise _flags.differs(("space", asked, saved["space"]))
   return registry.get(saved["space"])
 
 
@@ -237,7 +237,7 @@ def _sizes(saved: Mapping[str, Any] | None) -> ablation_lab.Sizes:
   sizes = ablation_lab.Sizes(**{**vars(default), **given})
   if saved and sizes.ensemble != default.ensemble:
     # Votes that were taken are those of so many.
-    raise _flags.differs("ensemble", sizes.ensemble, default.ensemble)
+    raise _flags.differs(("ensemble", sizes.ensemble, default.ensemble))
   return sizes
 
 
@@ -267,7 +267,7 @@ def _configs(
     if kept and config.run.num_epochs != kept["run"]["num_epochs"]:
       # Trainings that are finished have so many.
       raise _flags.differs(
-        "num_epochs", config.run.num_epochs, kept["run"]["num_epochs"]
+        ("num_epochs", config.run.num_epochs, kept["run"]["num_epochs"])
       )
     if not saved:
       config = _flags.suit(config, task, dataset)
@@ -393,6 +393,7 @@ def _open_folder(
 ) -> pathlib.Path:
   """The folder of one training or search, as its own script would write it."""
   if (folder / folder_lib.CONFIG).exists():
+    _workdir.hold(folder)
     return folder
   if arc is None:
     return _workdir.write_config(folder, "search", space, config, dataset, None)

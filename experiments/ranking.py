@@ -65,7 +65,9 @@ def main() -> None:
   _check_flags()
   folder = pathlib.Path(values.run).expanduser()
   _cli.enable_compilation_cache()
-  run = runs.open_search(runs.open_run(values.run), values.data_dir)
+  kept = runs.open_run(values.run)
+  _workdir.hold(folder)
+  run = runs.open_search(kept, values.data_dir)
   # Before architectures are trained: that may take long.
   names = _score_names(run)
   task, valid = _with_statistics(run), _images_of(run)

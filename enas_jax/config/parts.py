@@ -4,7 +4,7 @@ import dataclasses
 from collections.abc import Mapping
 from typing import Any, ClassVar, Generic, Protocol, TypeVar
 
-from enas_jax.config import fields
+from enas_jax.config import fields, saving
 
 COMPUTE_DTYPES = ("float32", "bfloat16")
 _CHANGES = "options of the network or of minibatches, NAME=VALUE with commas"
@@ -89,6 +89,13 @@ class OmegaConfig:
       weights,
     )
 
+  def slowed(self, factor: float) -> dict[str, float]:
+    """The learning rates, multiplied, as changes for `override_parts`."""
+    return {
+      "learning_rate": factor * self.learning_rate,
+      "min_learning_rate": factor * self.min_learning_rate,
+    }
+
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class ThetaConfig:
@@ -118,7 +125,7 @@ class ThetaConfig:
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
-class RunConfig:
+class RunConfig(saving.SavingConfig):
   """The loop around the two phases."""
 
   num_epochs: int = fields.field(
@@ -193,6 +200,7 @@ class RunConfig:
   )
 
   def __post_init__(self) -> None:
+    super().__post_init__()
     fields.check_positive(
       self,
       "",
@@ -234,7 +242,7 @@ class RunConfig:
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
-class TrainRunConfig:
+class TrainRunConfig(saving.SavingConfig):
   """The loop that trains one architecture."""
 
   num_epochs: int = fields.field("epochs")
@@ -258,6 +266,7 @@ class TrainRunConfig:
   )
 
   def __post_init__(self) -> None:
+    super().__post_init__()
     fields.check_positive(self, "", "num_epochs", "log_every")
     fields.check_not_negative(self, "", "average_after")
     fields.check(0 <= self.seed < 2**32, "seed", "in [0, 2^32)", self.seed)
@@ -368,6 +377,13 @@ class SearchConfig(Generic[Child, Data]):
     """
     return override(self, "theta", warmup_epochs=self.warmup_epochs)
 
+  def slowed(self, factor: float) -> "SearchConfig[Child, Data]":
+    """The same search with all its learning rates multiplied."""
+    changes = {"omega": self.omega.slowed(factor)}
+    if (rate := getattr(self.strategy, "learning_rate", None)) is not None:
+      changes["strategy"] = {"learning_rate": factor * rate}
+    return override_parts(self, changes)
+
   def alone(self) -> "SearchConfig[Child, Data]":
     """What candidates are trained by alone: this, with `run.tune_changes`.
 
@@ -426,6 +442,10 @@ class TrainConfig(Generic[Child, Data]):
     fields.check(not fair, "omega_fair_ops", "false in training", fair)
     weights = self.omega.op_weights
     fields.check(not weights, "omega_op_weights", "empty in training", weights)
+
+  def slowed(self, factor: float) -> "TrainConfig[Child, Data]":
+    """The same training with its learning rates multiplied."""
+    return override_parts(self, {"omega": self.omega.slowed(factor)})
 
   def to_dict(self) -> dict[str, dict[str, Any]]:
     """Nested dict, ready for JSON."""

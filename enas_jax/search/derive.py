@@ -342,7 +342,7 @@ class Derivation:
         for row in kept["done"]
       }
     except (ValueError, TypeError, KeyError):
-      raise types.InputError(f"{path} is damaged: {advice}.") from None
+      raise folder.damaged(path, advice) from None
 
   def _write(
     self, ranked: Ranked, tuned: list[tune.Tuned], record: dict[str, Any]

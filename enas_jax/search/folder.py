@@ -19,6 +19,7 @@ from typing import Any
 from enas_jax import types
 
 CONFIG = "config.json"  # what was run, on what
+LOCK = ".lock"  # held by the process that writes here
 METRICS = "metrics.jsonl"
 EVENTS = "tensorboard"
 POLICY = "policy.jsonl"  # how often each alternative is proposed, by epoch
@@ -27,6 +28,7 @@ CANDIDATES = "arcs.jsonl"  # of the derive step, with their rewards
 ARC = "arc.json"  # the best of them, or the one that was trained
 DRAWING = "arc.svg"
 RESULT = "result.json"
+ROLLBACKS = "rollbacks.json"  # of a run that has diverged
 TUNED = "tuned.json"  # candidates trained alone, until the run is finished
 PREPROCESSING = "preprocessing.json"  # what an exported model must know
 RANKING = "ranking.json"
@@ -132,4 +134,9 @@ def _unreadable(
     return types.InputError(
       f"{path} cannot be read: {error.strerror}; {advice}."
     )
+  return damaged(path, advice)
+
+
+def damaged(path: pathlib.Path, advice: str) -> types.InputError:
+  """The error that a file holds something else than it should."""
   return types.InputError(f"{path} is damaged: {advice}.")

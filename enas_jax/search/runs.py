@@ -135,7 +135,9 @@ def open_search(
   strategy = strategies.create(run.config, task.space)
   steps = task.steps_per_epoch(splits.train)
   fresh = state_lib.init_state(run.config, task, strategy, steps)
-  kept = checkpoint.Checkpoints(run.folder / folder_lib.CHECKPOINTS)
-  restored = kept.restore(fresh)
-  assert restored is not None  # `open_run` has read one
-  return Opened(run.space, run.config, task, splits, restored[0])
+  state = checkpoint.read_newest(
+    run.folder / folder_lib.CHECKPOINTS,
+    fresh,
+    lambda line: None,  # `open_run` has said it
+  )
+  return Opened(run.space, run.config, task, splits, state)

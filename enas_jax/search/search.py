@@ -59,6 +59,13 @@ class Search(loop.Loop[state_lib.SearchState]):
     """
     super().__init__(config.run, task, data, workdir, progress, stop)
     self.config = config
+    self._build()
+
+  def _build(self) -> None:
+    config, task, data = self.config, self._task, self._data
+    if self._rollbacks.counted:
+      config = config.slowed(self._rollbacks.factor)
+      task = task.with_config(config)
     strategy = registry.create(config, task.space)
     self._omega_steps = task.steps_per_epoch(data.train)
     self._theta_steps = config.theta.steps if strategy.learns else 0
@@ -69,7 +76,7 @@ class Search(loop.Loop[state_lib.SearchState]):
     self._end_strategy = steps.make_epoch_end(strategy)
     self._learns = strategy.learns
     self._derivation = derive.Derivation(
-      config, task, data, workdir, self._progress, self._clock
+      config, task, data, self._workdir, self._progress, self._clock
     )
     score = self._derivation.score
     self._asking = asking.Asking(
@@ -97,8 +104,23 @@ class Search(loop.Loop[state_lib.SearchState]):
 
     Raises:
       Interrupted: after a signal, once the checkpoint is saved.
-      Diverged: if a loss or a reward is not finite.
+      Diverged: if losses or rewards are not finite, however often the run goes
+        back to the end of an epoch.
+      NotSavedError: if a checkpoint cannot be written.
     """
+    return self._run_stably(self._run_to_end)
+
+  def _rates(self) -> str:
+    omega, strategy = self.config.omega, self.config.strategy
+    rates = [
+      f"--omega_learning_rate (now {omega.learning_rate:g})",
+      f"--omega_clip_norm ({omega.clip_norm:g})",
+    ]
+    if (rate := getattr(strategy, "learning_rate", None)) is not None:
+      rates.append(f"--theta_learning_rate ({rate:g})")
+    return ", ".join(rates)
+
+  def _run_to_end(self) -> derive.Result:
     writer = metrics.MetricWriter(
       self._workdir, self._position(), int(self.state.epoch)
     )
@@ -110,7 +132,9 @@ class Search(loop.Loop[state_lib.SearchState]):
           self._run_phase(writer, "theta", self.theta_step, self._theta_steps)
           self._answer(writer)
         self._end_epoch(writer)
-      return self._derivation.run(self.state, self._serve_signal)
+      result = self._derivation.run(self.state, self._serve_signal)
+      self._checkpoints.wait()
+      return result
     finally:
       writer.close()
 
@@ -152,8 +176,7 @@ class Search(loop.Loop[state_lib.SearchState]):
     if self._learns:
       self._write_policy()
       self.state = self._end_strategy(self.state)
-    self.state = state_lib.next_epoch(self.state, self._task)
-    self._save()
+    self._end_epoch_saved()
 
   def _write_policy(self) -> None:
     """Adds to `policy.jsonl` how often each alternative is proposed now."""

@@ -63,7 +63,8 @@ def make_omega_step(
   Returns:
     The step. Metrics, [] float32: "loss" with penalties, "nats" per token or
     image without and what else the task reports, "grad_norm" before clipping,
-    "learning_rate".
+    "learning_rate", and "skipped": 1 where the loss or the gradient is not
+    finite. Then the step is counted and changes no weight.
   """
   step = make_arcs_step(config, task, steps_per_epoch)
   num_arcs = config.omega.num_arcs
@@ -190,6 +191,7 @@ def make_arcs_step(
     )
     rate = schedule(state.total_steps) * task.step_size(batch)
     metrics["learning_rate"] = jnp.float32(rate)
+    metrics["skipped"] = 1.0 - jnp.float32(_is_sound(metrics))
     state = state.replace(
       omega=omega,
       omega_opt=omega_opt,
@@ -221,9 +223,13 @@ def _update_child(
   )
   updates, omega_opt = optimizer.update(grads, state.omega_opt, child)
   updates = _scaled(updates, task.step_size(batch))
-  omega = task.add_to_child(state.omega, arc, updates)
   metrics = {"loss": loss, **parts, "grad_norm": optax.tree.norm(grads)}
-  return omega, omega_opt, metrics, carry
+  # Without a copy of omega, to which nothing is added where it must not change.
+  choose = functools.partial(_floats_if, _is_sound(metrics))
+  updates = choose(updates, jax.tree.map(jnp.zeros_like, updates))
+  omega = task.add_to_child(state.omega, arc, updates)
+  omega_opt = choose(omega_opt, state.omega_opt)
+  return omega, omega_opt, metrics, choose(carry, state.carry)
 
 
 def _update_all(
@@ -255,7 +261,34 @@ def _update_all(
   updates = _scaled(updates, task.step_size(batch))
   omega = optax.apply_updates(state.omega, updates)
   metrics |= {"grad_norm": optax.tree.norm(grads)}
+  # A conditional: XLA would fuse `jnp.where` with the update, and round every
+  # search in another way.
+  omega, omega_opt, carry = lax.cond(
+    _is_sound(metrics),
+    lambda new, old: new,
+    functools.partial(_floats_if, False),
+    (omega, omega_opt, carry),
+    (state.omega, state.omega_opt, state.carry),
+  )
   return omega, omega_opt, metrics, carry
+
+
+def _is_sound(metrics: tasks.Metrics) -> types.Array:
+  """Whether a step may change weights, [] bool."""
+  return jnp.isfinite(metrics["loss"]) & jnp.isfinite(metrics["grad_norm"])
+
+
+def _floats_if(sound: types.Array | bool, new: Any, old: Any) -> Any:
+  """The new tree; its floats are the old ones unless the step was sound.
+
+  Integers count steps and windows, which go on.
+  """
+
+  def choose(new: types.Array, old: types.Array) -> types.Array:
+    floats = jnp.issubdtype(new.dtype, jnp.floating)
+    return jnp.where(sound, new, old) if floats else new
+
+  return jax.tree.map(choose, new, old)
 
 
 def _scaled(updates: types.Omega, size: types.Array | float) -> types.Omega:
@@ -328,7 +361,8 @@ def make_theta_step(
 
   Returns:
     (state, validation data, training data) -> (state, metrics), the metrics
-    those of `strategy.update`.
+    those of `strategy.update`, and "skipped": 1 where one of them is not
+    finite. Then the strategy stays as it was.
   """
 
   def step(
@@ -337,6 +371,15 @@ def make_theta_step(
     key = state_lib.step_key(state, state_lib.THETA_KEYS, state.theta_step)
     judge = judge_lib.Judge(task, state, valid, train)
     learnt, metrics = strategy.update(state.strategy, key, judge)
+    # Neither by what was learnt nor with `jnp.where`: XLA would fuse it with
+    # the update, and round every search in another way.
+    sound = jnp.bool_(True)
+    for value in metrics.values():
+      sound &= jnp.isfinite(value)
+    learnt = lax.cond(
+      sound, lambda new, old: new, lambda new, old: old, learnt, state.strategy
+    )
+    metrics = {**metrics, "skipped": 1.0 - jnp.float32(sound)}
     state = state.replace(strategy=learnt, theta_step=state.theta_step + 1)
     return state, metrics
 

@@ -59,13 +59,20 @@ class Training(loop.Loop[state_lib.TrainState]):
         that there are can be read.
     """
     super().__init__(config.run, task, data, workdir, progress, stop)
-    self.config = config
-    self._steps = task.steps_per_epoch(data.train)
-    self.step = steps.make_train_step(config, task, self._steps)
+    self.config, self._start = config, omega
     self._evaluate = evaluate.make_evaluate(task)
     if omega is not None:
       _check_layout(omega, jax.eval_shape(task.init_omega, jax.random.key(0)))
-    fresh = state_lib.init_training(config, task, self._steps, omega)
+    self._build()
+
+  def _build(self) -> None:
+    config, task = self.config, self._task
+    if self._rollbacks.counted:
+      config = config.slowed(self._rollbacks.factor)
+      task = task.with_config(config)
+    self._steps = task.steps_per_epoch(self._data.train)
+    self.step = steps.make_train_step(config, task, self._steps)
+    fresh = state_lib.init_training(config, task, self._steps, self._start)
     # Metric of the validation split after each epoch.
     self._history: list[float] = self._begin(fresh).get("history", [])
 
@@ -94,8 +101,21 @@ class Training(loop.Loop[state_lib.TrainState]):
 
     Raises:
       Interrupted: after a signal, once the checkpoint is saved.
-      Diverged: if a loss is not finite.
+      Diverged: if losses are not finite, however often the run goes back to the
+        end of an epoch.
+      NotSavedError: if a checkpoint cannot be written.
     """
+    self._run_stably(self._run_epochs)
+    return self._finish(facts)
+
+  def _rates(self) -> str:
+    omega = self.config.omega
+    return (
+      f"--omega_learning_rate (now {omega.learning_rate:g}) and"
+      f" --omega_clip_norm ({omega.clip_norm:g})"
+    )
+
+  def _run_epochs(self) -> None:
     writer = metrics.MetricWriter(
       self._workdir, self._position(), int(self.state.epoch)
     )
@@ -104,9 +124,9 @@ class Training(loop.Loop[state_lib.TrainState]):
       while int(self.state.epoch) < self.config.run.num_epochs:
         self._run_phase(writer, "omega", self.step, self._steps)
         self._end_epoch(writer)
+      self._checkpoints.wait()
     finally:
       writer.close()
-    return self._finish(facts)
 
   def _pending(self) -> dict[str, Any]:
     return {**super()._pending(), "history": self._history}
@@ -137,8 +157,7 @@ class Training(loop.Loop[state_lib.TrainState]):
         self._progress.line("from here on weights are averaged")
       self._history.append(score)
     writer.write(row)
-    self.state = state_lib.next_epoch(self.state, self._task)
-    self._save()
+    self._end_epoch_saved()
 
   def _average_is_due(self, score: float) -> bool:
     """The non-monotonic trigger of Merity et al. (2018), as in `enas_lm`."""
