@@ -3,7 +3,6 @@
 import importlib
 import importlib.metadata
 import itertools
-import os
 import pathlib
 import sys
 from collections.abc import Callable, Sequence
@@ -12,7 +11,7 @@ from typing import NoReturn
 import jax
 from absl import app, flags, logging
 
-from enas_jax import types
+from enas_jax import files, types
 from enas_jax.search import loop
 
 
@@ -66,7 +65,7 @@ def enable_compilation_cache() -> None:
   """Keeps compiled programs on disk, so that a second run starts at once."""
   folder = flags.FLAGS.compilation_cache_dir
   if folder:
-    jax.config.update("jax_compilation_cache_dir", os.path.expanduser(folder))
+    jax.config.update("jax_compilation_cache_dir", str(files.expand(folder)))
     jax.config.update("jax_persistent_cache_min_compile_time_secs", 0.3)
     jax.config.update("jax_persistent_cache_min_entry_size_bytes", -1)
 

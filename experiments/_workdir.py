@@ -16,7 +16,7 @@ import jax
 from absl import flags
 
 from enas_jax import config as config_lib
-from enas_jax import types
+from enas_jax import files, types
 from enas_jax.report import results
 from enas_jax.search import folder as folder_lib
 from enas_jax.spaces import registry as spaces
@@ -91,7 +91,7 @@ def open_workdir(experiment: str) -> tuple[pathlib.Path, dict[str, Any] | None]:
   if resume and not given:
     raise types.InputError("--resume needs --workdir, the run's folder.")
   stamp = datetime.datetime.now().strftime("%Y%m%d-%H%M%S")
-  workdir = pathlib.Path(given or f"runs/{experiment}-{stamp}").expanduser()
+  workdir = files.expand(given or f"runs/{experiment}-{stamp}")
   try:
     used = workdir.exists() and any(workdir.iterdir())
   except OSError as error:

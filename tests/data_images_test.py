@@ -624,7 +624,7 @@ class TestNpz:
         r"y_test has shape \(2, 1\); .*\[n\]",
       ),
       ({"y_test": np.zeros(2)}, "y_test is of type float64; .* be integers"),
-      ({"y_train": np.zeros(6, object)}, "cannot read .*: Object arrays"),
+      ({"y_train": np.zeros(6, object)}, "cannot be read: y_train.npy has Python objects"),
       ({"y_train": np.arange(6) % 3 - 1}, "y_train has the label -1; .* at 0"),
       (
         {"y_train": np.arange(6) % 3 * 2},
@@ -683,7 +683,7 @@ class TestNpz:
     content = bytearray(path.read_bytes())
     content[200:210] = bytes(255 - x for x in content[200:210])
     path.write_bytes(content)
-    fails("cannot read .*: Bad CRC", name)
+    fails("cannot be read: Bad CRC", name)
 
   @pytest.mark.parametrize("num_valid", [-1, 6, 7])
   def test_num_valid(self, tmp_path: pathlib.Path, num_valid: int) -> None:

@@ -78,7 +78,7 @@ class TestFolder:
 
   def test_invalid_bytes(self, tmp_path: pathlib.Path) -> None:
     folder = write(tmp_path, train="a\n", valid=b"ab \xff\n", test="a\n")
-    fails(r"valid\.txt is not UTF-8: .* at byte 3$", f"text:{folder}")
+    fails(r"valid\.txt cannot be read: it is not UTF-8: .* at byte 3\.$", f"text:{folder}")
 
   @pytest.mark.parametrize(
     "content, pattern",

@@ -16,7 +16,7 @@ import pathlib
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
-from enas_jax import types
+from enas_jax import files, types
 
 CONFIG = "config.json"  # what was run, on what
 METRICS = "metrics.jsonl"
@@ -95,10 +95,7 @@ def read_json(path: pathlib.Path, advice: str) -> dict[str, Any]:
   Raises:
     InputError: if there is no such file, or it holds something else.
   """
-  try:
-    record = json.loads(path.read_text())
-  except (OSError, ValueError) as error:
-    raise _unreadable(path, error, advice) from None
+  record = files.read_json(path, advice)
   if not isinstance(record, dict):
     raise types.InputError(f"{path} must hold one JSON object; {advice}.")
   return record
@@ -106,13 +103,25 @@ def read_json(path: pathlib.Path, advice: str) -> dict[str, Any]:
 
 def read_rows(path: pathlib.Path, advice: str) -> list[dict[str, Any]]:
   """The objects of a file of JSON lines; arguments and errors: `read_json`."""
-  try:
-    rows = [json.loads(line) for line in path.read_text().splitlines()]
-  except (OSError, ValueError) as error:
-    raise _unreadable(path, error, advice) from None
+  rows = [row for row, _ in files.read_json_lines(path, advice)]
   if not all(isinstance(row, dict) for row in rows):
     raise types.InputError(f"{path} must hold JSON objects; {advice}.")
   return rows
+
+
+def check_numbers(
+  record: Mapping[str, Any],
+  names: Iterable[str],
+  path: pathlib.Path,
+  advice: str,
+) -> None:
+  """Raises InputError unless a record has numbers, or null, of these names."""
+  for name in names:
+    value = record.get(name, "")
+    if isinstance(value, bool) or not isinstance(value, int | float | None):
+      raise types.InputError(
+        f"{path} is damaged: {name} must be a number; {advice}."
+      )
 
 
 def _finite(value: Any) -> Any:
@@ -123,13 +132,3 @@ def _finite(value: Any) -> Any:
   if isinstance(value, list | tuple):
     return [_finite(part) for part in value]
   return value
-
-
-def _unreadable(
-  path: pathlib.Path, error: Exception, advice: str
-) -> types.InputError:
-  if isinstance(error, OSError):
-    return types.InputError(
-      f"{path} cannot be read: {error.strerror}; {advice}."
-    )
-  return types.InputError(f"{path} is damaged: {advice}.")

@@ -51,6 +51,7 @@ class RecurrentConfig:
   def __post_init__(self) -> None:
     self.space()
     fields.check_positive(self, "", "hidden_size", "init_range")
+    fields.check_at_most(self, "", hidden_size=fields.WIDEST)
     fields.check_choice(self, "", output=("loose_ends", "all_nodes"))
     fields.check(
       self.output == "loose_ends" or self.space().num_rows > 1,
