@@ -83,7 +83,9 @@ def run(main: Callable[[], None]) -> NoReturn:
     try:
       rest = flags.FLAGS(argv)
     except flags.Error as error:
-      _fail(" ".join(str(error).split()))
+      # It repeats the value, which may be long.
+      line = " ".join(str(error).split())
+      _fail(line if len(line) <= 500 else f"{line[:496]} ...")
     if len(rest) > 1:
       _fail(f"unexpected argument {rest[1]!r}; flags begin with --.")
     return rest

@@ -33,6 +33,9 @@ def main() -> None:
       f"--run={values.run} is not the folder of a training, as ptb_train or"
       " cifar_train writes it."
     )
+  kinds = {"experiment": str, "init": str, "config": dict, "dataset": str}
+  advice = "--run must be the folder of a training"
+  folder.check_fields(saved, kinds, run / folder.CONFIG, advice)
   result = _result(run)
   # Of several architectures that were trained, the best on validation data.
   best = result.get("best_rank")

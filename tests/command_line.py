@@ -18,6 +18,7 @@ _CONTEXT = multiprocessing.get_context("forkserver")
 # The scripts themselves are not imported: each is run as `__main__`.
 _CONTEXT.set_forkserver_preload(
   [f"experiments._{name}" for name in ("search", "table", "training")]
+  + ["tests.warm"]
 )
 
 
@@ -37,6 +38,7 @@ def run(script, *flags, cwd=ROOT, pythonpath=()):
   if script not in (
     "describe",
     "export",
+    "benchmark",
     "results",
   ):  # which compile nothing for long
     cache = os.environ["JAX_COMPILATION_CACHE_DIR"]

@@ -3,6 +3,7 @@
 import dataclasses
 import math
 import re
+import reprlib
 from collections.abc import Callable
 from typing import Any
 
@@ -42,7 +43,8 @@ def field(
 def check(ok: bool, name: str, rule: str, value: Any) -> None:
   """Raises InputError, naming the value, unless `ok`."""
   if not ok:
-    raise types.InputError(f"{name} must be {rule}, got {value!r}.")
+    shown = reprlib.repr(value)
+    raise types.InputError(f"{name} must be {rule}, got {shown}.")
 
 
 def number(text: str) -> float | None:

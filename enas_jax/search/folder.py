@@ -33,6 +33,8 @@ RANKING = "ranking.json"
 RANKING_ARCS = "ranking_arcs.jsonl"
 TRAINED_ALONE = "trained_alone.jsonl"  # the truth of a ranking
 
+_WORDS = {str: "text", dict: "an object", list: "a list", int: "an integer"}
+
 
 def make_new(path: pathlib.Path) -> pathlib.Path:
   """Makes a folder that is no other run's, and says which.
@@ -107,6 +109,30 @@ def read_rows(path: pathlib.Path, advice: str) -> list[dict[str, Any]]:
   if not all(isinstance(row, dict) for row in rows):
     raise types.InputError(f"{path} must hold JSON objects; {advice}.")
   return rows
+
+
+def check_fields(
+  record: Mapping[str, Any],
+  kinds: Mapping[str, type],
+  path: pathlib.Path,
+  advice: str,
+) -> None:
+  """Raises InputError unless a record has fields of these types.
+
+  Args:
+    record: the object that a file holds.
+    kinds: by field, its type.
+    path: the file.
+    advice: the end of the message.
+  """
+  for name, kind in kinds.items():
+    if name not in record:
+      raise types.InputError(f"{path} lacks {name!r}; {advice}.")
+    if not isinstance(record[name], kind):
+      raise types.InputError(
+        f"{path} is damaged: {name!r} must be {_WORDS[kind]}, got"
+        f" {files.shown(repr(record[name]))}; {advice}."
+      )
 
 
 def check_numbers(
