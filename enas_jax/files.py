@@ -10,6 +10,7 @@ import json
 import math
 import os
 import pathlib
+import pickletools
 import re
 import stat
 import zipfile
@@ -305,6 +306,26 @@ def _check_member(archive: zipfile.ZipFile, member: zipfile.ZipInfo) -> None:
       f"{member.filename} announces an array of {size:,} bytes and has"
       f" {member.file_size:,}"
     )
+
+
+def check_pickle(content: bytes) -> None:
+  """Raises unless a pickle asks for no more memory than it has bytes.
+
+  What it may build is for the unpickler to say; this comes before, as Python's
+  makes room for whatever place a pickle keeps an object at.
+
+  Raises:
+    InputError: if a place is too far away, or it is no pickle.
+  """
+  try:
+    for opcode, argument, _ in pickletools.genops(content):
+      if "PUT" in opcode.name and not 0 <= int(argument) <= len(content):
+        raise types.InputError(f"it keeps an object at place {argument}")
+  except types.InputError:
+    raise
+  # A damaged pickle raises nearly anything.
+  except Exception as error:  # noqa: BLE001
+    raise types.InputError(f"it is no pickle: {shown(error)}") from None
 
 
 def unreadable(

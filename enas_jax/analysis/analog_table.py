@@ -81,9 +81,11 @@ def read(
   name = f"the benchmark table {path}"
   try:
     content = files.read_bytes(path, _MOST_BYTES)
-    records = _Unpickler(io.BytesIO(content)).load()
   except types.InputError as error:
     raise types.InputError(f"the benchmark table {error}") from None
+  try:
+    files.check_pickle(content)
+    records = _Unpickler(io.BytesIO(content)).load()
   # A damaged pickle raises nearly anything.
   except Exception as error:  # noqa: BLE001
     raise types.InputError(

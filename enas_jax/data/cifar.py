@@ -264,9 +264,10 @@ class _Unpickler(pickle.Unpickler):
 
 def _unpickle(path: pathlib.Path) -> Any:
   """Reads a pickle without running any code that it names."""
-  stream = io.BytesIO(_read_bytes(path))
+  content = _read_bytes(path)
   try:
-    return _Unpickler(stream, encoding="bytes").load()
+    files.check_pickle(content)
+    return _Unpickler(io.BytesIO(content), encoding="bytes").load()
   # A damaged pickle may raise nearly anything, as pickle's manual says.
   except Exception as error:
     reason = " ".join(str(error).split()) or type(error).__name__
