@@ -319,8 +319,9 @@ def check_pickle(content: bytes) -> None:
   """
   try:
     for opcode, argument, _ in pickletools.genops(content):
-      if "PUT" in opcode.name and not 0 <= int(argument) <= len(content):
-        raise types.InputError(f"it keeps an object at place {argument}")
+      place = argument if isinstance(argument, int) else 0
+      if "PUT" in opcode.name and not 0 <= place <= len(content):
+        raise types.InputError(f"it keeps an object at place {place}")
   except types.InputError:
     raise
   # A damaged pickle raises nearly anything.

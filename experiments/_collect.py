@@ -156,8 +156,8 @@ def _read(run: pathlib.Path, command: str | None) -> _Finished:
         f"{run / folder.CONFIG} does not tell its {key}; repeat the run from a"
         " checkout."
       )
-  kinds = {"commit": str, "device": str, "versions": dict, "config": dict}
-  kinds |= {"seed": int}
+  kinds: dict[str, type] = {"seed": int}
+  kinds |= {"commit": str, "device": str, "versions": dict, "config": dict}
   folder.check_fields(saved, kinds, run / folder.CONFIG, _ADVICE)
   origin |= {key: saved[key] for key in ("commit", "device")}
   origin["versions"] = {k: v for k, v in saved["versions"].items() if v}

@@ -186,10 +186,11 @@ class RunConfig:
     )
     fields.check_choice(self, "", tune_from=("shared", "scratch"))
     # Of a mapping, as JSON has it, the same pairs, which can be hashed.
+    pairs: dict[str, Any] = {"": None}
     try:
       pairs = dict(self.tune_changes)
     except (TypeError, ValueError):
-      pairs = {"": None}
+      pass  # no pairs
     known = all(isinstance(value, fields.Value) for value in pairs.values())
     fields.check(known, "tune_changes", _CHANGES, self.tune_changes)
     changes = tuple(pairs.items())

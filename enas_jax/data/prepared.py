@@ -186,7 +186,7 @@ def _read_info(path: pathlib.Path) -> dict[str, Any]:
   """Reads a `dataset_info.json`."""
   info = files.read_json(path)
   if not isinstance(info, dict):
-    raise types.InputError(f"cannot read {path}: it is not a JSON object")
+    raise types.InputError(f"{path} is damaged: it must hold a JSON object.")
   return info
 
 

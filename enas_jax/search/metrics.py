@@ -9,8 +9,6 @@ import tensorboardX
 from enas_jax import files, types
 from enas_jax.search import folder
 
-_PLACES = ("epoch", "step", "theta_step")
-
 
 class MetricWriter:
   """Appends rows to `metrics.jsonl` and scalars to TensorBoard.
@@ -73,9 +71,10 @@ def _keep_rows(path: pathlib.Path, position: int, epoch: int) -> None:
       break  # cut off when the run was killed
     if not isinstance(row, dict):
       break
-    folder.check_numbers(row, _PLACES, path, advice)
     # Rows of no step: they are at the place of the epoch's last one.
     between = row.get("phase") in ("asked", "epoch")
+    places = ("step", "theta_step", *(("epoch",) if between else ()))
+    folder.check_fields(row, dict.fromkeys(places, int), path, advice)
     closes_later = between and row["epoch"] > epoch
     if row_position(row) > position or closes_later:
       break
