@@ -118,13 +118,13 @@ def open_workdir(experiment: str) -> tuple[pathlib.Path, dict[str, Any] | None]:
     raise types.InputError(
       f"{path} was not written by {experiment}; give another --workdir."
     )
-  kinds = {"experiment": str, "space": str, "dataset": str, "config": dict}
-  folder_lib.check_fields(saved, kinds, path, "give another --workdir")
   if saved["experiment"] != experiment:
     raise types.InputError(
       f"--workdir={workdir} holds a run of {saved['experiment']}, not of"
       f" {experiment}."
     )
+  kinds = {"space": str, "dataset": str, "config": dict}
+  folder_lib.check_fields(saved, kinds, path, "give another --workdir")
   return workdir, saved
 
 
