@@ -4,7 +4,6 @@ import errno
 import importlib
 import importlib.metadata
 import itertools
-import os
 import pathlib
 import sys
 from collections.abc import Callable, Sequence
@@ -13,7 +12,7 @@ from typing import NoReturn
 import jax
 from absl import app, flags, logging
 
-from enas_jax import types
+from enas_jax import files, types
 from enas_jax.search import loop
 
 # A full disk, and folders that nothing can be written to.
@@ -73,7 +72,7 @@ def enable_compilation_cache() -> None:
   """Keeps compiled programs on disk, so that a second run starts at once."""
   folder = flags.FLAGS.compilation_cache_dir
   if folder:
-    jax.config.update("jax_compilation_cache_dir", os.path.expanduser(folder))
+    jax.config.update("jax_compilation_cache_dir", str(files.expand(folder)))
     jax.config.update("jax_persistent_cache_min_compile_time_secs", 0.3)
     jax.config.update("jax_persistent_cache_min_entry_size_bytes", -1)
 
@@ -91,7 +90,9 @@ def run(main: Callable[[], None]) -> NoReturn:
     try:
       rest = flags.FLAGS(argv)
     except flags.Error as error:
-      _fail(" ".join(str(error).split()))
+      # It repeats the value, which may be long.
+      line = " ".join(str(error).split())
+      _fail(line if len(line) <= 500 else f"{line[:496]} ...")
     if len(rest) > 1:
       _fail(f"unexpected argument {rest[1]!r}; flags begin with --.")
     return rest

@@ -77,7 +77,7 @@ def open_job(experiment: str, names: tuple[str, ...]) -> Job:
   workdir, saved = _workdir.open_workdir(experiment)
   source = None
   if saved:
-    loaded = [arcs.of_record(record) for record in saved["arcs"]]
+    loaded = _saved_arcs(saved, workdir)
     _check_resumed(saved)
   elif values.retrain_top:
     loaded = _top(values.retrain_top)
@@ -119,12 +119,27 @@ def open_job(experiment: str, names: tuple[str, ...]) -> Job:
   )
 
 
+def _saved_arcs(
+  saved: Mapping[str, Any], workdir: pathlib.Path
+) -> list[arcs.Architecture]:
+  """The architectures that a run's `config.json` names."""
+  path, advice = workdir / folder_lib.CONFIG, "give another --workdir"
+  kinds = {"arcs": list, "init": str, "retrain_top": int}
+  folder_lib.check_fields(saved, kinds, path, advice)
+  records = saved["arcs"]
+  if not records or not all(isinstance(record, dict) for record in records):
+    raise types.InputError(
+      f"{path} is damaged: 'arcs' must be a list of architectures; {advice}."
+    )
+  return [arcs.of_record(record) for record in records]
+
+
 def _check_resumed(saved: Mapping[str, Any]) -> None:
   """Refuses flags that a resumed run would not follow."""
   for name in _KEPT:
     flag = flags.FLAGS[name]
-    if flag.present and str(flag.value) != str(saved[name]):
-      raise _flags.differs((name, flag.value, saved[name]))
+    if flag.present and str(flag.value) != str(saved.get(name)):
+      raise _flags.differs((name, flag.value, saved.get(name)))
 
 
 def _top(count: int) -> list[arcs.Architecture]:

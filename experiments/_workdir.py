@@ -16,7 +16,7 @@ import jax
 from absl import flags
 
 from enas_jax import config as config_lib
-from enas_jax import types
+from enas_jax import files, types
 from enas_jax.report import results
 from enas_jax.search import folder as folder_lib
 from enas_jax.search import lock
@@ -93,7 +93,7 @@ def open_workdir(experiment: str) -> tuple[pathlib.Path, dict[str, Any] | None]:
   if resume and not given:
     raise types.InputError("--resume needs --workdir, the run's folder.")
   stamp = datetime.datetime.now().strftime("%Y%m%d-%H%M%S")
-  workdir = pathlib.Path(given or f"runs/{experiment}-{stamp}").expanduser()
+  workdir = files.expand(given or f"runs/{experiment}-{stamp}")
   try:
     paths = list(workdir.iterdir()) if workdir.exists() else []
     # All that a process has written that was killed at once.
@@ -129,6 +129,8 @@ def open_workdir(experiment: str) -> tuple[pathlib.Path, dict[str, Any] | None]:
       f"--workdir={workdir} holds a run of {saved['experiment']}, not of"
       f" {experiment}."
     )
+  kinds = {"space": str, "dataset": str, "config": dict}
+  folder_lib.check_fields(saved, kinds, path, "give another --workdir")
   return workdir, saved
 
 

@@ -32,7 +32,7 @@ from typing import Any, NamedTuple
 from absl import flags
 
 from enas_jax import config as config_lib
-from enas_jax import types
+from enas_jax import files, types
 from enas_jax.analysis import (
   ablation_lab,
   ablation_summary,
@@ -361,7 +361,7 @@ def _load_reference(
   if values.run is not None:
     if values.arc is not None:
       raise types.InputError("give --arc or --run, not both.")
-    path = pathlib.Path(values.run).expanduser() / folder_lib.ARC
+    path = files.expand(values.run) / folder_lib.ARC
     return arcs.load_arc(str(path), definition.name)
   text = values.arc or next(iter(definition.named), None)
   return arcs.load_arc(text, definition.name, drawn) if text else None

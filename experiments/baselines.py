@@ -150,8 +150,14 @@ def main() -> None:
 def _configs(saved: Mapping[str, Any] | None, dataset: str) -> Configs:
   """What every search is run with: the same but for its strategy."""
   configs: Configs = {}
+  kept_configs = (saved or {}).get("configs", {})
+  if not isinstance(kept_configs, dict) or (saved and not kept_configs):
+    raise types.InputError(
+      "config.json in --workdir is damaged: 'configs' must be an object; give"
+      " another --workdir."
+    )
   for policy in SEARCHES:
-    kept = saved and saved.get("configs", {}).get(policy)
+    kept = saved and kept_configs.get(policy)
     if saved and kept is None:
       # A comparison that was begun when there was no such strategy.
       configs[policy] = strategies.with_policy(configs["controller"], policy)

@@ -33,7 +33,7 @@ from collections.abc import Mapping, Sequence
 
 from absl import flags
 
-from enas_jax import types
+from enas_jax import files, types
 from enas_jax.report import results, results_figure
 from enas_jax.search import folder
 from experiments import _cli, _collect
@@ -60,7 +60,7 @@ def main() -> None:
   path = _collect.collect(
     RESULTS,
     values.collect,
-    [pathlib.Path(run).expanduser() for run in values.run],
+    [files.expand(run) for run in values.run],
     title=values.title,
     command=values.command,
   )

@@ -23,6 +23,7 @@ _CONTEXT = multiprocessing.get_context("forkserver")
 # The scripts themselves are not imported: each is run as `__main__`.
 _CONTEXT.set_forkserver_preload(
   [f"experiments._{name}" for name in ("search", "table", "training")]
+  + ["tests.warm"]
 )
 
 

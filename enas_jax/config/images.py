@@ -37,6 +37,15 @@ class ImagesConfig:
     fields.check_not_negative(
       self, "", "num_valid", "image_size", "pad", "cutout"
     )
+    fields.check_at_most(
+      self,
+      "",
+      batch_size=fields.WIDEST,
+      reward_batch_size=fields.WIDEST,
+      image_size=4096,
+      pad=4096,
+      cutout=4096,
+    )
 
 
 def paper_data() -> ImagesConfig:

@@ -224,7 +224,14 @@ class RunConfig(saving.SavingConfig):
     )
     fields.check_choice(self, "", tune_from=("shared", "scratch"))
     # Of a mapping, as JSON has it, the same pairs, which can be hashed.
-    changes = tuple(dict(self.tune_changes).items())
+    pairs: dict[str, Any] = {"": None}
+    try:
+      pairs = dict(self.tune_changes)
+    except (TypeError, ValueError):
+      pass  # no pairs
+    known = all(isinstance(value, fields.Value) for value in pairs.values())
+    fields.check(known, "tune_changes", _CHANGES, self.tune_changes)
+    changes = tuple(pairs.items())
     object.__setattr__(self, "tune_changes", changes)
     fields.check(
       not changes or self.tune_from == "scratch",
@@ -475,16 +482,21 @@ def override_parts(
     InputError: if a value is not allowed, or does not go with another.
   """
   parts = {
-    part: _replace(getattr(config, part), fields)
-    for part, fields in changes.items()
+    part: _replace(getattr(config, part), values)
+    for part, values in changes.items()
   }
   return dataclasses.replace(config, **parts)
 
 
 def _replace(options: Any, changes: Mapping[str, Any]) -> Any:
   new = {}
+  kinds = {field.name: field.type for field in dataclasses.fields(options)}
   for name, value in changes.items():
-    old = getattr(options, name, None)
-    nested = dataclasses.is_dataclass(old) and isinstance(value, Mapping)
-    new[name] = _replace(old, value) if nested else value
+    old, kind = getattr(options, name, None), kinds.get(name)
+    if dataclasses.is_dataclass(old) and isinstance(value, Mapping):
+      new[name] = _replace(old, value)
+    elif kind in (bool, int, float, str):
+      new[name] = fields.of_type(kind, value, name)
+    else:
+      new[name] = value
   return dataclasses.replace(options, **new)

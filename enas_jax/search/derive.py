@@ -17,7 +17,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from enas_jax import config as config_lib
-from enas_jax import types
+from enas_jax import files, types
 from enas_jax.config import fields
 from enas_jax.search import evaluate, folder, loop, tune, zero_cost
 from enas_jax.search import state as state_lib
@@ -342,7 +342,7 @@ class Derivation:
         for row in kept["done"]
       }
     except (ValueError, TypeError, KeyError):
-      raise folder.damaged(path, advice) from None
+      raise files.damaged(path, advice) from None
 
   def _write(
     self, ranked: Ranked, tuned: list[tune.Tuned], record: dict[str, Any]

@@ -201,11 +201,12 @@ class Loop(Generic[state_lib.State]):
       "seconds": self._clock.seconds,
     }
 
-  def _read_result(self) -> dict[str, Any]:
-    return folder.read_json(
-      self._workdir / folder.RESULT,
-      "delete it and resume the run, whose end is then repeated",
-    )
+  def _read_result(self, numbers: tuple[str, ...]) -> dict[str, Any]:
+    path = self._workdir / folder.RESULT
+    advice = "delete it and resume the run, whose end is then repeated"
+    record = folder.read_json(path, advice)
+    folder.check_numbers(record, numbers, path, advice)
+    return record
 
   def _run_phase(
     self,

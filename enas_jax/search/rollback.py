@@ -9,6 +9,7 @@ import dataclasses
 import pathlib
 from typing import Any
 
+from enas_jax import files
 from enas_jax.search import folder
 
 _SLOWDOWN = 0.5  # factor on the learning rates, each time
@@ -47,7 +48,7 @@ class Rollbacks:
       places = [int(place) for place in record["places"]]
       return cls(path, places, int(record["forgiven"]), bool(record["ended"]))
     except (KeyError, TypeError, ValueError):
-      raise folder.damaged(path, _ADVICE) from None
+      raise files.damaged(path, _ADVICE) from None
 
   @property
   def factor(self) -> float:

@@ -1,12 +1,11 @@
 """Opening the folder of a search again."""
 
-import json
 import pathlib
 from collections.abc import Mapping
 from typing import Any, NamedTuple
 
 from enas_jax import config as config_lib
-from enas_jax import types
+from enas_jax import files, types
 from enas_jax.search import checkpoint
 from enas_jax.search import folder as folder_lib
 from enas_jax.search import state as state_lib
@@ -74,10 +73,12 @@ def restore_config(
       return strategies.restore_config(config, saved)
     changes = {part: saved[part] for part in vars(config)}
     return config_lib.override_parts(config, changes)
-  except (KeyError, TypeError, AttributeError) as error:
+  except types.InputError as error:
+    raise types.InputError(f"the run's config.json: {error}") from None
+  except (KeyError, TypeError, AttributeError, ValueError) as error:
     raise types.InputError(
       "config.json in --workdir is not one of this version of enas_jax"
-      f" ({error}); give another --workdir."
+      f" ({files.shown(error)}); give another --workdir."
     ) from None
 
 
@@ -90,13 +91,17 @@ def read_config(
     InputError: if the folder holds no search's `config.json`.
   """
   try:
-    saved = json.loads((folder / folder_lib.CONFIG).read_text())
+    saved = files.read_json(folder / folder_lib.CONFIG)
     space, dataset, config = saved["space"], saved["dataset"], saved["config"]
     _ = config["theta"]  # a training has none
-  except (OSError, ValueError, KeyError, TypeError):
+  except (ValueError, KeyError, TypeError):
     raise types.InputError(
       f"{folder} is not the folder of a search: it has no config.json of one."
     ) from None
+  if not isinstance(dataset, str):
+    raise types.InputError(
+      f'{folder}: "dataset" of its config.json must be text.'
+    )
   restored = restore_config(spaces.preset("paper", space), config)
   assert isinstance(restored, config_lib.SearchConfig)  # as the preset is
   return space, restored, dataset
@@ -108,7 +113,7 @@ def open_run(folder: str) -> Run:
   Raises:
     InputError: if the folder holds no search that can be read.
   """
-  path = pathlib.Path(folder).expanduser()
+  path = files.expand(folder)
   space, config, dataset = read_config(path)
   state = checkpoint.read_newest(path / folder_lib.CHECKPOINTS)
   return Run(space, config, dataset, path, state)

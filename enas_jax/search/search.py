@@ -9,6 +9,7 @@ import jax
 import jax.numpy as jnp
 
 from enas_jax import config as config_lib
+from enas_jax import types
 from enas_jax.search import (
   asking,
   derive,
@@ -23,6 +24,11 @@ from enas_jax.spaces import decisions
 from enas_jax.strategies import registry
 from enas_jax.tasks import base as tasks
 
+_NUMBERS = (
+  *("candidates", "search_seconds"),
+  *("mean_reward_policy", "mean_reward_uniform"),
+  *("standard_error_policy", "standard_error_uniform"),
+)
 _POLICY_ARCS = 1000  # frequencies within 1.6 per cent, one standard error
 
 
@@ -96,8 +102,17 @@ class Search(loop.Loop[state_lib.SearchState]):
     Raises:
       InputError: if it is damaged.
     """
-    record = self._read_result()
-    return derive.Result(self._task.space.from_dict(record["arc"]), record)
+    metric, path = self._task.metric, self._workdir / folder.RESULT
+    splits = (f"valid_{metric}", f"test_{metric}")
+    record = self._read_result((*_NUMBERS, *splits))
+    if not isinstance(record.get("arc"), dict):
+      raise types.InputError(f'{path} is damaged: "arc" must be an object.')
+    space = self._task.space
+    try:
+      arc = space.from_dict(record["arc"])
+    except types.InputError as error:
+      raise types.InputError(f"{path}: {error}") from None
+    return derive.Result(arc, {**record, "arc": space.to_dict(arc)})
 
   def run(self) -> derive.Result:
     """Runs what is left of the search and derives an architecture.
@@ -233,25 +248,29 @@ def describe_result(record: dict[str, Any], task: tasks.Task) -> list[str]:
   ]
   lines = [
     f"mean reward {', '.join(chances)}; {count} architectures each,"
-    f" {record['policy']} policy"
+    f" {record.get('policy')} policy"
   ]
   best = f"best of {count}"
   if "tuned" in record:
-    alone = task.format_metric(record[f"tuned_valid_{task.metric}"])
+    alone = _metric(task, record.get(f"tuned_valid_{task.metric}"))
     lines.append(
       f"best of {record['tuned']} trained alone: {task.metric} {alone}"
-      f" (validation); number {record['rank_before_tuning']} by reward"
+      f" (validation); number {record.get('rank_before_tuning')} by reward"
     )
     best = "the same"
   valid, test = (
-    task.format_metric(record[f"{split}_{task.metric}"])
+    _metric(task, record[f"{split}_{task.metric}"])
     for split in ("valid", "test")
   )
   lines.append(
     f"{best} with shared weights: {task.metric} {valid} (validation), {test}"
-    f" (test); {record['search_seconds']:.0f} s of search"
+    f" (test); {record['search_seconds'] or 0:.0f} s of search"
   )
   return lines
+
+
+def _metric(task: tasks.Task, value: float | None) -> str:
+  return "none" if value is None else task.format_metric(value)
 
 
 def _number(value: float | None) -> str:

@@ -2,13 +2,13 @@
 
 import math
 import pathlib
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import jax
 
 from enas_jax import config as config_lib
-from enas_jax import types
+from enas_jax import files, types
 from enas_jax.search import derive, evaluate, folder, loop, metrics, steps
 from enas_jax.search import state as state_lib
 from enas_jax.spaces import arcs as arcs_lib
@@ -17,6 +17,8 @@ from enas_jax.spaces import registry as spaces
 from enas_jax.tasks import base as tasks
 from enas_jax.tasks import registry as task_registry
 
+# What candidates are put in order by.
+_WORTHS = ("rank", "tuned_nats", "tuned_steps")
 Begin = Callable[[types.Arc, pathlib.Path], None]
 
 
@@ -88,7 +90,9 @@ class Training(loop.Loop[state_lib.TrainState]):
     Raises:
       InputError: if it is damaged.
     """
-    return self._read_result()
+    names = ("params", "epochs", "train_seconds")
+    metrics_ = (f"valid_{self._task.metric}", f"test_{self._task.metric}")
+    return self._read_result((*names, *metrics_))
 
   def run(self, facts: dict[str, Any]) -> dict[str, Any]:
     """Trains what is left to train, and evaluates.
@@ -216,23 +220,27 @@ def best_candidates(text: str, count: int) -> list[arcs_lib.Architecture]:
   Raises:
     InputError: if they cannot be read or there are fewer lines than that.
   """
+  path = files.expand(text)
   try:
-    lines = pathlib.Path(text).expanduser().read_text().splitlines()
-  except OSError as error:
+    rows = files.read_json_lines(path)
+  except types.InputError as error:
+    raise types.InputError(f"--arc={error}") from None
+  if len(rows) < count:
     raise types.InputError(
-      f"--arc={text} cannot be read: {error.strerror}."
-    ) from None
-  if len(lines) < count:
-    raise types.InputError(
-      f"--retrain_top is {count}, but {text} has {len(lines)} candidates."
+      f"--retrain_top is {count}, but {text} has {len(rows)} candidates."
     )
+  for row, place in rows:
+    if not isinstance(row, dict) or not isinstance(row.get("arc"), dict):
+      raise types.InputError(f'{place}: each line must have an "arc".')
+    present = [name for name in _WORTHS if row.get(name) is not None]
+    folder.check_numbers(row, present, path, "copy it from the run again")
   candidates: list[arcs_lib.Architecture] = []
   # Not by reward alone, which might leave out the one that the search kept.
-  for row in derive.in_order([records.loads(line) for line in lines]):
-    record = row.get("arc")
-    if not isinstance(record, Mapping):
-      raise types.InputError(f'{text}: each line must have an "arc".')
-    candidate = arcs_lib.of_record(record)
+  for row in derive.in_order([row for row, _ in rows]):
+    try:
+      candidate = arcs_lib.of_record(row["arc"])
+    except types.InputError as error:
+      raise types.InputError(f"{text}: {error}") from None
     # A policy that has converged samples the same architecture many times.
     if candidate not in candidates:
       candidates.append(candidate)
