@@ -186,6 +186,7 @@ def run(experiment: str, names: tuple[str, ...]) -> None:
   config, values = job.config, flags.FLAGS
   definition = registry.get(job.space)
   task = tasks.get(definition.task)
+  devices = _workdir.open_devices(config.data.batch_size)
   data = task.load(job.dataset, values.data_dir, config)
   progress = _terminal.TerminalProgress()
   progress.line(task.describe(data))
@@ -212,7 +213,12 @@ def run(experiment: str, names: tuple[str, ...]) -> None:
     progress.line(drawing.text)
     folder_lib.write(folder / folder_lib.DRAWING, drawing.svg)
 
-  watched: dict[str, Any] = {"progress": progress, "stop": stop, "begin": draw}
+  watched: dict[str, Any] = {
+    "progress": progress,
+    "stop": stop,
+    "begin": draw,
+    "devices": devices,
+  }
   if more["retrain_top"]:
     train.train_best(config, job.arcs, data, workdir, omegas, **watched)
   else:

@@ -210,6 +210,7 @@ class _Runner:
       self._data = _TASK.load(self._dataset, flags.FLAGS.data_dir, config)
     task = _TASK.create(config, _SPACE.network, self._data)
     splits = task.splits(self._data)
+    _workdir.open_devices(config.data.batch_size)  # refused before it writes
     _workdir.write_config(
       folder, _SPACE.name, _SPACE.name, config, self._dataset, self._saved
     )

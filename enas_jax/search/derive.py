@@ -16,6 +16,7 @@ import numpy as np
 
 from enas_jax import config as config_lib
 from enas_jax import types
+from enas_jax.search import devices as devices_lib
 from enas_jax.search import evaluate, folder, loop, tune
 from enas_jax.search import state as state_lib
 from enas_jax.spaces import records
@@ -80,6 +81,7 @@ class Derivation:
     workdir: pathlib.Path,
     progress: loop.Progress,
     clock: loop.Clock,
+    devices: devices_lib.Devices = devices_lib.ONE,
   ) -> None:
     """Compiles nothing yet.
 
@@ -90,6 +92,7 @@ class Derivation:
       workdir: the folder to write to, which exists.
       progress: the place where lines go.
       clock: the clock that counts the search's seconds.
+      devices: the devices that share the work; the data are whole on each.
 
     Raises:
       InputError: if candidates cannot be trained as the configuration says. At
@@ -97,11 +100,12 @@ class Derivation:
     """
     self._config, self._task, self._data = config, task, data
     self._workdir, self._progress, self._clock = workdir, progress, clock
+    self._devices = devices
     self._strategy = registry.create(config, task.space)
     self._alone = tune.changed(config, task, data.train, data.valid)
     self.propose = evaluate.make_propose(self._strategy)
     self.propose_uniform = evaluate.make_propose(uniform.Uniform(task.space))
-    self.score = evaluate.make_score(task)
+    self.score = evaluate.make_score(task, devices)
     self.evaluate = evaluate.make_evaluate(task)
 
   def run(
@@ -203,7 +207,7 @@ class Derivation:
 
     arcs = [candidate.arc for candidate in ranked.candidates]
     return tune.tune_best(
-      self._alone, state, arcs, serve_signal, tell, dict(done)
+      self._alone, state, arcs, serve_signal, tell, dict(done), self._devices
     )
 
   def _position(self, state: state_lib.SearchState) -> list[int]:

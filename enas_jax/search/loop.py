@@ -13,6 +13,7 @@ import jax
 
 from enas_jax import config as config_lib
 from enas_jax.search import checkpoint, folder, metrics
+from enas_jax.search import devices as devices_lib
 from enas_jax.search import state as state_lib
 from enas_jax.tasks import base as tasks
 
@@ -88,6 +89,7 @@ class Loop(Generic[state_lib.State]):
     workdir: pathlib.Path,
     progress: Progress | None,
     stop: Callable[[], int],
+    devices: devices_lib.Devices,
   ) -> None:
     """Sets up what does not depend on the state.
 
@@ -98,8 +100,14 @@ class Loop(Generic[state_lib.State]):
       workdir: the run's folder, which exists.
       progress: the place where the run tells how far it is.
       stop: () -> the number of a signal that asks the run to end, or 0.
+      devices: the devices.
+
+    Raises:
+      InputError: if the devices do not divide a batch.
     """
-    self._run, self._task, self._data = run, task, data
+    devices.check(task.config.data.batch_size)
+    self._run, self._task, self._devices = run, task, devices
+    self._data = devices.put(data)
     self._workdir, self._stop = workdir, stop
     self._progress = progress or Progress()
     self._checkpoints = checkpoint.Checkpoints(workdir / folder.CHECKPOINTS)
@@ -112,11 +120,12 @@ class Loop(Generic[state_lib.State]):
     Returns:
       What `_pending` held when the checkpoint was saved, or {}.
     """
-    self.state = fresh
     restored = self._checkpoints.restore(fresh)
     if restored is None:
+      self.state = self._devices.put(fresh)
       return {}
-    self.state, pending = restored
+    state, pending = restored
+    self.state = self._devices.put(state)
     self._window = pending["window"]
     self._clock.seconds = pending["seconds"]
     self._progress.line(
@@ -124,6 +133,12 @@ class Loop(Generic[state_lib.State]):
       f" {self._steps_of_epoch()} steps of the next"
     )
     return pending
+
+  def _next_epoch(self) -> None:
+    """Begins the next epoch and saves the state."""
+    state = state_lib.next_epoch(self.state, self._task)
+    self.state = self._devices.put(state)
+    self._save()
 
   def _steps_of_epoch(self) -> int:
     """Steps done in the epoch that is not finished."""
@@ -220,7 +235,8 @@ class Loop(Generic[state_lib.State]):
     self._clock.stop()
     # An epoch's end takes no step, but is another place than its last step.
     number = self._position() + int(self.state.epoch)
-    self._checkpoints.save(number, self.state, self._pending())
+    state = self._devices.one(self.state)
+    self._checkpoints.save(number, state, self._pending())
 
 
 def _summary(phase: str, row: dict[str, Any]) -> str:

@@ -10,6 +10,7 @@ import jax
 from enas_jax import config as config_lib
 from enas_jax import types
 from enas_jax.search import derive, evaluate, folder, loop, metrics, steps
+from enas_jax.search import devices as devices_lib
 from enas_jax.search import state as state_lib
 from enas_jax.spaces import arcs as arcs_lib
 from enas_jax.spaces import records
@@ -41,6 +42,7 @@ class Training(loop.Loop[state_lib.TrainState]):
     progress: loop.Progress | None = None,
     stop: Callable[[], int] = lambda: 0,
     omega: types.Omega | None = None,
+    devices: devices_lib.Devices = devices_lib.ONE,
   ) -> None:
     """Sets the training up, from the newest checkpoint if there is one.
 
@@ -53,15 +55,16 @@ class Training(loop.Loop[state_lib.TrainState]):
       progress: the place where the run tells how far it is.
       stop: () -> the number of a signal that asks the run to end, or 0.
       omega: weights to start from; None for fresh ones.
+      devices: the devices that share the work.
 
     Raises:
       InputError: if these weights are not the task's, or no checkpoint of those
         that there are can be read.
     """
-    super().__init__(config.run, task, data, workdir, progress, stop)
+    super().__init__(config.run, task, data, workdir, progress, stop, devices)
     self.config = config
     self._steps = task.steps_per_epoch(data.train)
-    self.step = steps.make_train_step(config, task, self._steps)
+    self.step = steps.make_train_step(config, task, self._steps, devices)
     self._evaluate = evaluate.make_evaluate(task)
     if omega is not None:
       _check_layout(omega, jax.eval_shape(task.init_omega, jax.random.key(0)))
@@ -137,8 +140,7 @@ class Training(loop.Loop[state_lib.TrainState]):
         self._progress.line("from here on weights are averaged")
       self._history.append(score)
     writer.write(row)
-    self.state = state_lib.next_epoch(self.state, self._task)
-    self._save()
+    self._next_epoch()
 
   def _average_is_due(self, score: float) -> bool:
     """The non-monotonic trigger of Merity et al. (2018), as in `enas_lm`."""
@@ -230,6 +232,7 @@ def train_arc(
   progress: loop.Progress | None = None,
   stop: Callable[[], int] = lambda: 0,
   begin: Begin = _begin,
+  devices: devices_lib.Devices = devices_lib.ONE,
 ) -> dict[str, Any]:
   """Trains one architecture; of one that is trained, reads what came out.
 
@@ -243,6 +246,7 @@ def train_arc(
     stop: () -> the number of a signal that asks the run to end, or 0.
     begin: a function called before the first step, with the architecture and
       the folder.
+    devices: the devices that share the work.
 
   Returns:
     What is in `result.json`.
@@ -258,7 +262,7 @@ def train_arc(
   network = definition.fixed(config.child, arc)
   task = task_registry.get(definition.task).create(config, network, data)
   training = Training(
-    config, task, task.splits(data), workdir, progress, stop, omega
+    config, task, task.splits(data), workdir, progress, stop, omega, devices
   )
   if training.finished:
     progress.line("the run is finished; this is what came out")
@@ -292,6 +296,7 @@ def train_best(
   progress: loop.Progress | None = None,
   stop: Callable[[], int] = lambda: 0,
   begin: Begin = _begin,
+  devices: devices_lib.Devices = devices_lib.ONE,
 ) -> dict[str, Any]:
   """Trains each architecture and keeps the best on validation data.
 
@@ -308,6 +313,7 @@ def train_best(
     stop: () -> the number of a signal that asks the run to end, or 0.
     begin: a function called before each first step, with the architecture and
       its folder.
+    devices: the devices that share the work.
 
   Returns:
     What is in `result.json`: that of the best, with "retrained", all of them,
@@ -326,7 +332,7 @@ def train_best(
     progress.line(f"architecture {rank} of {len(arcs)}: {place}")
     result = train_arc(
       config, arc, data, place, omega,
-      progress=progress, stop=stop, begin=begin,
+      progress=progress, stop=stop, begin=begin, devices=devices,
     )  # fmt: skip
     results.append(result)
   task = task_registry.get(spaces.get(config.child.space().name).task)
