@@ -58,12 +58,12 @@ def start(config, task, splits, devices):
   return devices.put(state), devices.put(splits)
 
 
-def take_steps(space, num_arcs, devices, arcs, others):
+def take_steps(space, num_arcs, devices, arcs, others, **data):
   """The first step's gradient, and what was compiled for it.
 
   The same program takes a second step on other architectures.
   """
-  config, task, splits = make(space, num_arcs)
+  config, task, splits = make(space, num_arcs, **data)
   state, splits = start(config, task, splits, devices)
   step = jax.jit(steps.make_arcs_step(config, task, 6, devices))
   compiled = step.lower(state, splits.train, devices.put(arcs)).compile()
@@ -105,7 +105,15 @@ def make_reference(space):
       key = jax.random.split(key_loss, num_arcs)[index]
     return run(state.omega, arc, batch, state.carry, key)
 
-  return task, reference
+  def of_parts(arc, count):
+    """The mean gradient over parts of the batch, each a batch of its own."""
+    parts = []
+    for index, key in enumerate(jax.random.split(key_loss, count)):
+      part = jax.tree.map(lambda x, i=index: jnp.split(x, count)[i], batch)
+      parts.append(run(state.omega, arc, part, state.carry, key)[1:])
+    return jax.tree.map(lambda *p: np.mean(np.stack(p), axis=0), *parts)
+
+  return task, reference, of_parts
 
 
 def gap(found, expected):
@@ -119,7 +127,7 @@ def gap(found, expected):
 
 
 def compare(space, counts):
-  task, reference = make_reference(space)
+  task, reference, of_parts = make_reference(space)
   for count in counts:
     devices = devices_lib.of(count)
     num_arcs = max(count, 4)
@@ -138,6 +146,13 @@ def compare(space, counts):
       "carry_gap": gap(moved, carry),
       "of_batch": of_batch,
     }
+    if space == "macro":
+      grads, _, moved, _ = take_steps(
+        space, 1, devices, one, one, batch_norm_over="part"
+      )
+      carry, mean = of_parts(one, count)
+      row["part_gap"] = max(gap(grads, mean), gap(moved, carry))
+      row["part_matters"] = gap(mean, expected)
     each = [
       reference(evaluate.nth(arcs, i), num_arcs, i)[2] for i in range(num_arcs)
     ]

@@ -54,6 +54,11 @@ class ManyDevicesTest(parameterized.TestCase):
       self.assertGreater(row[kind]["conditionals"], 2)
       self.assertGreater(row[kind]["sums"], 0)
 
+  def test_batch_norm_may_see_a_part_alone(self):
+    row = rows()["macro", 4]
+    self.assertLess(row["part_gap"], 1e-5)
+    self.assertGreater(row["part_matters"], 1e-3)
+
   def test_one_device_is_no_mesh(self):
     self.assertIs(devices.of(1), devices.ONE)
     batch = np.arange(3)
