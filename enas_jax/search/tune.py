@@ -242,7 +242,7 @@ def _make_training(
   train: tasks.Split,
   count: int,
   serve_signal: Callable[[], None],
-  devices: devices_lib.Devices,
+  devices: devices_lib.Devices = devices_lib.ONE,
 ) -> tuple[Callable[[state_lib.SearchState], state_lib.SearchState], Train]:
   """Builds the start of a training, and a part of it; see `make_tune`.
 
