@@ -201,6 +201,7 @@ def run(experiment: str, names: tuple[str, ...]) -> None:
   config, values = job.config, flags.FLAGS
   definition = registry.get(job.space)
   task = tasks.get(definition.task)
+  devices = _workdir.open_devices(config.data.batch_size)
   data = task.load(job.dataset, values.data_dir, config)
   progress = _terminal.TerminalProgress()
   progress.line(task.describe(data, config))
@@ -227,7 +228,12 @@ def run(experiment: str, names: tuple[str, ...]) -> None:
     progress.line(drawing.text)
     folder_lib.write(folder / folder_lib.DRAWING, drawing.svg)
 
-  watched: dict[str, Any] = {"progress": progress, "stop": stop, "begin": draw}
+  watched: dict[str, Any] = {
+    "progress": progress,
+    "stop": stop,
+    "begin": draw,
+    "devices": devices,
+  }
   if more["retrain_top"]:
     train.train_best(config, job.arcs, data, workdir, omegas, **watched)
   else:

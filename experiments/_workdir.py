@@ -18,6 +18,7 @@ from absl import flags
 from enas_jax import config as config_lib
 from enas_jax import files, types
 from enas_jax.report import results
+from enas_jax.search import devices as devices_lib
 from enas_jax.search import folder as folder_lib
 from enas_jax.search import lock
 from enas_jax.spaces import registry as spaces
@@ -25,7 +26,10 @@ from enas_jax.tasks import base as tasks_base
 from enas_jax.tasks import registry as tasks
 from experiments import _cli, _flags
 
-_PACKAGES = ("enas_jax", "jax", "jaxlib", "flax", "optax", "orbax-checkpoint")
+_PACKAGES = (
+  *("enas_jax", "jax", "jaxlib", "flax", "optax", "orbax-checkpoint"),
+  "numpy",
+)
 # What stands for a path in a command line that others shall read.
 _PLACES = {
   "data_dir": "DIR",
@@ -57,6 +61,23 @@ def define_run_flags(*names: str) -> None:
     False,
     "continue the run in --workdir from its newest checkpoint",
   )
+  flags.DEFINE_integer(
+    "num_devices", 0, "how many devices share the work; 0: all there are"
+  )
+
+
+def open_devices(batch_size: int) -> devices_lib.Devices:
+  """The devices of `--num_devices`.
+
+  Args:
+    batch_size: examples of a training batch.
+
+  Raises:
+    InputError: if there are not so many, or they do not divide the batch.
+  """
+  devices = devices_lib.of(flags.FLAGS.num_devices)
+  devices.check(batch_size)
+  return devices
 
 
 def define_data_flags(dataset: str | None, data_help: str) -> None:
@@ -188,6 +209,7 @@ def write_config(
     "seed": config.run.seed,
     "command": (saved or {}).get("command") or command_line(),
     **provenance(),
+    **machine(),
     **(more or {}),
   }
   try:
@@ -295,6 +317,27 @@ def provenance() -> dict[str, Any]:
       **{name: version for name, version in versions.items() if version},
     },
     "commit": _commit(),
+  }
+
+
+def machine() -> dict[str, Any]:
+  """The host and every device that JAX sees, JSON-ready.
+
+  Returns:
+    "hosts", by name; "devices", with "id", "platform", "kind" and "host", the
+    number of the process that has it.
+  """
+  return {
+    "hosts": [platform.node()],
+    "devices": [
+      {
+        "id": device.id,
+        "platform": device.platform,
+        "kind": device.device_kind,
+        "host": device.process_index,
+      }
+      for device in jax.devices()
+    ],
   }
 
 

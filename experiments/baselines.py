@@ -303,6 +303,7 @@ class _Runner:
     """One search in a folder of its own, unless it is finished."""
     folder = self._folder(config.run.policy, config.run.seed)
     task, splits = self._prepare(config)
+    _workdir.open_devices(config.data.batch_size)  # refused before it writes
     _workdir.write_config(
       folder, _SPACE.name, _SPACE.name, config, self._dataset, self._saved
     )

@@ -219,6 +219,7 @@ def _listing(folder):
   return {
     path: (path.stat().st_size, path.stat().st_mtime_ns)
     for path in folder.rglob("*")
+    if path.name != ".lock"  # made anew by whoever takes it
   }
 
 

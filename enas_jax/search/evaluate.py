@@ -10,6 +10,7 @@ import numpy as np
 
 from enas_jax import types
 from enas_jax.nn import losses
+from enas_jax.search import devices as devices_lib
 from enas_jax.search import precise
 from enas_jax.spaces import decisions
 from enas_jax.strategies import base as strategies
@@ -156,11 +157,14 @@ def _make_totals(
   return totals
 
 
-def make_score(task: tasks.Task) -> Callable[..., list[float]]:
+def make_score(
+  task: tasks.Task, devices: devices_lib.Devices = devices_lib.ONE
+) -> Callable[..., list[float]]:
   """Builds (state, arcs, validation data, key) -> the reward of each arc.
 
   Every arc, leaves [S, ...], meets the same minibatch, drawn by `key`, or with
-  `num_batches` the same so many, over which its reward is the mean.
+  `num_batches` the same so many, over which its reward is the mean. Of several
+  devices each scores some of the arcs.
   """
 
   def reward_of(
@@ -174,6 +178,15 @@ def make_score(task: tasks.Task) -> Callable[..., list[float]]:
 
   reward = jax.jit(precise.precise(reward_of, task.config))
 
+  def of_devices(arcs: types.Arc, *held: Any) -> types.Array:
+    def one(arc: types.Arc, *held: Any) -> types.Array:
+      omega, carry, valid, key = held
+      return task.reward(omega, arc, task.reward_batch(valid, key), carry)
+
+    return devices.whole(devices.map_arcs(one, arcs, *held))
+
+  rewards_of = jax.jit(precise.precise(of_devices, task.config))
+
   def score(
     state: Weights,
     arcs: types.Arc,
@@ -183,6 +196,11 @@ def make_score(task: tasks.Task) -> Callable[..., list[float]]:
   ) -> list[float]:
     count = jax.tree.leaves(arcs)[0].shape[0]
     keys = [key] if num_batches == 1 else jax.random.split(key, num_batches)
+    if devices.count > 1:
+      held = state.omega, state.carry, valid
+      columns = [rewards_of(arcs, *held, k) for k in keys]
+      rows = zip(*map(np.asarray, columns), strict=True)
+      return [sum(map(float, row)) / num_batches for row in rows]
     rewards = [
       [
         reward(state.omega, state.carry, nth(arcs, index), valid, k)

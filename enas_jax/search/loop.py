@@ -13,6 +13,7 @@ import jax
 
 from enas_jax import config as config_lib
 from enas_jax.search import checkpoint, folder, metrics, rollback
+from enas_jax.search import devices as devices_lib
 from enas_jax.search import state as state_lib
 from enas_jax.tasks import base as tasks
 
@@ -94,6 +95,7 @@ class Loop(Generic[state_lib.State]):
     workdir: pathlib.Path,
     progress: Progress | None,
     stop: Callable[[], int],
+    devices: devices_lib.Devices,
   ) -> None:
     """Sets up what does not depend on the state.
 
@@ -104,8 +106,14 @@ class Loop(Generic[state_lib.State]):
       workdir: the run's folder, which exists.
       progress: the place where the run tells how far it is.
       stop: () -> the number of a signal that asks the run to end, or 0.
+      devices: the devices.
+
+    Raises:
+      InputError: if the devices do not divide a batch.
     """
-    self._run, self._task, self._data = run, task, data
+    devices.check(task.config.data.batch_size)
+    self._run, self._task, self._devices = run, task, devices
+    self._data = devices.put(data)
     self._workdir, self._stop = workdir, stop
     self._progress = progress or Progress()
     self._checkpoints = checkpoint.Checkpoints(
@@ -135,6 +143,7 @@ class Loop(Generic[state_lib.State]):
       self._rollbacks.known(pending), len(self._rollbacks.places)
     ):
       self.state = state_lib.after_rollback(self.state, number)
+    self.state = self._devices.put(self.state)
     if restored is not None:
       self._progress.line(
         f"resuming after {int(self.state.epoch)} epochs and"
@@ -303,7 +312,8 @@ class Loop(Generic[state_lib.State]):
     Raises:
       Unstable: if the state is not finite; it is not saved.
     """
-    self.state = state_lib.next_epoch(self.state, self._task)
+    state = state_lib.next_epoch(self.state, self._task)
+    self.state = self._devices.put(state)
     if not self._save(milestone=True):
       raise Unstable(
         f"epoch {int(self.state.epoch)} ends in numbers that are not finite"
@@ -317,7 +327,8 @@ class Loop(Generic[state_lib.State]):
     self._clock.stop()
     # An epoch's end takes no step, but is another place than its last step.
     number = self._position() + int(self.state.epoch)
-    self._checkpoints.save(number, self.state, self._pending(), milestone)
+    state = self._devices.one(self.state)
+    self._checkpoints.save(number, state, self._pending(), milestone)
     return True
 
 

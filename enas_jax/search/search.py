@@ -19,6 +19,7 @@ from enas_jax.search import (
   metrics,
   steps,
 )
+from enas_jax.search import devices as devices_lib
 from enas_jax.search import state as state_lib
 from enas_jax.spaces import decisions
 from enas_jax.strategies import registry
@@ -48,6 +49,7 @@ class Search(loop.Loop[state_lib.SearchState]):
     workdir: pathlib.Path,
     progress: loop.Progress | None = None,
     stop: Callable[[], int] = lambda: 0,
+    devices: devices_lib.Devices = devices_lib.ONE,
   ) -> None:
     """Sets the search up, from the newest checkpoint if there is one.
 
@@ -58,17 +60,19 @@ class Search(loop.Loop[state_lib.SearchState]):
       workdir: the run's folder, which exists.
       progress: the place where the run tells how far it is.
       stop: () -> the number of a signal that asks the run to end, or 0.
+      devices: the devices that share the work.
 
     Raises:
       InputError: if the configuration cannot be followed, or no checkpoint of
         those that there are can be read.
     """
-    super().__init__(config.run, task, data, workdir, progress, stop)
+    super().__init__(config.run, task, data, workdir, progress, stop, devices)
     self.config = config
     self._build()
 
   def _build(self) -> None:
     config, task, data = self.config, self._task, self._data
+    devices = self._devices
     if self._rollbacks.counted:
       config = config.slowed(self._rollbacks.factor)
       task = task.with_config(config)
@@ -76,17 +80,17 @@ class Search(loop.Loop[state_lib.SearchState]):
     self._omega_steps = task.steps_per_epoch(data.train)
     self._theta_steps = config.theta.steps if strategy.learns else 0
     self.omega_step = steps.make_omega_step(
-      config, task, strategy, self._omega_steps
+      config, task, strategy, self._omega_steps, devices
     )
-    self.theta_step = steps.make_theta_step(task, strategy)
+    self.theta_step = steps.make_theta_step(task, strategy, devices)
     self._end_strategy = steps.make_epoch_end(strategy)
     self._learns = strategy.learns
     self._derivation = derive.Derivation(
-      config, task, data, self._workdir, self._progress, self._clock
+      config, task, data, self._workdir, self._progress, self._clock, devices
     )
     score = self._derivation.score
     self._asking = asking.Asking(
-      config, task, data, strategy, score, self._serve_signal
+      config, task, data, strategy, score, self._serve_signal, devices
     )
     self._begin(state_lib.init_state(config, task, strategy, self._omega_steps))
 

@@ -16,6 +16,7 @@ from jax import lax
 
 from enas_jax import config as config_lib
 from enas_jax import types
+from enas_jax.search import devices as devices_lib
 from enas_jax.search import judge as judge_lib
 from enas_jax.search import optimizers, precise
 from enas_jax.search import state as state_lib
@@ -43,6 +44,7 @@ def make_omega_step(
   task: tasks.Task,
   strategy: strategies.Strategy,
   steps_per_epoch: int,
+  devices: devices_lib.Devices = devices_lib.ONE,
 ) -> OmegaStep:
   """Builds the compiled omega step: (state, train data) -> (state, metrics).
 
@@ -59,6 +61,7 @@ def make_omega_step(
     task: the task that is learnt.
     strategy: the strategy that proposes architectures.
     steps_per_epoch: the number of steps that the training data give.
+    devices: the devices; state and data are whole on each (`Devices.put`).
 
   Returns:
     The step. Metrics, [] float32: "loss" with penalties, "nats" per token or
@@ -66,7 +69,7 @@ def make_omega_step(
     "learning_rate", and "skipped": 1 where the loss or the gradient is not
     finite. Then the step is counted and changes no weight.
   """
-  step = make_arcs_step(config, task, steps_per_epoch)
+  step = make_arcs_step(config, task, steps_per_epoch, devices)
   num_arcs = config.omega.num_arcs
 
   def sample_uniform(
@@ -111,7 +114,10 @@ def make_omega_step(
 
 
 def make_train_step(
-  config: config_lib.TrainConfig, task: tasks.Task, steps_per_epoch: int
+  config: config_lib.TrainConfig,
+  task: tasks.Task,
+  steps_per_epoch: int,
+  devices: devices_lib.Devices = devices_lib.ONE,
 ) -> TrainStep:
   """Builds the compiled step of one architecture: (state, data) -> same.
 
@@ -119,19 +125,20 @@ def make_train_step(
     config: the training's configuration.
     task: a task of one architecture; it is asked about no other.
     steps_per_epoch: the number of steps that the training data give.
+    devices: the devices; state and data are whole on each (`Devices.put`).
 
   Returns:
     The step; state and metrics as for `make_omega_step`. Once an average has
     begun (`num_averaged` > 0) it also takes in the new weights.
   """
-  step = make_arcs_step(config, task, steps_per_epoch)
+  step = make_arcs_step(config, task, steps_per_epoch, devices)
 
   def step_and_average(
     state: state_lib.TrainState, train: tasks.Split
   ) -> tuple[state_lib.TrainState, tasks.Metrics]:
     state, metrics = step(state, train, ())
     if config.run.average_after:
-      state = _averaged(state)
+      state = devices.whole(_averaged(state))
     return state, metrics
 
   return jax.jit(
@@ -159,6 +166,7 @@ def make_arcs_step(
   config: config_lib.SearchConfig | config_lib.TrainConfig,
   task: tasks.Task,
   steps_per_epoch: int,
+  devices: devices_lib.Devices = devices_lib.ONE,
 ) -> Callable[
   [state_lib.State, tasks.Split, types.Arc],
   tuple[state_lib.State, tasks.Metrics],
@@ -168,6 +176,9 @@ def make_arcs_step(
   The step takes one arc, or arcs with leaves [M, ...] if the configuration has
   `omega.num_arcs` = M > 1. One arc may be of Python ints: then the step knows
   that child alone, and a penalty or momentum leaves all other weights in peace.
+
+  Of several devices each runs M / n of the architectures on the whole batch,
+  where their number n divides M; else each runs all on its part of the batch.
   """
   optimizer = optimizers.make_omega_optimizer(config.omega, steps_per_epoch)
   schedule = optimizers.omega_learning_rate(config.omega, steps_per_epoch)
@@ -177,7 +188,7 @@ def make_arcs_step(
   if task.gathers and num_arcs == 1 and not config.omega.momentum:
     update = _update_child
   else:
-    update = functools.partial(_update_all, num_arcs=num_arcs)
+    update = functools.partial(_update_all, num_arcs=num_arcs, devices=devices)
 
   def step(
     state: state_lib.State, train: tasks.Split, arcs: types.Arc
@@ -186,6 +197,8 @@ def make_arcs_step(
       state_lib.step_key(state, state_lib.OMEGA_KEYS, state.omega_step)
     )
     batch = task.train_batch(train, state.carry, state.omega_step, key_batch)
+    if not devices.take_arcs(num_arcs):
+      batch = devices.split(batch, task.batch_axis)
     omega, omega_opt, metrics, carry = update(
       task, optimizer, state, arcs, batch, key_loss
     )
@@ -199,7 +212,7 @@ def make_arcs_step(
       omega_step=state.omega_step + 1,
       total_steps=state.total_steps + 1,
     )
-    return state, metrics
+    return devices.whole((state, metrics))
 
   return step
 
@@ -240,23 +253,49 @@ def _update_all(
   batch: tasks.Batch,
   key: types.PRNGKey,
   num_arcs: int,
+  devices: devices_lib.Devices,
 ) -> tuple[types.Omega, optax.OptState, tasks.Metrics, types.Carry]:
   """Updates all of omega by the mean gradient of M children (Eqn 1)."""
 
-  def loss_of(omega: types.Omega, arc: types.Arc, key: types.PRNGKey) -> Any:
+  def loss_of(
+    omega: types.Omega,
+    carry: types.Carry,
+    arc: types.Arc,
+    batch: tasks.Batch,
+    key: types.PRNGKey,
+  ) -> Any:
     child = task.child_params(omega, arc)
-    return task.loss(child, arc, batch, state.carry, key)
+    return task.loss(child, arc, batch, carry, key)
 
-  def grads_of(arc: types.Arc, key: types.PRNGKey) -> Any:
+  def grads_of(*of: Any) -> Any:
     (loss, (parts, carry)), grads = jax.value_and_grad(loss_of, has_aux=True)(
-      state.omega, arc, key
+      *of
     )
     return ({"loss": loss, **parts}, grads), carry
 
-  if num_arcs == 1:
-    (metrics, grads), carry = grads_of(arcs, key)
+  def mean_grads(pairs: Any, batch: tasks.Batch, *held: Any) -> Any:
+    return _mean_of(lambda arc, k: grads_of(*held, arc, batch, k), pairs)
+
+  def of_batch(
+    batch: tasks.Batch, key: types.PRNGKey, arcs: types.Arc, *held: Any
+  ) -> Any:
+    if num_arcs == 1:
+      return grads_of(*held, arcs, batch, key)
+    pairs = arcs, jax.random.split(key, num_arcs)
+    return _last(mean_grads(pairs, batch, *held))
+
+  # Handed over and not closed over, which `shard_map` does not allow.
+  held = state.omega, state.carry
+  if devices.take_arcs(num_arcs):
+    pairs = arcs, jax.random.split(key, num_arcs)
+    means = devices.over_arcs(mean_grads, pairs, batch, *held)
+    (metrics, grads), carry = _last(means)
+  elif task.norms_parts:
+    (metrics, grads), carry = devices.over_parts(
+      of_batch, batch, task.batch_axis, key, arcs, *held
+    )
   else:
-    (metrics, grads), carry = _mean_of(grads_of, arcs, key, num_arcs)
+    (metrics, grads), carry = of_batch(batch, key, arcs, *held)
   updates, omega_opt = optimizer.update(grads, state.omega_opt, state.omega)
   updates = _scaled(updates, task.step_size(batch))
   omega = optax.apply_updates(state.omega, updates)
@@ -300,26 +339,31 @@ def _scaled(updates: types.Omega, size: types.Array | float) -> types.Omega:
 
 
 def _mean_of(
-  grads_of: Callable[..., Any],
-  arcs: types.Arc,
-  key: types.PRNGKey,
-  num_arcs: int,
+  grads_of: Callable[..., Any], pairs: tuple[types.Arc, types.PRNGKey]
 ) -> tuple[Any, types.Carry]:
   """The mean of what `grads_of` finds for each of M arcs, one after another.
 
   A scan over arcs and not `vmap`, which would turn every switch into
-  "compute all". The next step has one carry: the last child's.
+  "compute all".
+
+  Returns:
+    The mean; the carries of all M, leaves [M, ...].
   """
-  keys = jax.random.split(key, num_arcs)
+  num_arcs = pairs[1].shape[0]
 
   def add(total: Any, pair: Any) -> tuple[Any, types.Carry]:
     parts, carry = grads_of(*pair)
     return jax.tree.map(lambda t, x: t + x / num_arcs, total, parts), carry
 
-  first = jax.tree.map(lambda leaf: leaf[0], (arcs, keys))
+  first = jax.tree.map(lambda leaf: leaf[0], pairs)
   shapes, _ = jax.eval_shape(grads_of, *first)
   zeros = jax.tree.map(lambda leaf: jnp.zeros(leaf.shape, leaf.dtype), shapes)
-  total, carries = lax.scan(add, zeros, (arcs, keys))
+  return lax.scan(add, zeros, pairs)
+
+
+def _last(means: tuple[Any, types.Carry]) -> tuple[Any, types.Carry]:
+  """The next step has one carry: the last child's."""
+  total, carries = means
   return total, jax.tree.map(lambda leaf: leaf[-1], carries)
 
 
@@ -349,7 +393,9 @@ def make_ask_and_tell(
 
 
 def make_theta_step(
-  task: tasks.Task, strategy: strategies.Strategy
+  task: tasks.Task,
+  strategy: strategies.Strategy,
+  devices: devices_lib.Devices = devices_lib.ONE,
 ) -> ThetaStep:
   """Builds the compiled theta step: one update of the strategy.
 
@@ -358,6 +404,7 @@ def make_theta_step(
   Args:
     task: the task, which says how good an architecture is.
     strategy: the strategy, which learns.
+    devices: the devices; state and data are whole on each (`Devices.put`).
 
   Returns:
     (state, validation data, training data) -> (state, metrics), the metrics
@@ -369,7 +416,7 @@ def make_theta_step(
     state: state_lib.SearchState, valid: tasks.Split, train: tasks.Split
   ) -> tuple[state_lib.SearchState, tasks.Metrics]:
     key = state_lib.step_key(state, state_lib.THETA_KEYS, state.theta_step)
-    judge = judge_lib.Judge(task, state, valid, train)
+    judge = judge_lib.Judge(task, state, valid, train, devices)
     learnt, metrics = strategy.update(state.strategy, key, judge)
     # Neither by what was learnt nor with `jnp.where`: XLA would fuse it with
     # the update, and round every search in another way.
@@ -381,13 +428,15 @@ def make_theta_step(
     )
     metrics = {**metrics, "skipped": 1.0 - jnp.float32(sound)}
     state = state.replace(strategy=learnt, theta_step=state.theta_step + 1)
-    return state, metrics
+    return devices.whole((state, metrics))
 
   return jax.jit(precise.precise(step, task.config), donate_argnames="state")
 
 
 def make_ask(
-  task: tasks.Task, strategy: strategies.Strategy
+  task: tasks.Task,
+  strategy: strategies.Strategy,
+  devices: devices_lib.Devices = devices_lib.ONE,
 ) -> Callable[..., types.Arc]:
   """Builds the compiled `strategy.ask`.
 
@@ -401,8 +450,8 @@ def make_ask(
     valid: tasks.Split,
     train: tasks.Split,
   ) -> types.Arc:
-    judge = judge_lib.Judge(task, state, valid, train)
-    return strategy.ask(state.strategy, key, judge)
+    judge = judge_lib.Judge(task, state, valid, train, devices)
+    return devices.whole(strategy.ask(state.strategy, key, judge))
 
   return jax.jit(precise.precise(ask, task.config))
 

@@ -10,6 +10,7 @@ import jax
 from enas_jax import config as config_lib
 from enas_jax import files, types
 from enas_jax.search import derive, evaluate, folder, loop, metrics, steps
+from enas_jax.search import devices as devices_lib
 from enas_jax.search import state as state_lib
 from enas_jax.spaces import arcs as arcs_lib
 from enas_jax.spaces import records
@@ -43,6 +44,7 @@ class Training(loop.Loop[state_lib.TrainState]):
     progress: loop.Progress | None = None,
     stop: Callable[[], int] = lambda: 0,
     omega: types.Omega | None = None,
+    devices: devices_lib.Devices = devices_lib.ONE,
   ) -> None:
     """Sets the training up, from the newest checkpoint if there is one.
 
@@ -55,12 +57,13 @@ class Training(loop.Loop[state_lib.TrainState]):
       progress: the place where the run tells how far it is.
       stop: () -> the number of a signal that asks the run to end, or 0.
       omega: weights to start from; None for fresh ones.
+      devices: the devices that share the work.
 
     Raises:
       InputError: if these weights are not the task's, or no checkpoint of those
         that there are can be read.
     """
-    super().__init__(config.run, task, data, workdir, progress, stop)
+    super().__init__(config.run, task, data, workdir, progress, stop, devices)
     self.config, self._start = config, omega
     self._evaluate = evaluate.make_evaluate(task)
     if omega is not None:
@@ -73,7 +76,7 @@ class Training(loop.Loop[state_lib.TrainState]):
       config = config.slowed(self._rollbacks.factor)
       task = task.with_config(config)
     self._steps = task.steps_per_epoch(self._data.train)
-    self.step = steps.make_train_step(config, task, self._steps)
+    self.step = steps.make_train_step(config, task, self._steps, self._devices)
     fresh = state_lib.init_training(config, task, self._steps, self._start)
     # Metric of the validation split after each epoch.
     self._history: list[float] = self._begin(fresh).get("history", [])
@@ -257,6 +260,7 @@ def train_arc(
   progress: loop.Progress | None = None,
   stop: Callable[[], int] = lambda: 0,
   begin: Begin = _begin,
+  devices: devices_lib.Devices = devices_lib.ONE,
 ) -> dict[str, Any]:
   """Trains one architecture; of one that is trained, reads what came out.
 
@@ -270,6 +274,7 @@ def train_arc(
     stop: () -> the number of a signal that asks the run to end, or 0.
     begin: a function called before the first step, with the architecture and
       the folder.
+    devices: the devices that share the work.
 
   Returns:
     What is in `result.json`.
@@ -285,7 +290,7 @@ def train_arc(
   network = definition.fixed(config.child, arc)
   task = task_registry.get(definition.task).create(config, network, data)
   training = Training(
-    config, task, task.splits(data), workdir, progress, stop, omega
+    config, task, task.splits(data), workdir, progress, stop, omega, devices
   )
   if training.finished:
     progress.line("the run is finished; this is what came out")
@@ -319,6 +324,7 @@ def train_best(
   progress: loop.Progress | None = None,
   stop: Callable[[], int] = lambda: 0,
   begin: Begin = _begin,
+  devices: devices_lib.Devices = devices_lib.ONE,
 ) -> dict[str, Any]:
   """Trains each architecture and keeps the best on validation data.
 
@@ -335,6 +341,7 @@ def train_best(
     stop: () -> the number of a signal that asks the run to end, or 0.
     begin: a function called before each first step, with the architecture and
       its folder.
+    devices: the devices that share the work.
 
   Returns:
     What is in `result.json`: that of the best, with "retrained", all of them,
@@ -353,7 +360,7 @@ def train_best(
     progress.line(f"architecture {rank} of {len(arcs)}: {place}")
     result = train_arc(
       config, arc, data, place, omega,
-      progress=progress, stop=stop, begin=begin,
+      progress=progress, stop=stop, begin=begin, devices=devices,
     )  # fmt: skip
     results.append(result)
   task = task_registry.get(spaces.get(config.child.space().name).task)

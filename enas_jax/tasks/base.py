@@ -36,10 +36,13 @@ class Task(Protocol):
   Attributes:
     metric: the name of what `evaluate_chunk` measures, "perplexity" or such.
     metric_sign: 1 where a larger metric is better, else -1.
+    batch_axis: the axis of examples in the arrays of a batch; arrays of fewer
+      dimensions are about the whole batch.
   """
 
   metric: str
   metric_sign: int
+  batch_axis: int
 
   @property
   def config(self) -> config_lib.AnyConfig:
@@ -62,6 +65,11 @@ class Task(Protocol):
 
     Plain SGD then updates no more than these, by `add_to_child`.
     """
+    ...
+
+  @property
+  def norms_parts(self) -> bool:
+    """Whether, in training on several devices, each norms its part alone."""
     ...
 
   def splits(self, data: Data) -> Splits:

@@ -60,6 +60,7 @@ class ImageClassifier:
   metric = "accuracy"
   metric_sign = 1
   gathers = False
+  batch_axis = 0
 
   @classmethod
   def of(
@@ -84,6 +85,11 @@ class ImageClassifier:
   def _computing(self) -> spaces.ImageNetwork:
     """The network in the type that the configuration names."""
     return precision.at(self.network, self.config.run.compute_dtype)
+
+  @property
+  def norms_parts(self) -> bool:
+    """Whether batch norm sees a device's part of a batch alone."""
+    return self.config.data.batch_norm_over == "part"
 
   def splits(self, data: images.ImageData) -> base.Splits:
     """Puts a data set on the device, every split in an order of its own.
@@ -363,12 +369,7 @@ class ImageClassifier:
   def score_log_probs(
     self, log_probs: types.Array, targets: types.Array
   ) -> types.Array:
-    """[] float32, images classified rightly; see `is_right`.
-
-    Args:
-      log_probs: [B, classes] float32, nats.
-      targets: [B] int32, the classes; -1: the image does not count.
-    """
+    """[] float32, images classified rightly; see `Task.score_log_probs`."""
     chex.assert_rank([log_probs, targets], [2, 1])
     right = self.is_right(log_probs, targets) & (targets >= 0)
     return jnp.sum(right.astype(jnp.float32))

@@ -51,6 +51,8 @@ class LanguageModel:
 
   metric = "perplexity"
   metric_sign = -1
+  batch_axis = 1  # [T, B]
+  norms_parts = False
 
   @property
   def space(self) -> spaces.Space:
