@@ -1,9 +1,9 @@
 """What every script is run by: plugins, the compilation cache, exit status."""
 
+import errno
 import importlib
 import importlib.metadata
 import itertools
-import os
 import pathlib
 import sys
 from collections.abc import Callable, Collection, Sequence
@@ -12,9 +12,15 @@ from typing import NoReturn
 import jax
 from absl import app, flags, logging
 
-from enas_jax import types
+from enas_jax import files, types
 from enas_jax.search import loop
 from experiments import _commands, _help
+
+# A full disk, and folders that nothing can be written to.
+_UNWRITABLE = (
+  *(errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EACCES, errno.EPERM),
+  *(errno.EIO, errno.EFBIG),
+)
 
 
 def import_plugins() -> None:
@@ -67,7 +73,7 @@ def enable_compilation_cache() -> None:
   """Keeps compiled programs on disk, so that a second run starts at once."""
   folder = flags.FLAGS.compilation_cache_dir
   if folder:
-    jax.config.update("jax_compilation_cache_dir", os.path.expanduser(folder))
+    jax.config.update("jax_compilation_cache_dir", str(files.expand(folder)))
     jax.config.update("jax_persistent_cache_min_compile_time_secs", 0.3)
     jax.config.update("jax_persistent_cache_min_entry_size_bytes", -1)
 
@@ -91,7 +97,9 @@ def run(main: Callable[[], None], unused: Collection[str] = ()) -> NoReturn:
     try:
       rest = flags.FLAGS([word for word in argv if word not in _help.WORDS])
     except flags.Error as error:
-      _fail(" ".join(str(error).split()))
+      # It repeats the value, which may be long.
+      line = " ".join(str(error).split())
+      _fail(line if len(line) <= 500 else f"{line[:496]} ...")
     if len(rest) > 1:
       _fail(f"unexpected argument {rest[1]!r}; flags begin with --.")
     return rest
@@ -111,6 +119,16 @@ def run(main: Callable[[], None], unused: Collection[str] = ()) -> NoReturn:
       return 128 + stopped.signum
     except loop.Diverged as error:
       print(f"error: {error}", file=sys.stderr)
+      return 1
+    except OSError as error:
+      if error.errno not in _UNWRITABLE:
+        raise
+      where = f"{error.filename}: " if error.filename else ""
+      print(
+        f"error: {where}{error.strerror}; make room or the folder writable,"
+        " then go on with --resume: what was saved before is kept.",
+        file=sys.stderr,
+      )
       return 1
     return 0
 

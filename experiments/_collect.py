@@ -145,7 +145,7 @@ def _read(run: pathlib.Path, command: str | None) -> _Finished:
   saved = folder.read_json(run / folder.CONFIG, _ADVICE)
   record = folder.read_json(run / folder.RESULT, _ADVICE)
   line = saved.get("command") or command
-  if not line:
+  if not isinstance(line, str) or not line or not _is_shell(line):
     raise types.InputError(
       f"{run / folder.CONFIG} does not tell its command; give --command."
     )
@@ -156,6 +156,9 @@ def _read(run: pathlib.Path, command: str | None) -> _Finished:
         f"{run / folder.CONFIG} does not tell its {key}; repeat the run from a"
         " checkout."
       )
+  kinds: dict[str, type] = {"seed": int}
+  kinds |= {"commit": str, "device": str, "versions": dict, "config": dict}
+  folder.check_fields(saved, kinds, run / folder.CONFIG, _ADVICE)
   origin |= {key: saved[key] for key in ("commit", "device")}
   origin["versions"] = {k: v for k, v in saved["versions"].items() if v}
   origin["seeds"] = [saved["seed"]]
@@ -166,6 +169,13 @@ def _read(run: pathlib.Path, command: str | None) -> _Finished:
     **_children(run, saved),
   }
   return _Finished(row, origin)
+
+
+def _is_shell(line: str) -> bool:
+  try:
+    return bool(shlex.split(line))
+  except ValueError:  # a quotation without its end
+    return False
 
 
 def _columns(rows: Sequence[results.Row]) -> list[results.Column]:

@@ -26,6 +26,7 @@ COMMANDS = {
   "ablations": "the paper's ablations",
   "analyze": "look into the controller of searches",
   "benchmark": "time the steps of a search or a training",
+  "compile": "compile a preset for a TPU or GPU that is not there",
   "depthwise": "time depthwise convolutions",
   "results": "write the tables of the documents",
 }

@@ -10,7 +10,7 @@ from absl import flags
 from enas_jax import config as config_lib
 from enas_jax import types
 from enas_jax.config import parts
-from enas_jax.search import runs
+from enas_jax.search import rollback, runs
 from enas_jax.spaces import registry as spaces
 from enas_jax.strategies import registry as strategies
 from enas_jax.tasks import base as tasks_base
@@ -31,7 +31,12 @@ LAST_STEP = ("derive_", "tune_")
 # Options of the policy's samples, of which the training of one has none.
 _SAMPLING = ("omega_num_arcs", "omega_fair_ops", "omega_op_weights")
 # Fields that a resumed run may change: they alter no step that was taken.
-_FREE_ON_RESUME = {"num_epochs"}
+_FREE_ON_RESUME = {"num_epochs", "checkpoint_every_minutes"}
+# Those that it may change once it has ended, as its numbers overflowed.
+_FREE_ONCE_DIVERGED = {
+  *("omega_learning_rate", "omega_min_learning_rate", "omega_clip_norm"),
+  *("theta_learning_rate", "max_skipped", "max_rollbacks"),
+}
 
 
 class _Option(NamedTuple):
@@ -263,16 +268,19 @@ def resolve_config(
   if saved and _saved.read():
     _check_started(known, config, _start(space, preset, policy))
   changes: dict[str, dict[str, Any]] = {}
+  others = []
   for name, option in known.items():
     if values[name].value is None or (policy and name == "policy"):
       continue
     value, old = option.parse(values[name].value, name), option.get(config)
-    if saved and value != old and name not in _FREE_ON_RESUME:
-      raise differs(name, values[name].value, old)
+    if saved and value != old and name not in _free_on_resume():
+      others.append((name, values[name].value, old))
     place: dict[str, Any] = changes
     for key in option.path:
       place = place.setdefault(key, {})
     place[option.field.name] = value
+  if others:
+    raise differs(*others)
   config = config_lib.override_parts(config, changes)
   if isinstance(config, config_lib.SearchConfig):
     config = config.settled()
@@ -289,10 +297,10 @@ def _check_started(
   """Refuses a `--config` with other numbers than the run that is resumed."""
   # First, since of two strategies the other fields have no counterpart.
   for name in sorted(options, key=lambda name: name != "policy"):
-    if not is_set(name) and name not in _FREE_ON_RESUME:
+    if not is_set(name) and name not in _free_on_resume():
       old, new = (options[name].get(config) for config in (kept, started))
       if old != new:
-        raise differs(f"config, its {name}", new, old)
+        raise differs((f"config, its {name}", new, old))
 
 
 def option_names(config: config_lib.AnyConfig, space: str) -> tuple[str, ...]:
@@ -346,11 +354,26 @@ def suit(
   return config_lib.override(config, "data", **suited)
 
 
-def differs(name: str, value: Any, old: Any) -> types.InputError:
-  """The error that a flag asks for something else than a resumed run has."""
+def _free_on_resume() -> set[str]:
+  workdir = pathlib.Path(flags.FLAGS.workdir).expanduser()
+  if rollback.has_ended(workdir):
+    return _FREE_ON_RESUME | _FREE_ONCE_DIVERGED
+  return _FREE_ON_RESUME
+
+
+def differs(*fields: tuple[str, Any, Any]) -> types.InputError:
+  """The error that flags ask for something else than a resumed run has.
+
+  Args:
+    *fields: the flags' names, what they ask for, and what the run has.
+  """
+  named = [
+    f"--{name} is {value}, but the run in --workdir has {old}"
+    for name, value, old in fields
+  ]
   return types.InputError(
-    f"--{name} is {value}, but the run in --workdir has {old}; leave the flag"
-    " out, or give another --workdir."
+    f"{'; '.join(named)}; leave the flag{'s' * (len(named) > 1)} out, or give"
+    " another --workdir."
   )
 
 
@@ -376,6 +399,8 @@ def check_same(
   options = config_fields(wanted, space)
   for name in sorted(options, key=lambda name: name != "policy"):
     old, new = (options[name].get(config) for config in (kept, wanted))
+    if name == "checkpoint_every_minutes":
+      continue
     grows = name in _FREE_ON_RESUME and old < new
     if old != new and not grows:
       raise types.InputError(

@@ -1,13 +1,11 @@
 """A saved configuration that a run starts from: `--config`."""
 
-import functools
-import pathlib
 from typing import Any
 
 from absl import flags
 
 from enas_jax import config as config_lib
-from enas_jax import types
+from enas_jax import files, types
 from enas_jax.search import folder, runs
 from enas_jax.spaces import registry
 
@@ -41,15 +39,9 @@ def read() -> dict[str, Any] | None:
     return None
   if flags.FLAGS["preset"].present:
     raise types.InputError("give --preset or --config, not both.")
-  return _read(flags.FLAGS.config)
-
-
-@functools.cache  # it may be a pipe
-def _read(path: str) -> dict[str, Any]:
-  record = folder.read_json(pathlib.Path(path).expanduser(), _ADVICE)
-  for name, kind in _KNOWN.items():
-    if not isinstance(record.get(name), kind):
-      raise types.InputError(f'--config={path} lacks "{name}"; {_ADVICE}.')
+  file = files.expand(flags.FLAGS.config)
+  record = folder.read_json(file, _ADVICE)
+  folder.check_fields(record, _KNOWN, file, _ADVICE)
   return record
 
 

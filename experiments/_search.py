@@ -68,6 +68,7 @@ def run_search(experiment: str, space: str) -> Finished:
   task = task_definition.create(config, definition.network, data)
   splits = task.splits(data)
   # What is refused must leave no folder behind.
+  _workdir.open_devices(config.data.batch_size)
   derive.check(config, task, splits)
   _cli.enable_compilation_cache()
   workdir = _workdir.write_config(
@@ -103,7 +104,10 @@ def run(
     progress: the place where lines go.
   """
   stop = _terminal.SignalCatcher().stop
-  task_search = search.Search(config, task, splits, workdir, progress, stop)
+  devices = _workdir.open_devices(config.data.batch_size)
+  task_search = search.Search(
+    config, task, splits, workdir, progress, stop, devices
+  )
   if task_search.finished:
     progress.line("the run is finished; this is what it found")
     result = task_search.load_result()

@@ -8,7 +8,7 @@ from typing import Any, NamedTuple
 from absl import flags
 
 from enas_jax import config as config_lib
-from enas_jax import export, types
+from enas_jax import export, files, types
 from enas_jax.report import drawing as drawing_lib
 from enas_jax.report import html
 from enas_jax.search import folder as folder_lib
@@ -80,13 +80,13 @@ def open_job(experiment: str, names: tuple[str, ...]) -> Job:
   workdir, saved = _workdir.open_workdir(experiment)
   source = None
   told = saved or _told()
-  kept = _kept(told, saved is not None)
   if told:
-    loaded = [arcs.of_record(record) for record in told["arcs"]]
+    loaded = _saved_arcs(told, workdir if saved else None)
   elif values.retrain_top:
     loaded = _top(values.retrain_top)
   else:
     loaded = [_arcs.load(values.space, registry.train_preset)]
+  kept = _kept(told, saved is not None)
   first = loaded[0]
   if first.name not in names:
     raise types.InputError(
@@ -129,7 +129,7 @@ def _told() -> Mapping[str, Any] | None:
   values, record = flags.FLAGS, _saved.read()
   if record is None or values.arc is not None or values.retrain_top:
     return None
-  return record if {"arcs", *_KEPT} <= record.keys() else None
+  return record if "arcs" in record else None
 
 
 def _kept(told: Mapping[str, Any] | None, resumed: bool) -> dict[str, Any]:
@@ -143,22 +143,40 @@ def _kept(told: Mapping[str, Any] | None, resumed: bool) -> dict[str, Any]:
     flag = flags.FLAGS[name]
     kept[name] = flag.value
     if told and not flag.present:
-      kept[name] = told[name]
-    elif told and resumed and str(flag.value) != str(told[name]):
-      raise _flags.differs(name, flag.value, told[name])
+      kept[name] = told.get(name)
+    elif told and resumed and str(flag.value) != str(told.get(name)):
+      raise _flags.differs((name, flag.value, told.get(name)))
   return kept
 
 
 def _searched(space: str) -> Mapping[str, Any] | None:
   """`config.json` of the run that has `--arc` among its files, or None."""
-  path = pathlib.Path(flags.FLAGS.arc or "").expanduser()
-  files = (folder_lib.ARC, folder_lib.CANDIDATES)
-  if path.name not in files or not path.with_name(folder_lib.CONFIG).exists():
+  path = files.expand(flags.FLAGS.arc or "")
+  known = (folder_lib.ARC, folder_lib.CANDIDATES)
+  if path.name not in known or not path.with_name(folder_lib.CONFIG).exists():
     return None
   record = _workdir.read_record(path.parent)
   # An arc.json may have been put beside another run's.
   same = record.get("space") == space and "dataset" in record
   return record if same else None
+
+
+def _saved_arcs(
+  saved: Mapping[str, Any], workdir: pathlib.Path | None
+) -> list[arcs.Architecture]:
+  """The architectures that `config.json` names, of a run or of `--config`."""
+  if workdir is None:
+    path, advice = pathlib.Path(flags.FLAGS.config), "give another --config"
+  else:
+    path, advice = workdir / folder_lib.CONFIG, "give another --workdir"
+  kinds = {"arcs": list, "init": str, "retrain_top": int}
+  folder_lib.check_fields(saved, kinds, path, advice)
+  records = saved["arcs"]
+  if not records or not all(isinstance(record, dict) for record in records):
+    raise types.InputError(
+      f"{path} is damaged: 'arcs' must be a list of architectures; {advice}."
+    )
+  return [arcs.of_record(record) for record in records]
 
 
 def _top(count: int) -> list[arcs.Architecture]:
@@ -222,6 +240,7 @@ def run(experiment: str, names: tuple[str, ...]) -> None:
   task = tasks.get(definition.task)
   record = (experiment, job.space, config, job.dataset, job.saved, job.kept)
   _workdir.print_config(*record)
+  devices = _workdir.open_devices(config.data.batch_size)
   data = task.load(job.dataset, values.data_dir, config)
   progress = _terminal.TerminalProgress()
   progress.line(task.describe(data, config))
@@ -239,7 +258,12 @@ def run(experiment: str, names: tuple[str, ...]) -> None:
     progress.line(drawing.text)
     folder_lib.write(folder / folder_lib.DRAWING, drawing.svg)
 
-  watched: dict[str, Any] = {"progress": progress, "stop": stop, "begin": draw}
+  watched: dict[str, Any] = {
+    "progress": progress,
+    "stop": stop,
+    "begin": draw,
+    "devices": devices,
+  }
   if job.kept["retrain_top"]:
     train.train_best(config, job.arcs, data, workdir, omegas, **watched)
   else:

@@ -16,15 +16,20 @@ import jax
 from absl import flags
 
 from enas_jax import config as config_lib
-from enas_jax import types
+from enas_jax import files, types
 from enas_jax.report import results
+from enas_jax.search import devices as devices_lib
 from enas_jax.search import folder as folder_lib
+from enas_jax.search import lock
 from enas_jax.spaces import registry as spaces
 from enas_jax.tasks import base as tasks_base
 from enas_jax.tasks import registry as tasks
 from experiments import _cli, _flags, _saved, _terminal
 
-_PACKAGES = ("enas_jax", "jax", "jaxlib", "flax", "optax", "orbax-checkpoint")
+_PACKAGES = (
+  *("enas_jax", "jax", "jaxlib", "flax", "optax", "orbax-checkpoint"),
+  "numpy",
+)
 # What stands for a path in a command line that others shall read.
 _PLACES = {
   "data_dir": "DIR",
@@ -76,6 +81,23 @@ def define_run_flags(*names: str) -> None:
       boolean=True,
     )
   )
+  flags.DEFINE_integer(
+    "num_devices", 0, "how many devices share the work; 0: all there are"
+  )
+
+
+def open_devices(batch_size: int) -> devices_lib.Devices:
+  """The devices of `--num_devices`.
+
+  Args:
+    batch_size: examples of a training batch.
+
+  Raises:
+    InputError: if there are not so many, or they do not divide the batch.
+  """
+  devices = devices_lib.of(flags.FLAGS.num_devices)
+  devices.check(batch_size)
+  return devices
 
 
 def define_data_flags(dataset: str | None, data_help: str) -> None:
@@ -105,16 +127,19 @@ def open_workdir(experiment: str) -> tuple[pathlib.Path, dict[str, Any] | None]:
   Raises:
     InputError: if the folder is in use and `--resume` is not given, or there
       is nothing to resume, or it holds something else than a run of this
-      experiment.
+      experiment, or another process writes to it.
   """
   values = flags.FLAGS
   resume, given = "resume" in values and values.resume, values.workdir
   if resume and not given:
     raise types.InputError("--resume needs --workdir, the run's folder.")
   stamp = datetime.datetime.now().strftime("%Y%m%d-%H%M%S")
-  workdir = pathlib.Path(given or f"runs/{experiment}-{stamp}").expanduser()
+  workdir = files.expand(given or f"runs/{experiment}-{stamp}")
   try:
-    used = workdir.exists() and any(workdir.iterdir())
+    paths = list(workdir.iterdir()) if workdir.exists() else []
+    # All that a process has written that was killed at once.
+    begun = (folder_lib.LOCK, f"{folder_lib.CONFIG}.tmp")
+    used = any(path.name not in begun for path in paths)
   except OSError as error:
     raise _unusable(workdir, error) from None
   if used and not resume:
@@ -136,6 +161,7 @@ def open_workdir(experiment: str) -> tuple[pathlib.Path, dict[str, Any] | None]:
         f" to start one there, or give --resume={_AUTO}, which does either."
       )
     return workdir, None
+  hold(workdir)
   saved = folder_lib.read_json(
     path, "its run cannot be read; give another --workdir"
   )
@@ -149,6 +175,8 @@ def open_workdir(experiment: str) -> tuple[pathlib.Path, dict[str, Any] | None]:
       f"--workdir={workdir} holds a run of {saved['experiment']}, not of"
       f" {experiment}."
     )
+  kinds = {"space": str, "dataset": str, "config": dict}
+  folder_lib.check_fields(saved, kinds, path, "give another --workdir")
   take_data_dir(saved)
   return workdir, saved
 
@@ -177,7 +205,7 @@ def resolve_dataset(
   if saved is None:
     return str(task.dataset if flag.value is None else flag.value)
   if flag.present and saved["dataset"] != flag.value:
-    raise _flags.differs("dataset", flag.value, saved["dataset"])
+    raise _flags.differs(("dataset", flag.value, saved["dataset"]))
   return saved["dataset"]
 
 
@@ -236,7 +264,8 @@ def write_config(
     in the same second has taken that name.
 
   Raises:
-    InputError: if the folder cannot be written to.
+    InputError: if the folder cannot be written to, or another process writes
+      to it.
   """
   record = _record(experiment, space, config, dataset, saved, more)
   try:
@@ -244,6 +273,12 @@ def write_config(
       workdir = folder_lib.make_new(workdir)
       flags.FLAGS["workdir"].value = str(workdir)
     workdir.mkdir(parents=True, exist_ok=True)
+    hold(workdir)
+    if saved is None and (workdir / folder_lib.CONFIG).exists():
+      raise types.InputError(
+        f"--workdir={workdir} has become another run's meanwhile; give another"
+        " folder."
+      )
     folder_lib.write_json(workdir / folder_lib.CONFIG, record)
   except OSError as error:
     raise _unusable(workdir, error) from None
@@ -284,6 +319,7 @@ def _record(
     "seed": config.run.seed,
     "command": (saved or {}).get("command") or command_line(),
     **provenance(),
+    **machine(),
     **(more or {}),
   }
 
@@ -293,7 +329,27 @@ def _data_dir(saved: Mapping[str, Any] | None) -> str | None:
   given = flags.FLAGS.data_dir
   if given is None:
     return (saved or {}).get("data_dir")
-  return str(pathlib.Path(given).expanduser().absolute())
+  return str(files.expand(given).absolute())
+
+
+def hold(folder: pathlib.Path) -> None:
+  """Keeps other processes from writing to a run's folder; see `lock.hold`.
+
+  Raises:
+    InputError: if another process writes to it, or none can.
+  """
+  try:
+    locked = lock.hold(folder)
+  except OSError as error:
+    raise types.InputError(
+      f"{folder} cannot be written to: {error.strerror}; give another folder."
+    ) from None
+  if not locked:
+    print(
+      f"warning: the file system of {folder} has no locks: let no other process"
+      " write there.",
+      file=sys.stderr,
+    )
 
 
 def _unusable(workdir: pathlib.Path, error: OSError) -> types.InputError:
@@ -365,6 +421,27 @@ def provenance() -> dict[str, Any]:
       **{name: version for name, version in versions.items() if version},
     },
     "commit": _commit(),
+  }
+
+
+def machine() -> dict[str, Any]:
+  """The host and every device that JAX sees, JSON-ready.
+
+  Returns:
+    "hosts", by name; "devices", with "id", "platform", "kind" and "host", the
+    number of the process that has it.
+  """
+  return {
+    "hosts": [platform.node()],
+    "devices": [
+      {
+        "id": device.id,
+        "platform": device.platform,
+        "kind": device.device_kind,
+        "host": device.process_index,
+      }
+      for device in jax.devices()
+    ],
   }
 
 

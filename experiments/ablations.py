@@ -32,7 +32,7 @@ from typing import Any, NamedTuple
 from absl import flags
 
 from enas_jax import config as config_lib
-from enas_jax import types
+from enas_jax import files, types
 from enas_jax.analysis import (
   ablation_lab,
   ablation_summary,
@@ -183,7 +183,7 @@ def _definition(saved: Mapping[str, Any] | None) -> spaces.Definition:
       )
     return registry.get(asked)
   if asked not in (None, saved["space"]):
-    raise _flags.differs("space", asked, saved["space"])
+    raise _flags.differs(("space", asked, saved["space"]))
   return registry.get(saved["space"])
 
 
@@ -237,7 +237,7 @@ def _sizes(saved: Mapping[str, Any] | None) -> ablation_lab.Sizes:
   sizes = ablation_lab.Sizes(**{**vars(default), **given})
   if saved and sizes.ensemble != default.ensemble:
     # Votes that were taken are those of so many.
-    raise _flags.differs("ensemble", sizes.ensemble, default.ensemble)
+    raise _flags.differs(("ensemble", sizes.ensemble, default.ensemble))
   return sizes
 
 
@@ -267,7 +267,7 @@ def _configs(
     if kept and config.run.num_epochs != kept["run"]["num_epochs"]:
       # Trainings that are finished have so many.
       raise _flags.differs(
-        "num_epochs", config.run.num_epochs, kept["run"]["num_epochs"]
+        ("num_epochs", config.run.num_epochs, kept["run"]["num_epochs"])
       )
     if not saved:
       config = _flags.suit(config, task, dataset)
@@ -361,7 +361,7 @@ def _load_reference(
   if values.run is not None:
     if values.arc is not None:
       raise types.InputError("give --arc or --run, not both.")
-    path = pathlib.Path(values.run).expanduser() / folder_lib.ARC
+    path = files.expand(values.run) / folder_lib.ARC
     return arcs.load_arc(str(path), definition.name)
   text = values.arc or next(iter(definition.named), None)
   return arcs.load_arc(text, definition.name, drawn) if text else None
@@ -393,6 +393,7 @@ def _open_folder(
 ) -> pathlib.Path:
   """The folder of one training or search, as its own script would write it."""
   if (folder / folder_lib.CONFIG).exists():
+    _workdir.hold(folder)
     return folder
   if arc is None:
     return _workdir.write_config(folder, "search", space, config, dataset, None)

@@ -150,8 +150,14 @@ def main() -> None:
 def _configs(saved: Mapping[str, Any] | None, dataset: str) -> Configs:
   """What every search is run with: the same but for its strategy."""
   configs: Configs = {}
+  kept_configs = (saved or {}).get("configs", {})
+  if not isinstance(kept_configs, dict) or (saved and not kept_configs):
+    raise types.InputError(
+      "config.json in --workdir is damaged: 'configs' must be an object; give"
+      " another --workdir."
+    )
   for policy in SEARCHES:
-    kept = saved and saved.get("configs", {}).get(policy)
+    kept = saved and kept_configs.get(policy)
     if saved and kept is None:
       # A comparison that was begun when there was no such strategy.
       configs[policy] = strategies.with_policy(configs["controller"], policy)
@@ -297,6 +303,7 @@ class _Runner:
     """One search in a folder of its own, unless it is finished."""
     folder = self._folder(config.run.policy, config.run.seed)
     task, splits = self._prepare(config)
+    _workdir.open_devices(config.data.batch_size)  # refused before it writes
     _workdir.write_config(
       folder, _SPACE.name, _SPACE.name, config, self._dataset, self._saved
     )

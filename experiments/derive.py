@@ -15,12 +15,10 @@ laid out like a search's folder. Train the best of it to the end with
 `ptb_train` or `cifar_train`, `--arc=WORKDIR/arcs.jsonl --retrain_top=K`.
 """
 
-import pathlib
-
 import jax
 from absl import flags
 
-from enas_jax import types
+from enas_jax import files, types
 from enas_jax.search import derive, loop, runs
 from enas_jax.strategies import registry as strategies
 from experiments import _cli, _flags, _search, _table, _terminal, _workdir
@@ -51,7 +49,7 @@ def main() -> None:
   if values.seed is not None:
     state = state.replace(key=jax.random.key(values.seed))
   derive.check(config, opened.task, opened.splits)
-  source = str(pathlib.Path(values.run).expanduser())
+  source = str(files.expand(values.run))
   workdir = _workdir.write_config(
     workdir, _EXPERIMENT, run.space, config, dataset, None, {"run": source}
   )

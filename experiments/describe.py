@@ -22,7 +22,7 @@ from typing import Any
 from absl import flags
 
 from enas_jax import config as config_lib
-from enas_jax import types
+from enas_jax import files, types
 from enas_jax.report import drawing as drawing_lib
 from enas_jax.search import folder
 from enas_jax.spaces import base, describe, registry
@@ -89,7 +89,7 @@ def _draw_suffix() -> str:
 def _write(content: str | bytes) -> None:
   path = flags.FLAGS.draw
   try:
-    folder.write(pathlib.Path(path).expanduser(), content)
+    folder.write(files.expand(path), content)
   except OSError as error:
     raise types.InputError(
       f"--draw={path} cannot be written: {error.strerror}."

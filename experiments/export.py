@@ -12,7 +12,7 @@ from typing import Any
 
 from absl import flags
 
-from enas_jax import export, types
+from enas_jax import export, files, types
 from enas_jax.search import checkpoint, folder, runs
 from enas_jax.spaces import arcs, registry
 from experiments import _cli
@@ -26,13 +26,16 @@ def main() -> None:
       "--run, the folder of a training, and --to, the folder to write, must be"
       " given."
     )
-  run = pathlib.Path(values.run).expanduser()
+  run = files.expand(values.run)
   saved = _read(run, folder.CONFIG)
   if not {"experiment", "arcs", "init"} <= saved.keys():
     raise types.InputError(
       f"--run={values.run} is not the folder of a training, as ptb_train or"
       " cifar_train writes it."
     )
+  kinds = {"experiment": str, "init": str, "config": dict, "dataset": str}
+  advice = "--run must be the folder of a training"
+  folder.check_fields(saved, kinds, run / folder.CONFIG, advice)
   result = _result(run)
   # Of several architectures that were trained, the best on validation data.
   best = result.get("best_rank")

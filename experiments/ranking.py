@@ -39,7 +39,7 @@ import tqdm
 from absl import flags
 
 from enas_jax import config as config_lib
-from enas_jax import types
+from enas_jax import files, types
 from enas_jax.analysis import ranking, trained_alone
 from enas_jax.analysis import truth as truth_lib
 from enas_jax.config import fields
@@ -63,10 +63,11 @@ def main() -> None:
   if values.run is None:
     raise types.InputError("--run must be given: the folder of a search.")
   _check_flags()
-  folder = pathlib.Path(values.run).expanduser()
+  folder = files.expand(values.run)
   _cli.enable_compilation_cache()
   kept = runs.open_run(values.run)
   _workdir.take_data_dir(_workdir.read_record(kept.folder))
+  _workdir.hold(folder)
   run = runs.open_search(kept, values.data_dir)
   # Before architectures are trained: that may take long.
   names = _score_names(run)

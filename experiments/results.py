@@ -6,8 +6,9 @@
 
 It runs at the root of a checkout. `experiments/results/NAME.json` holds a table
 and where its numbers come from: commands, commit, device, versions, seeds
-(`enas_jax.report.results`). README.md and the documents below `experiments/`
-show it between two lines, and what lies between them is written anew:
+(`enas_jax.report.results`). README.md, BUILD.md and the documents below
+`experiments/` show it between two lines, and what lies between them is written
+anew:
 
   <!-- results: NAME -->
   <!-- end -->
@@ -32,14 +33,14 @@ from collections.abc import Mapping, Sequence
 
 from absl import flags
 
-from enas_jax import types
+from enas_jax import files, types
 from enas_jax.report import results, results_figure
 from enas_jax.search import folder
 from experiments import _cli, _collect
 
 RESULTS = pathlib.Path("experiments/results")
 FIGURES = pathlib.Path("experiments/figures")
-_DOCUMENTS = ("README.md", "experiments/**/*.md")
+_DOCUMENTS = ("README.md", "BUILD.md", "experiments/**/*.md")
 _MARKER = re.compile(r"^<!-- (results: .*|end) -->$\n?", re.MULTILINE)
 _PART = re.compile(r"(\S+) \((\d+) rows: (.+)\)")
 Tables = Mapping[str, results.Table]
@@ -59,7 +60,7 @@ def main() -> None:
   path = _collect.collect(
     RESULTS,
     values.collect,
-    [pathlib.Path(run).expanduser() for run in values.run],
+    [files.expand(run) for run in values.run],
     title=values.title,
     command=values.command,
   )

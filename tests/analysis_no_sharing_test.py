@@ -115,7 +115,7 @@ class LedgerTest(parameterized.TestCase):
     self.assertEqual(path.read_text(), before)
 
   @parameterized.parameters(
-    ('{"arc"', "is damaged: move it away"),
+    ('{"arc"', "is damaged: it is not valid JSON: .*; move it away"),
     ('{"arc": {}, "reward": 1}\n', "is damaged: move it away"),
     ("[]\n", "must hold JSON objects; move it away"),
   )

@@ -14,7 +14,7 @@ from enas_jax.analysis import trained_alone
 
 class DamagedTest(parameterized.TestCase):
   @parameterized.parameters(
-    ('{"arc"', "is damaged: move it away"),
+    ('{"arc"', "is damaged: it is not valid JSON: .*; move it away"),
     ('{"arc": {}, "training": {}}\n', "is damaged: move it away"),
     ("[]\n", "must hold JSON objects; move it away"),
   )

@@ -1,5 +1,6 @@
 """The command line as a user meets it: output, folders, exit status."""
 
+import fcntl
 import json
 import os
 import pathlib
@@ -73,9 +74,31 @@ class CommandLineTest(parameterized.TestCase):
     self.assertEqual(saved["preset"], "smoke")
     self.assertNotIn("--resume", saved["command"])
 
+  def test_a_folder_that_another_process_writes_to_is_refused(self):
+    rows = (self.workdir / "metrics.jsonl").read_text()
+    with (self.workdir / ".lock").open() as file:
+      self.assertRegex(file.read(), r"^process \d+ on .")
+      fcntl.flock(file, fcntl.LOCK_EX)
+      # Also for a script that adds to a run's folder.
+      for found in (
+        run(f"--workdir={self.workdir}", "--resume", "--num_epochs=9"),
+        command_line.run(
+          "ranking", f"--run={self.workdir}", "--truth=/nowhere"
+        ),
+      ):
+        self.assert_refused(found, r"is in use by process \d+ on")
+    self.assertEqual((self.workdir / "metrics.jsonl").read_text(), rows)
+
   def test_resume_refuses_other_numbers(self):
-    found = run(f"--workdir={self.workdir}", "--resume", "--num_nodes=5")
-    self.assert_refused(found, "--num_nodes is 5, but the run .* has 3")
+    found = run(
+      *(f"--workdir={self.workdir}", "--resume", "--num_nodes=5"),
+      *("--omega_learning_rate=0.1", "--checkpoint_every_minutes=3"),
+    )
+    self.assert_refused(
+      found,
+      "--num_nodes is 5, but the run in --workdir has 3; --omega_learning_rate"
+      " is 0.1, but the run in --workdir has 1.0; leave the flags out",
+    )
     found = run(
       f"--workdir={self.workdir}", "--resume", "--dataset=python_docs"
     )
@@ -157,6 +180,29 @@ class CommandLineTest(parameterized.TestCase):
       (pathlib.Path(folder) / "config.json").write_text(text)
       found = run(self.data, f"--workdir={folder}", "--resume")
       self.assert_refused(found, message)
+
+  def test_a_run_that_diverged_takes_the_rate_that_it_asks_for(self):
+    workdir = self.folder / "hot"
+    flags = [*self.flags, f"--workdir={workdir}", "--nobatch_norm"]
+    hot = ("--omega_learning_rate=1e30", "--omega_clip_norm=1e30")
+    found = run(*flags, *hot, "--max_rollbacks=1")
+    self.assertEqual(found.returncode, 1, found.stderr)
+    self.assertRegex(
+      found.stderr,
+      r"^error: .*go on with --resume and a lower one of --omega_learning_rate"
+      r" \(now 1e\+30\), --omega_clip_norm",
+    )
+    self.assertEqual(found.stderr.count("\n"), 1, found.stderr)
+    found = run(
+      *(f"--workdir={workdir}", "--resume"),
+      *("--omega_learning_rate=1", "--omega_clip_norm=0.25"),
+    )
+    self.assertEqual(found.returncode, 0, found.stderr)
+    saved = json.loads((workdir / "config.json").read_text())
+    self.assertEqual(saved["config"]["omega"]["learning_rate"], 1.0)
+    # It is no longer a run that has ended so.
+    found = run(f"--workdir={workdir}", "--resume", "--omega_learning_rate=2")
+    self.assert_refused(found, "--omega_learning_rate is 2.0, but the run")
 
   def test_signals_save_and_the_run_goes_on(self):
     workdir = self.folder / "stopped"

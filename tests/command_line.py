@@ -15,12 +15,15 @@ import tempfile
 ROOT = pathlib.Path(__file__).resolve().parent.parent
 
 # Scripts that compile nothing for long, or time what they compile.
-_WITHOUT_CACHE = ("benchmark", "depthwise", "describe", "export", "results")
+_WITHOUT_CACHE = (
+  *("benchmark", "compile", "depthwise", "describe", "export", "results"),
+)
 
 _CONTEXT = multiprocessing.get_context("forkserver")
 # The scripts themselves are not imported: each is run as `__main__`.
 _CONTEXT.set_forkserver_preload(
   [f"experiments._{name}" for name in ("search", "table", "training")]
+  + ["tests.warm"]
 )
 
 

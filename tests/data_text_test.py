@@ -9,7 +9,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from enas_jax import types
+from enas_jax import files, types
 from enas_jax.data import text
 
 
@@ -78,7 +78,10 @@ class TestFolder:
 
   def test_invalid_bytes(self, tmp_path: pathlib.Path) -> None:
     folder = write(tmp_path, train="a\n", valid=b"ab \xff\n", test="a\n")
-    fails(r"valid\.txt is not UTF-8: .* at byte 3$", f"text:{folder}")
+    fails(
+      r"valid\.txt cannot be read: it is not UTF-8: .* at byte 3\.$",
+      f"text:{folder}",
+    )
 
   @pytest.mark.parametrize(
     "content, pattern",
@@ -99,11 +102,11 @@ class TestFolder:
   ) -> None:
     folder = write(tmp_path, train="a\n", valid="a\n", test="a\n")
 
-    def refuse(path: pathlib.Path) -> bytes:
+    def refuse(path: pathlib.Path, mode: str) -> bytes:
       raise PermissionError(13, "Permission denied")
 
-    monkeypatch.setattr(pathlib.Path, "read_bytes", refuse)
-    fails(r"cannot read .*train\.txt: Permission denied", f"text:{folder}")
+    monkeypatch.setattr(files, "open", refuse, raising=False)
+    fails(r"train\.txt cannot be read: Permission denied", f"text:{folder}")
 
   def test_unreadable_folder(
     self, tmp_path: pathlib.Path, monkeypatch: pytest.MonkeyPatch
@@ -186,7 +189,7 @@ class TestPtb:
     self, tmp_path: pathlib.Path, monkeypatch: pytest.MonkeyPatch
   ) -> None:
     counts = {"train": 6, "valid": 3, "test": 2}
-    monkeypatch.setattr(text, "_PTB_TOKENS", counts)
+    monkeypatch.setattr(text, "PTB_TOKENS", counts)
     monkeypatch.setattr(text, "_PTB_VOCABULARY", 4)
     folder = write(
       tmp_path, ptb__train="a b c\na\n", ptb__valid="a b\n", ptb__test="c\n"

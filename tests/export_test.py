@@ -555,7 +555,7 @@ class RefusalTest(parameterized.TestCase):
     architecture = json.loads((folder / "architecture.json").read_text())
     child = architecture["child"]
     for name, content, message in (
-      ("architecture.json", "{", "cannot be read"),
+      ("architecture.json", "{", "is damaged: it is not valid JSON"),
       ("architecture.json", "[]", "JSON object"),
       ("architecture.json", {}, '"format" must be'),
       ("architecture.json", {**architecture, "version": 2}, '"version" must'),
@@ -588,7 +588,7 @@ class RefusalTest(parameterized.TestCase):
         "not iterable",
       ),
       ("weights.safetensors", "nothing", "cannot be read"),
-      ("card.json", "\\", "cannot be read"),
+      ("card.json", "\\", "is damaged: it is not valid JSON"),
     ):
       path = folder / name
       before = path.read_bytes()

@@ -12,23 +12,25 @@ ROOT = pathlib.Path(enas_jax.__file__).parent
 # Rooms of the package, each above what it may import.
 ALLOWED = {
   "types": (),
+  "files": ("types",),
   "nn": ("types",),
   "config": ("types",),
-  "data": ("types",),
-  "spaces": ("types", "nn", "config"),
+  "data": ("types", "files"),
+  "spaces": ("types", "files", "nn", "config"),
   "strategies": ("types", "nn", "config", "spaces"),
   "tasks": ("types", "nn", "config", "data", "spaces"),
   "search": (
-    *("types", "nn", "config", "data", "spaces", "strategies", "tasks"),
+    *("types", "files", "nn", "config", "data", "spaces", "strategies"),
+    "tasks",
   ),
 }
 _BELOW = (*ALLOWED, "search")
 ALLOWED |= {
   "analysis": (*_BELOW,),
-  "report": ("types", "nn", "config", "spaces"),
+  "report": ("types", "files", "nn", "config", "spaces"),
   "released": ("types", "nn", "config", "spaces"),
   # An exported model loads without the search.
-  "export": ("types", "nn", "config", "data", "spaces"),
+  "export": ("types", "files", "nn", "config", "data", "spaces"),
 }
 
 

@@ -3,8 +3,10 @@
   python -m tests.kill_and_resume --kills=5 --space=recurrent --seed=0
 
 For each space a tiny search runs once to its end. Another one is killed again
-and again, by SIGTERM or SIGKILL at a random moment, and resumed until it ends.
-Both must leave the same rows, candidates and result, bit for bit but for times.
+and again, by SIGTERM or SIGKILL at a random moment of one phase after another
+(`_PHASES`), and resumed until it ends. Meanwhile it also saves every few
+seconds. Both must leave the same rows, candidates and result, bit for bit but
+for times.
 Minutes for each space; not part of the suite, which stops searches at chosen
 moments instead.
 """
@@ -24,6 +26,8 @@ from tests import tiny
 
 ROOT = pathlib.Path(__file__).resolve().parent.parent
 _EPOCHS = 4
+# The last two come after the last row of metrics.
+_PHASES = ("omega", "theta", "epoch", "derive", "tune")
 _SHORT = (
   *("--preset=smoke", f"--num_epochs={_EPOCHS}", "--log_every=2"),
   *("--omega_steps=6", "--theta_steps=5", "--eval_arcs=2", "--derive_arcs=6"),
@@ -50,10 +54,10 @@ def main(argv):
       status = _finish([*command, f"--workdir={whole}"])
       if status:
         sys.exit(f"{space}: the search that is not killed fails, {status}")
-      rows = len(_without_times(whole / "metrics.jsonl"))
-      # After the last row candidates are scored and trained.
-      moments = sorted(rng.randint(0, rows) for _ in range(values.kills))
-      kills = _kill(command, folder / space, moments, rng)
+      rows = _without_times(whole / "metrics.jsonl")
+      moments = _draw_moments(rows, values.kills, rng)
+      saves = "--checkpoint_every_minutes=0.05"
+      kills = _kill([*command, saves], folder / space, moments, rng)
       _compare(space, whole, folder / space)
       print(f"{space}: the same after {kills}", flush=True)
 
@@ -71,11 +75,28 @@ def _finish(command):
   return done.returncode
 
 
+def _draw_moments(rows, count, rng):
+  """Phases, each as often as another, with the rows before them, in order."""
+  moments = []
+  for number in range(count):
+    phase = _PHASES[number % len(_PHASES)]
+    before = [i for i, row in enumerate(rows) if row["phase"] == phase]
+    moments.append((rng.choice(before or [len(rows)]), phase))
+  return sorted(moments, key=lambda one: (one[0], one[1] == "tune"))
+
+
+def _is_reached(workdir, moment):
+  num_rows, phase = moment
+  if phase == "tune":
+    return (workdir / "tuned.json").exists()
+  return _count_rows(workdir) >= num_rows
+
+
 def _kill(command, workdir, moments, rng):
-  """Kills the run after so many rows each time, then lets it end.
+  """Kills the run at every moment, then lets it end.
 
   Returns:
-    The signals, with the rows that had been written.
+    The signals, with the phases that they came in.
   """
   sent = []
   for moment in moments:
@@ -85,14 +106,14 @@ def _kill(command, workdir, moments, rng):
       stdout=subprocess.DEVNULL,
       stderr=subprocess.DEVNULL,
     )
-    while process.poll() is None and _count_rows(workdir) < moment:
+    while process.poll() is None and not _is_reached(workdir, moment):
       time.sleep(0.01)
-    time.sleep(rng.uniform(0.0, 0.5))
+    time.sleep(rng.uniform(0.0, 0.2))
     signum = rng.choice((signal.SIGTERM, signal.SIGKILL))
     process.send_signal(signum)
     if process.wait() == 0:
       break  # it was done before the signal came
-    sent.append(f"{signum.name} after {moment} rows")
+    sent.append(f"{signum.name} in {moment[1]} after {moment[0]} rows")
   status = _finish([*command, f"--workdir={workdir}", "--resume=auto"])
   if status:
     sys.exit(f"{workdir.name}: cannot be resumed after {sent}, {status}")

@@ -58,7 +58,7 @@ def _random_arc(options, seed):
 def _graphs():
   """Graphs of every space: extremes, and random ones."""
   for space, module, sizes in (
-    ("recurrent", recurrent, ({"num_nodes": 1}, {"num_nodes": 12})),
+    ("recurrent", recurrent, ({"num_nodes": 2}, {"num_nodes": 12})),
     ("macro", macro, ({"num_layers": 1}, {"num_layers": 24})),
     ("micro", micro, ({"num_nodes": 3}, {"num_nodes": 7})),
     ("nasbench201", nasbench201, ({},)),

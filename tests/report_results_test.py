@@ -187,7 +187,9 @@ class FileTest(parameterized.TestCase):
     with self.assertRaisesRegex(types.InputError, "cannot be read: No such"):
       results.load(self.path)
     self.path.write_text("{")
-    with self.assertRaisesRegex(types.InputError, "tiny.json must hold JSON"):
+    with self.assertRaisesRegex(
+      types.InputError, "tiny.json is damaged: it is not valid JSON"
+    ):
       results.load(self.path)
     self.path.write_text("[]")
     with self.assertRaisesRegex(types.InputError, "must be a JSON object"):

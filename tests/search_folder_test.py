@@ -42,7 +42,7 @@ class FolderTest(parameterized.TestCase):
 
   @parameterized.parameters(
     (None, "cannot be read: No such file or directory; do this."),
-    ('{"a": ', "is damaged: do this."),
+    ('{"a": ', "is damaged: it is not valid JSON: .*; do this."),
     ("[1]", "must hold one JSON object; do this."),
   )
   def test_a_file_that_is_none_is_named(self, text, message):

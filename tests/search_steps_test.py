@@ -265,6 +265,8 @@ class PhasesTest(parameterized.TestCase):
       op: Any  # [3] float32
 
     class Toy:
+      batch_axis = 0
+
       def reward_batch(self, split, key):
         return split
 
@@ -310,6 +312,8 @@ class PhasesTest(parameterized.TestCase):
     )
 
     class OneGoodOperation:
+      batch_axis = 0
+
       def reward_batch(self, valid, key):
         return ()
 

@@ -146,7 +146,7 @@ class SearchTest(parameterized.TestCase):
     class Killed(BaseException):
       pass
 
-    def kill():
+    def kill(milestone):
       raise Killed
 
     killed, _ = self._search("cut")
@@ -381,13 +381,19 @@ class SearchTest(parameterized.TestCase):
       "hot",
       child={"batch_norm": False},
       omega={"learning_rate": 1e30, "clip_norm": 1e30},
+      run={"max_rollbacks": 0},
     )
     with self.assertRaisesRegex(
-      loop.Diverged, "is nan in epoch 1 .* lower --omega_learning_rate"
+      loop.Diverged,
+      "the last 5 omega steps of epoch 1 had .* .now 1e.30",
     ):
       run.run()
-    row = json.loads((workdir / "metrics.jsonl").read_text().splitlines()[0])
-    self.assertIsNone(row["omega/grad_norm"])  # JSON has no NaN
+    rows = (workdir / "metrics.jsonl").read_text().splitlines()
+    # All but the first step overflow.
+    first, second = map(json.loads, rows)
+    self.assertGreater(first["omega/grad_norm"], 0.0)
+    self.assertIsNone(second["omega/grad_norm"])  # JSON has no NaN
+    self.assertEqual((first["omega/skipped"], second["omega/skipped"]), (3, 2))
 
   @parameterized.parameters("controller", "evolution")
   def test_architectures_that_overflow_end_no_search(self, policy):

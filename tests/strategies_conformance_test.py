@@ -162,7 +162,9 @@ class ContractTest(parameterized.TestCase):
 
     with tempfile.TemporaryDirectory() as folder:
       path = pathlib.Path(folder)
-      checkpoint.Checkpoints(path).save(1, whole(learnt), {})
+      kept = checkpoint.Checkpoints(path)
+      kept.save(1, whole(learnt), {})
+      kept.wait()
       restored = checkpoint.Checkpoints(path).restore(whole(start))
     self.assertIsNotNone(restored)
     back = restored[0].strategy

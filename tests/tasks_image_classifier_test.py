@@ -428,6 +428,8 @@ class ThetaPhaseTest(PlainTestCase):
     )
 
     class AllAlike:
+      batch_axis = 0
+
       def reward_batch(self, valid, key):
         return ()
 

@@ -11,9 +11,10 @@ import io
 import math
 import pathlib
 import pickle
+import reprlib
 from typing import Any
 
-from enas_jax import types
+from enas_jax import files, types
 from enas_jax.spaces.nasbench201 import arc as nasbench201
 
 NAME = "analog-nasbench"  # the package, and what `--benchmark_table` may be
@@ -79,19 +80,16 @@ def read(
   """
   name = f"the benchmark table {path}"
   try:
-    if path.stat().st_size > _MOST_BYTES:
-      raise types.InputError(f"{name} is larger than {_MOST_BYTES:,} bytes.")
-    records = _Unpickler(io.BytesIO(path.read_bytes())).load()
-  except OSError as error:
-    raise types.InputError(
-      f"{name} cannot be read: {error.strerror or error}."
-    ) from None
-  except types.InputError:
-    raise
+    content = files.read_bytes(path, _MOST_BYTES)
+  except types.InputError as error:
+    raise types.InputError(f"the benchmark table {error}") from None
+  try:
+    files.check_pickle(content)
+    records = _Unpickler(io.BytesIO(content)).load()
   # A damaged pickle raises nearly anything.
   except Exception as error:  # noqa: BLE001
     raise types.InputError(
-      f"{name} is no table of {NAME}: {str(error)[:100]}."
+      f"{name} is no table of {NAME}: {files.shown(error)[:100]}."
     ) from None
   if not isinstance(records, dict) or not records:
     raise types.InputError(f"{name} is no table of {NAME}: no records.")
@@ -118,7 +116,8 @@ def _ops(digits: object, name: str) -> tuple[int, ...]:
     or not all(type(op) is int and op in expected for op in digits)
   ):
     raise types.InputError(
-      f"{name}: a cell must be 6 integers from 0 to 4, got {digits!r}."
+      f"{name}: a cell must be 6 integers from 0 to 4, got"
+      f" {reprlib.repr(digits)}."
     )
   return tuple(_OPERATIONS[digits[edge]] for edge in _EDGES)
 
@@ -131,6 +130,6 @@ def _percent(value: Any, where: str) -> float:
   # Written so that NaN does not pass.
   if not 0.0 <= number <= 100.0:
     raise types.InputError(
-      f"{where} must be a number in [0, 100], got {value!r}."
+      f"{where} must be a number in [0, 100], got {reprlib.repr(value)}."
     )
   return number

@@ -8,21 +8,22 @@ Other columns are ignored. `analog_table` reads another form.
 
 import csv
 import dataclasses
-import gzip
-import math
+import io
 import pathlib
 from collections.abc import Iterable, Sequence
 
 import chex
 import numpy as np
 
-from enas_jax import types
+from enas_jax import files, types
 from enas_jax.analysis import analog_table
+from enas_jax.config import fields
 from enas_jax.spaces import records
 from enas_jax.spaces.nasbench201 import arc as nasbench201
 
 SPACE = nasbench201.NasBench201Space.name  # of the cells
 ACCURACY = "cifar10_test_200"
+_MOST_BYTES = 100_000_000  # the benchmark's whole table has less
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
@@ -54,19 +55,17 @@ class BenchmarkTable:
     """
     if str(path) == analog_table.NAME:
       path = analog_table.path_of_package()
-    path = pathlib.Path(path).expanduser()
+    path = files.expand(path)
     if path.suffix == analog_table.SUFFIX:
       return cls._of_rows(analog_table.read(path, column))
     try:
+      text = files.read_text(path, _MOST_BYTES)
       # newline="" is what csv asks for: a quoted field may hold line breaks.
-      with (gzip.open if path.suffix == ".gz" else open)(
-        path, "rt", encoding="utf-8", newline=""
-      ) as file:
-        rows = _parse(file, f"the benchmark table {path}", column)
-    except (OSError, EOFError, UnicodeDecodeError, csv.Error) as error:
-      why = getattr(error, "strerror", None) or error
+      lines = io.StringIO(text, newline="")
+      rows = _parse(lines, f"the benchmark table {path}", column)
+    except csv.Error as error:
       raise types.InputError(
-        f"the benchmark table {path} cannot be read: {why}."
+        f"the benchmark table {path} cannot be read: {error}."
       ) from None
     return cls._of_rows(rows)
 
@@ -190,6 +189,11 @@ def _parse(
       f"{name} lacks the column {missing[0]!r}; needed are"
       f" {' and '.join(needed)}."
     )
+  names = list(reader.fieldnames or ())
+  if twice := [c for c in needed if names.count(c) > 1]:
+    raise types.InputError(
+      f"{name} has the column {twice[0]!r} twice; leave one."
+    )
   space = nasbench201.NasBench201Space()
   accuracies: dict[tuple[int, ...], float] = {}
   for row in reader:
@@ -197,7 +201,7 @@ def _parse(
     try:
       ops = space.from_digits((row["ops"] or "").strip()).ops
     except types.InputError as error:
-      raise types.InputError(f"{where}: {error}") from None
+      raise types.InputError(f"{where}: {files.shown(error)}") from None
     if ops in accuracies:
       raise types.InputError(f"{where}: the cell {row['ops']} comes twice.")
     accuracies[ops] = _percent(row[column], f"{where}: {column}")
@@ -208,12 +212,8 @@ def _parse(
 
 def _percent(text: str | None, where: str) -> float:
   """The number that a field holds; None is a field that a row lacks."""
-  try:
-    value = float(text or "")
-  except ValueError:
-    value = math.nan
-  # Written so that NaN does not pass.
-  if not 0.0 <= value <= 100.0:
+  value = fields.number(text or "")
+  if value is None or not 0.0 <= value <= 100.0:
     raise types.InputError(
       f"{where} must be a number in [0, 100], got {records.brief(text)!r}."
     )

@@ -1,7 +1,7 @@
 """What architectures are worth when each is trained alone, read from files."""
 
-import json
 import math
+import os
 import pathlib
 from collections.abc import Sequence
 from typing import Any, NamedTuple
@@ -9,7 +9,7 @@ from typing import Any, NamedTuple
 import jax
 import numpy as np
 
-from enas_jax import types
+from enas_jax import files, types
 from enas_jax.search import evaluate
 from enas_jax.search import folder as folder_lib
 from enas_jax.spaces import base as spaces
@@ -59,7 +59,7 @@ def read(
   pairs = [
     read_record(task, record, place)
     for path in paths
-    for record, place in read_objects(pathlib.Path(path).expanduser())
+    for record, place in read_objects(files.expand(path))
   ][: num_arcs or None]
   if len(pairs) < 2:
     raise types.InputError(
@@ -79,17 +79,12 @@ def read_objects(path: pathlib.Path) -> list[tuple[Any, str]]:
     InputError: if there is no such file, or it is not JSON.
   """
   try:
-    if path.is_dir():
+    if os.path.isdir(path):
       path = path / folder_lib.RESULT
-      return [(json.loads(path.read_text()), str(path))]
-    return [
-      (json.loads(line), f"{path}, line {number}")
-      for number, line in enumerate(path.read_text().splitlines(), start=1)
-      if line.strip()
-    ]
-  except (OSError, ValueError) as error:
-    why = getattr(error, "strerror", None) or error
-    raise types.InputError(f"--truth: {path} cannot be read: {why}.") from None
+      return [(files.read_json(path), str(path))]
+    return files.read_json_lines(path)
+  except types.InputError as error:
+    raise types.InputError(f"--truth: {error}") from None
 
 
 def read_record(

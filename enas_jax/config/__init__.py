@@ -1,6 +1,7 @@
 """Configuration of a search and of a training: the parts that spaces share.
 
-Every field is set by a preset; there are no other defaults. A space's options
+Every field is set by a preset; only how a run saves itself (`saving.py`) has
+other defaults. A space's options
 and its presets are in its folder, `spaces/NAME/presets.py`.
 """
 

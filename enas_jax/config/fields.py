@@ -2,6 +2,8 @@
 
 import dataclasses
 import math
+import re
+import reprlib
 from collections.abc import Callable
 from typing import Any
 
@@ -9,6 +11,12 @@ from enas_jax import types
 
 Value = bool | int | float | str
 NUMBERS = "positive numbers with commas between them"
+
+
+_NUMBER = re.compile(r"[-+]?([0-9]+\.?[0-9]*|\.[0-9]+)([eE][-+]?[0-9]+)?")
+# Counts are 32 bits wide on the device, and no rate or weight is near it.
+MOST = 2**31 - 1
+WIDEST = 16_384  # hidden units, filters or examples; wider fits nowhere
 
 
 def field(
@@ -35,23 +43,44 @@ def field(
 def check(ok: bool, name: str, rule: str, value: Any) -> None:
   """Raises InputError, naming the value, unless `ok`."""
   if not ok:
-    raise types.InputError(f"{name} must be {rule}, got {value!r}.")
+    shown = reprlib.repr(value)
+    raise types.InputError(f"{name} must be {rule}, got {shown}.")
+
+
+def number(text: str) -> float | None:
+  """The finite number that a text says, or None.
+
+  Unlike `float`, it knows no 9_0, no NaN and no digits of other scripts.
+  """
+  text = text.strip()
+  value = float(text) if _NUMBER.fullmatch(text) else math.inf
+  return value if math.isfinite(value) else None
+
+
+def _check_bounded(value: float, name: str, rule: str, ok: bool) -> None:
+  check(ok, name, rule, value)
+  check(value <= MOST, name, f"at most {MOST:,}", value)
+
+
+def check_at_most(options: object, prefix: str, **limits: float) -> None:
+  """Raises InputError unless each field is at most its limit."""
+  for name, limit in limits.items():
+    value = getattr(options, name)
+    check(value <= limit, prefix + name, f"at most {limit:,}", value)
 
 
 def check_positive(options: object, prefix: str, *names: str) -> None:
-  """Raises InputError unless the fields are finite and above 0."""
+  """Raises InputError unless the fields are above 0 and at most `MOST`."""
   for name in names:
     value = getattr(options, name)
-    ok = math.isfinite(value) and value > 0
-    check(ok, prefix + name, "positive", value)
+    _check_bounded(value, prefix + name, "positive", value > 0)
 
 
 def check_not_negative(options: object, prefix: str, *names: str) -> None:
-  """Raises InputError unless the fields are finite and at least 0."""
+  """Raises InputError unless the fields are in [0, `MOST`]."""
   for name in names:
     value = getattr(options, name)
-    ok = math.isfinite(value) and value >= 0
-    check(ok, prefix + name, "zero or positive", value)
+    _check_bounded(value, prefix + name, "zero or positive", value >= 0)
 
 
 def settle_numbers(
@@ -62,9 +91,14 @@ def settle_numbers(
   Raises:
     InputError: unless all are finite and above 0.
   """
-  numbers = tuple(float(number) for number in getattr(options, name))
+  given = getattr(options, name)
+  ok = isinstance(given, list | tuple) and all(
+    isinstance(number, int | float) and abs(number) <= MOST for number in given
+  )
+  check(ok, prefix + name, NUMBERS, given)
+  numbers = tuple(float(number) for number in given)
   object.__setattr__(options, name, numbers)
-  ok = all(math.isfinite(number) and number > 0 for number in numbers)
+  ok = all(number > 0 for number in numbers)
   check(ok, prefix + name, NUMBERS, numbers)
   return numbers
 
@@ -107,10 +141,10 @@ def parse_numbers(text: str, name: str) -> tuple[float, ...]:
   Raises:
     InputError: if it holds anything else.
   """
-  try:
-    return tuple(float(part) for part in text.split(",")) if text else ()
-  except ValueError:
-    raise types.InputError(f"{name} must be {NUMBERS}, got {text!r}.") from None
+  numbers = [number(part) for part in text.split(",")] if text else []
+  known = tuple(value for value in numbers if value is not None)
+  check(len(known) == len(numbers), name, NUMBERS, text)
+  return known
 
 
 def parse_names(text: str, name: str) -> tuple[str, ...]:

@@ -31,12 +31,27 @@ class ImagesConfig:
   cutout: int = fields.field(
     "side of the square that is blanked in each training image; 0: none"
   )
+  batch_norm_over: str = fields.field(
+    "in training on several devices, whose batch's statistics batch norm takes:"
+    " 'batch', the whole one's, so that results do not depend on the number of"
+    " devices; or 'part', those of the part that a device has"
+  )
 
   def __post_init__(self) -> None:
     fields.check_positive(self, "", "batch_size", "reward_batch_size")
     fields.check_not_negative(
       self, "", "num_valid", "image_size", "pad", "cutout"
     )
+    fields.check_at_most(
+      self,
+      "",
+      batch_size=fields.WIDEST,
+      reward_batch_size=fields.WIDEST,
+      image_size=4096,
+      pad=4096,
+      cutout=4096,
+    )
+    fields.check_choice(self, "", batch_norm_over=("batch", "part"))
 
 
 def paper_data() -> ImagesConfig:
@@ -49,6 +64,7 @@ def paper_data() -> ImagesConfig:
     pad=4,  # Section 3.2: padded to 40 x 40
     flip=True,  # Section 3.2
     cutout=0,  # Section 3.2 has it for found cells alone
+    batch_norm_over="batch",  # of the one device of the authors' code
   )
 
 

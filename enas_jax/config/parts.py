@@ -4,8 +4,9 @@ import dataclasses
 from collections.abc import Mapping
 from typing import Any, ClassVar, Generic, Protocol, TypeVar
 
-from enas_jax.config import fields
+from enas_jax.config import fields, saving
 
+COMPUTE_DTYPES = ("float32", "bfloat16")
 _CHANGES = "options of the network or of minibatches, NAME=VALUE with commas"
 
 
@@ -88,6 +89,13 @@ class OmegaConfig:
       weights,
     )
 
+  def slowed(self, factor: float) -> dict[str, float]:
+    """The learning rates, multiplied, as changes for `override_parts`."""
+    return {
+      "learning_rate": factor * self.learning_rate,
+      "min_learning_rate": factor * self.min_learning_rate,
+    }
+
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class ThetaConfig:
@@ -117,7 +125,7 @@ class ThetaConfig:
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
-class RunConfig:
+class RunConfig(saving.SavingConfig):
   """The loop around the two phases."""
 
   num_epochs: int = fields.field(
@@ -128,6 +136,17 @@ class RunConfig:
     " 'random', uniform and without theta; or another one that is registered"
   )
   seed: int = fields.field("seed of everything random")
+  compute_dtype: str = fields.field(
+    "of activations, matrix products and convolutions: 'float32' or 'bfloat16';"
+    " weights, statistics of batch norms, losses and softmax are float32",
+    default="float32",
+  )
+  matmul_precision: str = fields.field(
+    "of products and convolutions of float32: 'default', the device's, which is"
+    " bfloat16 on a TPU and TF32 on a GPU; 'high' or 'highest', float32; a CPU"
+    " has float32 alone",
+    default="default",
+  )
   log_every: int = fields.field("steps between rows of metrics.jsonl")
   eval_arcs: int = fields.field(
     "sampled children evaluated on the whole validation split each epoch"
@@ -181,6 +200,7 @@ class RunConfig:
   )
 
   def __post_init__(self) -> None:
+    super().__post_init__()
     fields.check_positive(
       self,
       "",
@@ -204,7 +224,14 @@ class RunConfig:
     )
     fields.check_choice(self, "", tune_from=("shared", "scratch"))
     # Of a mapping, as JSON has it, the same pairs, which can be hashed.
-    changes = tuple(dict(self.tune_changes).items())
+    pairs: dict[str, Any] = {"": None}
+    try:
+      pairs = dict(self.tune_changes)
+    except (TypeError, ValueError):
+      pass  # no pairs
+    known = all(isinstance(value, fields.Value) for value in pairs.values())
+    fields.check(known, "tune_changes", _CHANGES, self.tune_changes)
+    changes = tuple(pairs.items())
     object.__setattr__(self, "tune_changes", changes)
     fields.check(
       not changes or self.tune_from == "scratch",
@@ -213,14 +240,31 @@ class RunConfig:
       dict(changes),
     )
     fields.check(0 <= self.seed < 2**32, "seed", "in [0, 2^32)", self.seed)
+    fields.check_choice(
+      self,
+      "",
+      compute_dtype=COMPUTE_DTYPES,
+      matmul_precision=("default", "high", "highest"),
+    )
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
-class TrainRunConfig:
+class TrainRunConfig(saving.SavingConfig):
   """The loop that trains one architecture."""
 
   num_epochs: int = fields.field("epochs")
   seed: int = fields.field("seed of everything random")
+  compute_dtype: str = fields.field(
+    "of activations, matrix products and convolutions: 'float32' or 'bfloat16';"
+    " weights, statistics of batch norms, losses and softmax are float32",
+    default="float32",
+  )
+  matmul_precision: str = fields.field(
+    "of products and convolutions of float32: 'default', the device's, which is"
+    " bfloat16 on a TPU and TF32 on a GPU; 'high' or 'highest', float32; a CPU"
+    " has float32 alone",
+    default="default",
+  )
   log_every: int = fields.field("steps between rows of metrics.jsonl")
   average_after: int = fields.field(
     "averaged SGD: from the first epoch whose validation is worse than the best"
@@ -229,9 +273,16 @@ class TrainRunConfig:
   )
 
   def __post_init__(self) -> None:
+    super().__post_init__()
     fields.check_positive(self, "", "num_epochs", "log_every")
     fields.check_not_negative(self, "", "average_after")
     fields.check(0 <= self.seed < 2**32, "seed", "in [0, 2^32)", self.seed)
+    fields.check_choice(
+      self,
+      "",
+      compute_dtype=COMPUTE_DTYPES,
+      matmul_precision=("default", "high", "highest"),
+    )
 
 
 class StrategyOptions(Protocol):
@@ -333,6 +384,13 @@ class SearchConfig(Generic[Child, Data]):
     """
     return override(self, "theta", warmup_epochs=self.warmup_epochs)
 
+  def slowed(self, factor: float) -> "SearchConfig[Child, Data]":
+    """The same search with all its learning rates multiplied."""
+    changes = {"omega": self.omega.slowed(factor)}
+    if (rate := getattr(self.strategy, "learning_rate", None)) is not None:
+      changes["strategy"] = {"learning_rate": factor * rate}
+    return override_parts(self, changes)
+
   def alone(self) -> "SearchConfig[Child, Data]":
     """What candidates are trained by alone: this, with `run.tune_changes`.
 
@@ -392,6 +450,10 @@ class TrainConfig(Generic[Child, Data]):
     weights = self.omega.op_weights
     fields.check(not weights, "omega_op_weights", "empty in training", weights)
 
+  def slowed(self, factor: float) -> "TrainConfig[Child, Data]":
+    """The same training with its learning rates multiplied."""
+    return override_parts(self, {"omega": self.omega.slowed(factor)})
+
   def to_dict(self) -> dict[str, dict[str, Any]]:
     """Nested dict, ready for JSON."""
     return dataclasses.asdict(self)
@@ -420,16 +482,21 @@ def override_parts(
     InputError: if a value is not allowed, or does not go with another.
   """
   parts = {
-    part: _replace(getattr(config, part), fields)
-    for part, fields in changes.items()
+    part: _replace(getattr(config, part), values)
+    for part, values in changes.items()
   }
   return dataclasses.replace(config, **parts)
 
 
 def _replace(options: Any, changes: Mapping[str, Any]) -> Any:
   new = {}
+  kinds = {field.name: field.type for field in dataclasses.fields(options)}
   for name, value in changes.items():
-    old = getattr(options, name, None)
-    nested = dataclasses.is_dataclass(old) and isinstance(value, Mapping)
-    new[name] = _replace(old, value) if nested else value
+    old, kind = getattr(options, name, None), kinds.get(name)
+    if dataclasses.is_dataclass(old) and isinstance(value, Mapping):
+      new[name] = _replace(old, value)
+    elif kind in (bool, int, float, str):
+      new[name] = fields.of_type(kind, value, name)
+    else:
+      new[name] = value
   return dataclasses.replace(options, **new)

@@ -71,6 +71,7 @@ class ControllerConfig:
       *("hidden_size", "temperature", "tanh_constant", "init_range"),
       "op_tanh_reduce",
     )
+    fields.check_at_most(self, "controller_", hidden_size=fields.WIDEST)
     fields.check_not_negative(
       self, "controller_", "distance_prior", "op_bias", "op_prior"
     )

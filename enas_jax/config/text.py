@@ -23,3 +23,11 @@ class TextConfig:
   def __post_init__(self) -> None:
     fields.check_positive(self, "", "batch_size", "bptt_length")
     fields.check_not_negative(self, "", "length_std")
+    fields.check_at_most(
+      self,
+      "",
+      batch_size=fields.WIDEST,
+      bptt_length=fields.WIDEST,
+      # A window may be longer by twice as much.
+      length_std=self.bptt_length,
+    )

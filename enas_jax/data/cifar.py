@@ -4,16 +4,18 @@ import io
 import os
 import pathlib
 import pickle
+import reprlib
 from collections.abc import Callable
 from typing import Any
 
 import numpy as np
 
-from enas_jax import types
+from enas_jax import files, types
 from enas_jax.data import prepared
 
 _BATCH_IMAGES = 10_000  # in each of the six files
 _TRAIN_BATCHES = 5
+_MOST_BYTES = 64_000_000  # a batch has 31 million
 _PIXELS = 3 * 32 * 32  # three planes: red, green, blue
 _CLASSES = (
   *("airplane", "automobile", "bird", "cat", "deer"),
@@ -148,12 +150,7 @@ def _as_images(planes: np.ndarray) -> np.ndarray:
 
 def _read_bytes(path: pathlib.Path) -> bytes:
   """Reads a file."""
-  try:
-    return path.read_bytes()
-  except OSError as error:
-    raise types.InputError(
-      f"cannot read {path}: {error.strerror or error}"
-    ) from error
+  return files.read_bytes(path, _MOST_BYTES)
 
 
 def _read_binary(path: pathlib.Path) -> _Pair:
@@ -184,7 +181,8 @@ def _read_python(path: pathlib.Path) -> _Pair:
   if planes.shape != wanted or len(planes.content) != np.prod(wanted):
     raise types.InputError(
       f"{path} is damaged: expected data of shape {wanted} in"
-      f" {np.prod(wanted):,} bytes, found {planes.shape} in"
+      f" {np.prod(wanted):,} bytes, found"
+      f" {reprlib.repr(planes.shape)} in"
       f" {len(planes.content):,}"
     )
   _check_python_labels(path, labels)
@@ -201,7 +199,8 @@ def _check_python_labels(path: pathlib.Path, labels: Any) -> None:
   wrong = [x for x in labels if type(x) is not int or not 0 <= x < 10]
   if wrong:
     raise types.InputError(
-      f"{path} is damaged: a label is {wrong[0]!r}; it must be in [0, 10)"
+      f"{path} is damaged: a label is {reprlib.repr(wrong[0])}; it must be in"
+      " [0, 10)"
     )
 
 
@@ -265,9 +264,10 @@ class _Unpickler(pickle.Unpickler):
 
 def _unpickle(path: pathlib.Path) -> Any:
   """Reads a pickle without running any code that it names."""
-  stream = io.BytesIO(_read_bytes(path))
+  content = _read_bytes(path)
   try:
-    return _Unpickler(stream, encoding="bytes").load()
+    files.check_pickle(content)
+    return _Unpickler(io.BytesIO(content), encoding="bytes").load()
   # A damaged pickle may raise nearly anything, as pickle's manual says.
   except Exception as error:
     reason = " ".join(str(error).split()) or type(error).__name__

@@ -4,14 +4,12 @@
 180 MB; `augment` turns batches of it into float32 on the device.
 """
 
-import os
-import zipfile
 from typing import NamedTuple
 
 import chex
 import numpy as np
 
-from enas_jax import types
+from enas_jax import files, types
 from enas_jax.data import cifar, prepared
 
 _MIN_SIZE = 8
@@ -181,37 +179,19 @@ def _shuffled_split(count: int, held_out: int) -> tuple[np.ndarray, np.ndarray]:
 def _read_npz(dataset: str) -> prepared.RawImages:
   """Reads the archive of `npz:FILE`."""
   given = dataset.removeprefix("npz:")
-  path = prepared.expand(given)
-  if not given or not os.path.isfile(path):
+  path = files.expand(given)
+  if not given or not files.exists(path):
     raise types.InputError(
       f"--dataset={dataset}: looked for a file {given!r}, which is missing;"
       " npz:FILE takes what numpy.savez(FILE, x_train=..., y_train=...,"
       f" x_test=..., y_test=...) writes; {prepared.NO_DOWNLOAD}"
     )
-  arrays = _read_archive(str(path))
+  arrays = files.read_arrays(path)
   splits = _npz_splits(str(path), arrays)
   # Without names a class is a number, so the labels tell how many there are.
   largest = max(int(splits["train"][1].max(initial=0)), 0)
   _check_contiguous(str(path), splits["train"][1], largest)
   return prepared.RawImages(splits, tuple(map(str, range(largest + 1))))
-
-
-def _read_archive(path: str) -> dict[str, np.ndarray]:
-  """Reads the arrays of an archive, none of which may hold pickled objects."""
-  try:
-    # A pickle may have any code run.
-    archive = np.load(path, allow_pickle=False)
-    if not isinstance(archive, np.lib.npyio.NpzFile):
-      raise types.InputError(
-        f"{path} is one array, not an archive: write it with numpy.savez"
-      )
-    with archive:
-      return {key: archive[key] for key in archive.files}
-  except types.InputError:
-    raise
-  except (OSError, ValueError, EOFError, zipfile.BadZipFile) as error:
-    reason = " ".join(str(error).split())
-    raise types.InputError(f"cannot read {path}: {reason}") from error
 
 
 def _npz_splits(path: str, arrays: dict[str, np.ndarray]) -> _Splits:

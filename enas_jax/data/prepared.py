@@ -5,7 +5,6 @@ Only the format `array_record` can be read so; `tfrecord`, the default when a
 data set is prepared, cannot.
 """
 
-import json
 import os
 import pathlib
 import re
@@ -13,7 +12,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from enas_jax import types
+from enas_jax import files, types
 
 _FORMAT = "array_record"
 _INFO = "dataset_info.json"
@@ -46,17 +45,19 @@ class PreparedFolder(NamedTuple):
   readable: bool
 
 
-def expand(folder: str) -> pathlib.Path:
-  """Replaces a leading `~`, or leaves it where there is no such home."""
-  # Path.expanduser raises instead of leaving it.
-  return pathlib.Path(os.path.expanduser(folder))
+def home(name: str) -> pathlib.Path:
+  """A folder in the user's home, or what is none where there is no home."""
+  return pathlib.Path(os.path.expanduser("~")) / name
 
 
 def places(data_dir: str | None) -> list[pathlib.Path]:
   """Lists the folders where image data sets may lie, best first."""
   if data_dir is None:
-    return [pathlib.Path.cwd() / "data", expand("~/tensorflow_datasets")]
-  return [expand(data_dir)]
+    return [
+      pathlib.Path.cwd() / "data",
+      home("tensorflow_datasets"),
+    ]
+  return [files.expand(data_dir)]
 
 
 def how_to_prepare(name: str) -> str:
@@ -183,12 +184,9 @@ def _find_infos(
 
 def _read_info(path: pathlib.Path) -> dict[str, Any]:
   """Reads a `dataset_info.json`."""
-  try:
-    info = json.loads(path.read_bytes())
-  except (OSError, ValueError) as error:
-    raise types.InputError(f"cannot read {path}: {error}") from error
+  info = files.read_json(path)
   if not isinstance(info, dict):
-    raise types.InputError(f"cannot read {path}: it is not a JSON object")
+    raise types.InputError(f"{path} is damaged: it must hold a JSON object.")
   return info
 
 
@@ -205,8 +203,9 @@ def _newest(
       f" --dataset=tfds:{name}/{parents[0].name} or another"
     )
   folder, info = max(infos, key=lambda pair: _version(pair[1]))
-  formats = info.get("fileFormat"), *info.get("alternativeFileFormats", ())
-  return PreparedFolder(folder, _FORMAT in formats)
+  others = info.get("alternativeFileFormats")
+  formats = others if isinstance(others, list) else []
+  return PreparedFolder(folder, _FORMAT in (info.get("fileFormat"), *formats))
 
 
 def _version(info: dict[str, Any]) -> list[int]:

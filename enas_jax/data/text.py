@@ -18,14 +18,14 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from enas_jax import types
+from enas_jax import files, types
 from enas_jax.data import prepared
 
 _EOS = "<eos>"
 _UNK = "<unk>"
 _SPLITS = ("train", "valid", "test")
 
-_PTB_TOKENS = {"train": 929_589, "valid": 73_760, "test": 82_430}
+PTB_TOKENS = {"train": 929_589, "valid": 73_760, "test": 82_430}
 _PTB_VOCABULARY = 10_000
 
 _DOCS_VOCABULARY = 10_000
@@ -227,7 +227,7 @@ def _load_ptb(data_dir: str | None) -> TextData:
   words = {split: _read_words(files[split]) for split in _SPLITS}
   for split in _SPLITS:
     _check_ptb_count(
-      files[split], "tokens", _PTB_TOKENS[split], len(words[split])
+      files[split], "tokens", PTB_TOKENS[split], len(words[split])
     )
   distinct = len(set(words["train"]))
   _check_ptb_count(files["train"], "distinct words", _PTB_VOCABULARY, distinct)
@@ -238,9 +238,9 @@ def _ptb_places(data_dir: str | None) -> list[pathlib.Path]:
   """Lists the folders where the Penn Treebank may lie, best first."""
   if data_dir is None:
     here = pathlib.Path.cwd() / "data"
-    home = prepared.expand("~/tensorflow_datasets/ptb")
+    home = prepared.home("tensorflow_datasets/ptb")
     return [here / "ptb", here, home]
-  base = prepared.expand(data_dir)
+  base = files.expand(data_dir)
   return [base, base / "ptb", base / "data", base / "simple-examples" / "data"]
 
 
@@ -284,15 +284,14 @@ def _check_ptb_count(
 def _load_folder(dataset: str) -> TextData:
   """Reads the corpus of `text:DIR`."""
   given = dataset.removeprefix("text:")
-  folder = prepared.expand(given)
+  folder = files.expand(given)
   if not given or not os.path.isdir(folder):
     raise types.InputError(
       f"--dataset={dataset}: looked for a folder {given!r}, which is missing;"
       " text:DIR takes a folder with train.txt, valid.txt and test.txt;"
       f" {_NO_DOWNLOAD}"
     )
-  files = {split: _find_split(folder, split) for split in _SPLITS}
-  words = {split: _read_words(files[split]) for split in _SPLITS}
+  words = {split: _read_words(_find_split(folder, split)) for split in _SPLITS}
   return _encode(dataset, words, _train_vocabulary(words))
 
 
@@ -331,18 +330,8 @@ def _list_folder(folder: pathlib.Path) -> list[str]:
 
 def _read_words(path: pathlib.Path) -> list[str]:
   """Reads the words of a file, with `<eos>` for each newline."""
-  # Bytes, since text mode would turn a carriage return into a newline, which
-  # is a word here. A byte order mark would be part of the first word.
-  try:
-    text = path.read_bytes().decode("utf-8").removeprefix("\ufeff")
-  except UnicodeDecodeError as error:
-    raise types.InputError(
-      f"{path} is not UTF-8: invalid bytes at byte {error.start}"
-    ) from error
-  except OSError as error:
-    raise types.InputError(
-      f"cannot read {path}: {error.strerror or error}"
-    ) from error
+  # Text mode would turn a carriage return into a newline, which is a word here.
+  text = files.read_text(path)
   # As the scripts for the Penn Treebank do: a line ends in a word of its own.
   words = text.replace("\n", f" {_EOS} ").split()
   if not words:

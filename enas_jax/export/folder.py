@@ -17,7 +17,7 @@ import safetensors
 import safetensors.numpy
 from flax import traverse_util
 
-from enas_jax import types
+from enas_jax import files, types
 from enas_jax.export import card as card_lib
 from enas_jax.export import description, modules, serving
 from enas_jax.export.description import Model, Preprocessing
@@ -81,7 +81,7 @@ def save(folder: str | os.PathLike[str], model: Model) -> None:
     InputError: if the folder holds something, if the weights do not fit the
       architecture, or if a network for images has no moving statistics.
   """
-  target = pathlib.Path(folder).expanduser().absolute()
+  target = files.expand(folder).absolute()
   _check_free(target)
   # Before anything is written: a folder that cannot be read helps nobody.
   variables, module = _variables(model), _module(model)
@@ -110,7 +110,7 @@ def load(folder: str | os.PathLike[str]) -> Exported:
   Raises:
     InputError: if a file is missing or damaged, or of another version.
   """
-  place = pathlib.Path(folder).expanduser()
+  place = files.expand(folder)
   record = _read_json(place / _ARCHITECTURE)
   with _naming(place / _ARCHITECTURE):
     space, config, arc = description.read_architecture(record)
@@ -139,7 +139,7 @@ def load_serving(folder: str | os.PathLike[str]) -> Callable[..., Any]:
   Raises:
     InputError: if the file is missing or damaged.
   """
-  path = pathlib.Path(folder).expanduser() / _SERVING
+  path = files.expand(folder) / _SERVING
   return serving.deserialize(_existing(path))
 
 
@@ -235,21 +235,27 @@ def _read_weights(path: pathlib.Path) -> dict[str, Any]:
   """The variables by name."""
   try:
     arrays = safetensors.numpy.load_file(_existing(path))
-  except (OSError, safetensors.SafetensorError) as error:
+  # A type that NumPy lacks, such as FP8, is an error of several kinds.
+  except (
+    *(OSError, safetensors.SafetensorError),
+    *(ValueError, TypeError, KeyError, AttributeError),
+  ) as error:
     raise _unreadable(path, error) from None
+  for name, array in arrays.items():
+    if not np.isfinite(array).all():
+      raise types.InputError(
+        f"{path}: {records.brief(name)} has numbers that are not finite; export"
+        " the training again, or an earlier one."
+      )
   # On the device once: NumPy leaves would be copied there at every call.
   return {name: jnp.asarray(array) for name, array in arrays.items()}
 
 
 def _read_json(path: pathlib.Path) -> dict[str, Any]:
-  try:
-    record = json.loads(_existing(path).read_text(encoding="utf-8"))
-  except types.InputError:
-    raise
-  except (OSError, ValueError) as error:
-    raise _unreadable(path, error) from None
+  advice = "copy or export the folder again"
+  record = files.read_json(_existing(path), advice)
   if not isinstance(record, dict):
-    raise types.InputError(f"{path} must hold a JSON object.")
+    raise types.InputError(f"{path} must hold a JSON object; {advice}.")
   return record
 
 

@@ -259,7 +259,11 @@ def batch_norm(
   """
   chex.assert_shape([scale, offset], (x.shape[-1],))
   chex.assert_type([x, scale, offset], float)
-  return _kernels(form).batch_norm(x, scale, offset, eps)
+  # Of images in bfloat16 the statistics are in float32, as the weights are.
+  y, mean, variance = _kernels(form).batch_norm(
+    x.astype(scale.dtype), scale, offset, eps
+  )
+  return y.astype(x.dtype), mean, variance
 
 
 def batch_norm_inference(
@@ -284,7 +288,8 @@ def batch_norm_inference(
     [..., C] of x's type.
   """
   chex.assert_shape([scale, offset, mean, variance], (x.shape[-1],))
-  return (x - mean) * (lax.rsqrt(variance + eps) * scale) + offset
+  y = (x - mean) * (lax.rsqrt(variance + eps) * scale) + offset
+  return y.astype(x.dtype)
 
 
 def factorized_reduction(

@@ -19,6 +19,7 @@ from xml.etree import ElementTree
 
 import jinja2
 
+from enas_jax import files, types
 from enas_jax.spaces import registry
 
 Row = dict[str, Any]
@@ -192,9 +193,10 @@ def _title(workdir: pathlib.Path) -> str:
 
 def _read(path: pathlib.Path) -> str | None:
   try:
-    return path.read_text(encoding="utf-8", errors="replace")
-  except OSError:
+    content = files.read_bytes(path, files.MOST_JSON)
+  except types.InputError:
     return None
+  return content.decode("utf-8", errors="replace")
 
 
 def _missing(path: pathlib.Path, why: str = "is not there") -> str:
@@ -207,8 +209,8 @@ def _read_json(path: pathlib.Path) -> tuple[Any, str]:
   if text is None:
     return None, _missing(path)
   try:
-    return json.loads(text), ""
-  except ValueError:
+    return files.parse_json(text, finite=False), ""
+  except types.InputError:
     return None, _missing(path, "is not JSON")
 
 
@@ -233,8 +235,8 @@ def _read_rows(path: pathlib.Path) -> tuple[list[Row], str]:
 
 def _parse(line: str) -> Row | None:
   try:
-    row = json.loads(line)
-  except ValueError:
+    row = files.parse_json(line, finite=False)
+  except types.InputError:
     return None
   return row if isinstance(row, dict) else None
 
@@ -353,6 +355,9 @@ def _picture_part(path: pathlib.Path) -> dict[str, str]:
   text = _read(path)
   if text is None:
     return {"problem": _missing(path)}
+  # Ours declares no type: entities of entities might grow without an end.
+  if "<!" in text:
+    return {"problem": _missing(path, "is not a drawing of enas_jax")}
   data = text.encode()
   try:
     root = ElementTree.fromstring(data)

@@ -14,7 +14,7 @@ import statistics
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
-from enas_jax import types
+from enas_jax import files, types
 from enas_jax.report import results_format as formats
 
 Value = formats.Value
@@ -128,14 +128,7 @@ def load(path: pathlib.Path) -> Table:
   Raises:
     InputError: if it cannot be read; the message names the file and the field.
   """
-  try:
-    record = json.loads(path.read_text(encoding="utf-8"))
-  except OSError as error:
-    raise types.InputError(
-      f"{path} cannot be read: {error.strerror}."
-    ) from None
-  except ValueError:
-    raise types.InputError(f"{path} must hold JSON, and does not.") from None
+  record = files.read_json(path, "it must hold the JSON of a table")
   try:
     return from_dict(record)
   except types.InputError as error:

@@ -14,6 +14,7 @@ import jax.numpy as jnp
 
 from enas_jax import config as config_lib
 from enas_jax import types
+from enas_jax.search import devices as devices_lib
 from enas_jax.search import evaluate, steps, tune
 from enas_jax.search import state as state_lib
 from enas_jax.strategies import base as strategies
@@ -31,6 +32,7 @@ class Asking:
     strategy: strategies.Strategy,
     score: Callable[..., list[float]],
     serve_signal: Callable[[], None],
+    devices: devices_lib.Devices = devices_lib.ONE,
   ) -> None:
     """Compiles nothing yet.
 
@@ -41,10 +43,12 @@ class Asking:
       strategy: the strategy.
       score: what `evaluate.make_score` has built, shared with the derive step.
       serve_signal: a function called between steps of training; may raise.
+      devices: the devices that share the work.
     """
     self._config, self._task, self._data = config, task, data
     self._strategy, self._serve_signal = strategy, serve_signal
-    self._ask = steps.make_ask(task, strategy)
+    self._devices = devices
+    self._ask = steps.make_ask(task, strategy, devices)
     self._tell = steps.make_tell(strategy)
     self._score = score
     self._tunes: dict[int, tune.Tune] = {}
@@ -101,6 +105,6 @@ class Asking:
     if num_steps not in self._tunes:
       self._tunes[num_steps] = tune.make_tune(
         self._config, self._task, self._data.train, self._serve_signal,
-        num_steps,
+        num_steps, self._devices,
       )  # fmt: skip
     return self._tunes[num_steps]

@@ -1,113 +1,343 @@
-"""Checkpoints of a search, written and read by orbax."""
+"""Checkpoints of a run, written and read by orbax, with checksums.
 
+A checkpoint is a folder named by a number. The last file that is written into
+it is a manifest: the size and the SHA-256 of every other one. A reader goes by
+it, so that damage is named and not loaded.
+"""
+
+import errno
+import hashlib
+import json
+import os
 import pathlib
-from typing import Any
+import re
+import shutil
+from collections.abc import Callable
+from concurrent import futures
+from typing import Any, NamedTuple
 
 import jax
+import jax.numpy as jnp
 import orbax.checkpoint as ocp
+from absl import logging
 
 from enas_jax import types
+from enas_jax.search import folder as folder_lib
 from enas_jax.search import state as state_lib
+
+_MANIFEST = "manifest.json"
+_NUM_KEPT = 2  # the newest ones
+_ERROR_CODE = re.compile(r"os_error_code='(\d+)'")
+
+Tell = Callable[[str], None]
+# (number, what was pending) -> whether a run may go on from there.
+Fits = Callable[[int, dict[str, Any]], bool]
+
+
+class NotSavedError(OSError):
+  """A checkpoint could not be written; those before it are as they were."""
+
+
+class _Read(NamedTuple):
+  """A checkpoint that was read.
+
+  Attributes:
+    number: its number.
+    state: the state, its key as words; nested dicts where no shapes were given.
+    pending: what `Checkpoints.save` was given besides the state.
+  """
+
+  number: int
+  state: Any
+  pending: dict[str, Any]
 
 
 class Checkpoints:
-  """The `checkpoints/` of one run: whole states, newest two kept.
+  """The `checkpoints/` of the run that this process goes on with.
+
+  The newest two are kept, and the newest milestone.
 
   Attributes:
     folder: the folder that they lie in; made if need be.
   """
 
-  def __init__(self, folder: pathlib.Path) -> None:
+  def __init__(
+    self, folder: pathlib.Path, tell: Tell = lambda line: None
+  ) -> None:
+    """Opens the folder and removes what a killed process has half written.
+
+    Args:
+      folder: the folder that they lie in.
+      tell: a function called with what the user should know of one.
+    """
     self.folder = folder.resolve()
+    self._tell = tell
     options = ocp.CheckpointManagerOptions(
-      max_to_keep=2, enable_async_checkpointing=False
+      enable_async_checkpointing=False, cleanup_tmp_directories=True
     )
     self._manager = ocp.CheckpointManager(self.folder, options=options)
+    # Not orbax's own thread: the manifest must come after its last file, and
+    # an older checkpoint may only go after that.
+    self._writer = futures.ThreadPoolExecutor(1)
+    self._writing: futures.Future[None] | None = None
 
   def save(
-    self, number: int, state: state_lib.State, pending: dict[str, Any]
+    self,
+    number: int,
+    state: state_lib.State,
+    pending: dict[str, Any],
+    milestone: bool = False,
   ) -> None:
-    """Writes one checkpoint, whole or not at all.
+    """Begins to write one checkpoint, whole or not at all.
+
+    It waits for the one before, and returns while this one is being written.
 
     Args:
       number: the checkpoint's name; larger than those of all before, unless
         nothing has happened since.
-      state: the state, a search's or a training's.
+      state: the state, a search's or a training's. It is copied: its buffers
+        may be donated at once.
       pending: JSON-ready, things that the loop holds besides the state.
+      milestone: whether it is kept longer than others, until the next one.
+
+    Raises:
+      NotSavedError: if the one before could not be written.
     """
+    self.wait()
     if number in self._manager.all_steps():
       return
     # Orbax stores arrays; a typed key is stored as its words.
     raw = state.replace(key=jax.random.key_data(state.key))
-    self._manager.save(
-      number,
-      args=ocp.args.Composite(
-        state=ocp.args.StandardSave(raw),
-        pending=ocp.args.JsonSave(pending),
-      ),
+    raw = jax.tree.map(jnp.copy, raw)
+    self._writing = self._writer.submit(
+      self._write, number, raw, pending, milestone
     )
 
+  def wait(self) -> None:
+    """Returns when everything is on the disk.
+
+    Raises:
+      NotSavedError: if it cannot be.
+    """
+    writing, self._writing = self._writing, None
+    if writing is not None:
+      writing.result()
+
+  def _write(
+    self, number: int, raw: Any, pending: dict[str, Any], milestone: bool
+  ) -> None:
+    try:
+      self._manager.save(
+        number,
+        args=ocp.args.Composite(
+          state=ocp.args.StandardSave(raw),
+          pending=ocp.args.JsonSave(pending),
+        ),
+      )
+      _write_manifest(self.folder / str(number), milestone)
+    # Orbax raises errors of many kinds where a file cannot be written.
+    except Exception as error:
+      for path in self.folder.glob(f"{number}*"):
+        if path.name.partition(".")[0] == str(number):
+          shutil.rmtree(path, ignore_errors=True)  # it takes room for nothing
+      raise _not_saved(self.folder / str(number), error) from error
+    self._prune()
+
+  def newest_milestone(self) -> int:
+    """Its number; -1 if there is none."""
+    return max(
+      filter(self._is_milestone, self._manager.all_steps()), default=-1
+    )
+
+  def _is_milestone(self, number: int) -> bool:
+    path = self.folder / str(number) / _MANIFEST
+    try:
+      return bool(json.loads(path.read_text())["milestone"])
+    except FileNotFoundError:
+      return True  # of an earlier version, which saved little else
+    except (ValueError, KeyError, TypeError):
+      return False
+
+  def _prune(self) -> None:
+    """Deletes the checkpoints that are not kept."""
+    numbers = sorted(self._manager.all_steps())
+    kept = {*numbers[-_NUM_KEPT:], self.newest_milestone()}
+    for number in numbers:
+      if number not in kept:
+        self._manager.delete(number)
+
   def restore(
-    self, like: state_lib.State
+    self, like: state_lib.State, fits: Fits = lambda number, pending: True
   ) -> tuple[state_lib.State, dict[str, Any]] | None:
-    """Reads the newest checkpoint that is whole; None if there is none.
+    """Reads the newest checkpoint that is whole and fits, if there is one.
+
+    Newer ones are deleted, as the run will need their place again.
 
     Args:
       like: a state of the same shapes, e.g. a fresh one.
+      fits: a function that says whether the run may go on from a checkpoint.
 
     Raises:
       InputError: if there are checkpoints and none can be read.
     """
+    self.wait()
     raw = like.replace(key=jax.random.key_data(like.key))
     template = jax.tree.map(ocp.utils.to_shape_dtype_struct, raw)
-    steps = sorted(self._manager.all_steps(), reverse=True)
-    failure = ""
-    for step in steps:
-      try:
-        read = self._manager.restore(
-          step,
-          args=ocp.args.Composite(
-            state=ocp.args.StandardRestore(template),
-            pending=ocp.args.JsonRestore(),
-          ),
-        )
-      # Orbax raises errors of many kinds for a damaged file; an older whole
-      # checkpoint is what the user wants in every case.
-      except Exception as error:  # noqa: BLE001
-        failure = str(error).splitlines()[0] if str(error) else repr(error)
-        continue
-      self._forget_after(step, steps)
-      state = read["state"]
-      key = jax.random.wrap_key_data(state.key)
-      return state.replace(key=key), read["pending"]
-    if steps:
-      raise types.InputError(
-        f"no checkpoint in {self.folder} can be read ({failure}); give another"
-        " --workdir to start again."
-      )
-    return None
-
-  def _forget_after(self, step: int, steps: list[int]) -> None:
-    """Deletes damaged checkpoints, whose place the run will need again."""
-    for newer in steps:
-      if newer > step:
-        self._manager.delete(newer)
+    read = _read_newest(self.folder, template, self._tell, fits)
+    for number in self._manager.all_steps():
+      if read is None or number > read.number:
+        self._manager.delete(number)
+    if read is None:
+      return None
+    key = jax.random.wrap_key_data(read.state.key)
+    return read.state.replace(key=key), read.pending
 
 
-def read_newest(folder: pathlib.Path) -> dict[str, Any]:
-  """The state in a run's newest checkpoint that is whole, as nested dicts.
+def read_newest(
+  folder: pathlib.Path,
+  like: state_lib.State | None = None,
+  tell: Tell = logging.warning,
+) -> Any:
+  """The state in a run's newest checkpoint that is whole.
 
-  It needs no state of the same shapes, and changes nothing in the folder.
+  It changes nothing in the folder.
+
+  Args:
+    folder: the folder that checkpoints lie in.
+    like: a state of the same shapes; None: there is none.
+    tell: a function called with what the user should know of a checkpoint.
+
+  Returns:
+    A state like that; without one nested dicts, its key as words.
 
   Raises:
     InputError: if there is none.
   """
+  template = None
+  if like is not None:
+    raw = like.replace(key=jax.random.key_data(like.key))
+    template = jax.tree.map(ocp.utils.to_shape_dtype_struct, raw)
+  read = _read_newest(folder.resolve(), template, tell)
+  if read is None:
+    raise types.InputError(f"{folder} holds no checkpoint that can be read.")
+  if like is None:
+    return read.state
+  return read.state.replace(key=jax.random.wrap_key_data(read.state.key))
+
+
+def _read_newest(
+  folder: pathlib.Path,
+  template: Any,
+  tell: Tell,
+  fits: Fits = lambda number, pending: True,
+) -> _Read | None:
+  """The newest checkpoint that is whole and fits, if there is one.
+
+  Raises:
+    InputError: if none of those that there are can be read.
+  """
   names = [path.name for path in folder.iterdir()] if folder.is_dir() else []
-  for step in sorted(map(int, filter(str.isdigit, names)), reverse=True):
+  numbers = sorted(map(int, filter(str.isdigit, names)), reverse=True)
+  faults = []
+  for number in numbers:
+    place = folder / str(number)
     try:
-      with ocp.StandardCheckpointer() as reader:
-        return reader.restore((folder / str(step) / "state").resolve())
-    # See `Checkpoints.restore`.
-    except Exception:  # noqa: BLE001, S112
+      fault = _check(place)
+      read = None if fault else _read(number, place, template)
+    except PermissionError as error:
+      raise types.InputError(
+        f"{place} cannot be read: {error.strerror}; make it readable."
+      ) from None
+    # Orbax raises errors of many kinds for a damaged file; an older whole
+    # checkpoint is what the user wants in every case.
+    except Exception as error:  # noqa: BLE001
+      fault = str(error).splitlines()[0] if str(error) else repr(error)
+    if fault or read is None:
+      faults.append(f"checkpoint {number} is damaged ({fault})")
       continue
-  raise types.InputError(f"{folder} holds no checkpoint that can be read.")
+    if not fits(number, read.pending):
+      continue
+    for line in faults:
+      tell(f"{line}; checkpoint {number}, before it, is used")
+    if not (place / _MANIFEST).exists():
+      tell(f"checkpoint {number} has no checksums: it is used unchecked")
+    return read
+  if faults and len(faults) == len(numbers):
+    raise types.InputError(
+      f"no checkpoint in {folder} can be read: {'; '.join(faults)}; give"
+      " another --workdir to start again."
+    )
+  return None
+
+
+def _read(number: int, place: pathlib.Path, template: Any) -> _Read:
+  with ocp.Checkpointer(ocp.CompositeCheckpointHandler()) as reader:
+    read = reader.restore(
+      place,
+      args=ocp.args.Composite(
+        state=ocp.args.StandardRestore(template),
+        pending=ocp.args.JsonRestore(),
+      ),
+    )
+  return _Read(number, read["state"], read["pending"])
+
+
+def _write_manifest(place: pathlib.Path, milestone: bool) -> None:
+  paths = sorted(path for path in place.rglob("*") if path.is_file())
+  record = {
+    "milestone": milestone,
+    "files": {
+      str(path.relative_to(place)): {
+        "bytes": path.stat().st_size,
+        "sha256": _digest(path, to_disk=True),
+      }
+      for path in paths
+    },
+  }
+  folder_lib.write_json(place / _MANIFEST, record)
+
+
+def _digest(path: pathlib.Path, to_disk: bool = False) -> str:
+  """The SHA-256 of a file, which is on the disk if that is asked for."""
+  with path.open("rb") as file:
+    if to_disk:
+      os.fsync(file.fileno())
+    return hashlib.file_digest(file, "sha256").hexdigest()
+
+
+def _check(place: pathlib.Path) -> str:
+  """What is wrong with a checkpoint by its manifest; empty if nothing is."""
+  path = place / _MANIFEST
+  if not path.exists():
+    return ""  # of an earlier version, or killed before it was written
+  try:
+    files = json.loads(path.read_text())["files"]
+    expected = {
+      name: (int(kept["bytes"]), str(kept["sha256"]))
+      for name, kept in files.items()
+    }
+  except (ValueError, KeyError, TypeError, AttributeError):
+    return f"{_MANIFEST} cannot be read"
+  for name, (size, digest) in expected.items():
+    part = place / name
+    if not part.is_file():
+      return f"{name} is missing"
+    found = part.stat().st_size
+    if found != size:
+      return f"{name} has {found} bytes, not {size}"
+    if _digest(part) != digest:
+      return f"{name} has other bytes than were written"
+  return ""
+
+
+def _not_saved(place: pathlib.Path, error: Exception) -> NotSavedError:
+  """The error in one line, with its number where the system gave one."""
+  number = error.errno if isinstance(error, OSError) else None
+  if code := _ERROR_CODE.search(str(error)):
+    number = int(code[1])
+  reason = os.strerror(number) if number else str(error).splitlines()[0]
+  return NotSavedError(
+    number or errno.EIO,
+    f"the checkpoint cannot be written: {reason}",
+    str(place),
+  )

@@ -17,8 +17,9 @@ import jax.numpy as jnp
 import numpy as np
 
 from enas_jax import config as config_lib
-from enas_jax import types
+from enas_jax import files, types
 from enas_jax.config import fields
+from enas_jax.search import devices as devices_lib
 from enas_jax.search import evaluate, folder, loop, tune, zero_cost
 from enas_jax.search import state as state_lib
 from enas_jax.spaces import records
@@ -110,6 +111,7 @@ class Derivation:
     workdir: pathlib.Path,
     progress: loop.Progress,
     clock: loop.Clock,
+    devices: devices_lib.Devices = devices_lib.ONE,
   ) -> None:
     """Compiles nothing yet.
 
@@ -120,6 +122,7 @@ class Derivation:
       workdir: the folder to write to, which exists.
       progress: the place where lines go.
       clock: the clock that counts the search's seconds.
+      devices: the devices that share the work; the data are whole on each.
 
     Raises:
       InputError: if candidates cannot be trained as the configuration says. At
@@ -127,12 +130,13 @@ class Derivation:
     """
     self._config, self._task, self._data = config, task, data
     self._workdir, self._progress, self._clock = workdir, progress, clock
+    self._devices = devices
     self._strategy = registry.create(config, task.space)
     self._alone = check(config, task, data)
     self._definition = spaces.of_options(config.child)
     self.propose = evaluate.make_propose(self._strategy)
     self.propose_uniform = evaluate.make_propose(uniform.Uniform(task.space))
-    self.score = evaluate.make_score(task)
+    self.score = evaluate.make_score(task, devices)
     self.evaluate = evaluate.make_evaluate(task)
 
   def run(
@@ -289,7 +293,14 @@ class Derivation:
     arcs = [candidate.arc for candidate in ranked.candidates]
     live = functools.partial(self._definition.live, self._config.child)
     return tune.tune_best(
-      self._alone, state, arcs, live, serve_signal, tell, dict(done)
+      self._alone,
+      state,
+      arcs,
+      live,
+      serve_signal,
+      tell,
+      dict(done),
+      self._devices,
     )
 
   def _position(self, state: state_lib.SearchState) -> list[int]:
@@ -342,7 +353,7 @@ class Derivation:
         for row in kept["done"]
       }
     except (ValueError, TypeError, KeyError):
-      raise types.InputError(f"{path} is damaged: {advice}.") from None
+      raise files.damaged(path, advice) from None
 
   def _write(
     self, ranked: Ranked, tuned: list[tune.Tuned], record: dict[str, Any]

@@ -10,6 +10,8 @@ import numpy as np
 
 from enas_jax import types
 from enas_jax.nn import losses
+from enas_jax.search import devices as devices_lib
+from enas_jax.search import precise
 from enas_jax.spaces import decisions
 from enas_jax.strategies import base as strategies
 from enas_jax.tasks import base as tasks
@@ -38,8 +40,13 @@ def make_evaluate(task: tasks.Task) -> Measure:
   Compiled once for all arcs. Every token or image of the split that
   `task.splits` keeps is counted, the carry passed from part to part.
   """
-  totals = _make_totals(task, task.evaluate_chunk)
+  totals = _make_totals(task, make_chunk(task))
   return lambda *of: task.finish_evaluation(*totals(*of))
+
+
+def make_chunk(task: tasks.Task) -> Any:
+  """Builds the compiled `task.evaluate_chunk`."""
+  return jax.jit(precise.precise(task.evaluate_chunk, task.config))
 
 
 def make_nats(task: tasks.Task) -> Measure:
@@ -48,7 +55,9 @@ def make_nats(task: tasks.Task) -> Measure:
   The mean negative log-likelihood tells networks apart that classify the same
   images rightly.
   """
-  totals = _make_totals(task, task.nats_chunk)
+  totals = _make_totals(
+    task, jax.jit(precise.precise(task.nats_chunk, task.config))
+  )
 
   def nats(state: Weights, arc: types.Arc, split: tasks.Split) -> float:
     total, count = totals(state, arc, split)
@@ -89,7 +98,8 @@ def make_ensemble(
   def add(
     mean: types.Array, rank: types.Array, *of: Any
   ) -> tuple[types.Array, types.Array, types.Array, types.Carry]:
-    log_probs, targets, carry = task.log_probs_chunk(*of)
+    chunk = precise.precise(task.log_probs_chunk, task.config)
+    log_probs, targets, carry = chunk(*of)
     mean += (jnp.exp(log_probs) - mean) / rank
     return mean, measure(log_probs, targets), targets, carry
 
@@ -129,10 +139,9 @@ def make_ensemble(
 
 def _make_totals(
   task: tasks.Task,
-  chunk_of: Callable[..., tuple[types.Array, types.Array, types.Carry]],
+  chunk: Callable[..., tuple[types.Array, types.Array, types.Carry]],
 ) -> Callable[[Weights, types.Arc, tasks.Split], tuple[float, float]]:
   """Builds (state, arc, split) -> the sums over all chunks."""
-  chunk = jax.jit(chunk_of)
 
   def totals(
     state: Weights, arc: types.Arc, split: tasks.Split
@@ -148,17 +157,35 @@ def _make_totals(
   return totals
 
 
-def make_score(task: tasks.Task) -> Callable[..., list[float]]:
+def make_score(
+  task: tasks.Task, devices: devices_lib.Devices = devices_lib.ONE
+) -> Callable[..., list[float]]:
   """Builds (state, arcs, validation data, key) -> the reward of each arc.
 
   Every arc, leaves [S, ...], meets the same minibatch, drawn by `key`, or with
-  `num_batches` the same so many, over which its reward is the mean.
+  `num_batches` the same so many, over which its reward is the mean. Of several
+  devices each scores some of the arcs.
   """
-  reward = jax.jit(
-    lambda omega, carry, arc, valid, key: task.reward(
-      omega, arc, task.reward_batch(valid, key), carry
-    )
-  )
+
+  def reward_of(
+    omega: types.Omega,
+    carry: types.Carry,
+    arc: types.Arc,
+    valid: tasks.Split,
+    key: types.PRNGKey,
+  ) -> types.Array:
+    return task.reward(omega, arc, task.reward_batch(valid, key), carry)
+
+  reward = jax.jit(precise.precise(reward_of, task.config))
+
+  def of_devices(arcs: types.Arc, *held: Any) -> types.Array:
+    def one(arc: types.Arc, *held: Any) -> types.Array:
+      omega, carry, valid, key = held
+      return task.reward(omega, arc, task.reward_batch(valid, key), carry)
+
+    return devices.whole(devices.map_arcs(one, arcs, *held))
+
+  rewards_of = jax.jit(precise.precise(of_devices, task.config))
 
   def score(
     state: Weights,
@@ -169,6 +196,11 @@ def make_score(task: tasks.Task) -> Callable[..., list[float]]:
   ) -> list[float]:
     count = jax.tree.leaves(arcs)[0].shape[0]
     keys = [key] if num_batches == 1 else jax.random.split(key, num_batches)
+    if devices.count > 1:
+      held = state.omega, state.carry, valid
+      columns = [rewards_of(arcs, *held, k) for k in keys]
+      rows = zip(*map(np.asarray, columns), strict=True)
+      return [sum(map(float, row)) / num_batches for row in rows]
     rewards = [
       [
         reward(state.omega, state.carry, nth(arcs, index), valid, k)

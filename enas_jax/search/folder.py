@@ -16,9 +16,10 @@ import pathlib
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
-from enas_jax import types
+from enas_jax import files, types
 
 CONFIG = "config.json"  # what was run, on what
+LOCK = ".lock"  # held by the process that writes here
 METRICS = "metrics.jsonl"
 EVENTS = "tensorboard"
 POLICY = "policy.jsonl"  # how often each alternative is proposed, by epoch
@@ -27,11 +28,14 @@ CANDIDATES = "arcs.jsonl"  # of the derive step, with their rewards
 ARC = "arc.json"  # the best of them, or the one that was trained
 DRAWING = "arc.svg"
 RESULT = "result.json"
+ROLLBACKS = "rollbacks.json"  # of a run that has diverged
 TUNED = "tuned.json"  # candidates trained alone, until the run is finished
 PREPROCESSING = "preprocessing.json"  # what an exported model must know
 RANKING = "ranking.json"
 RANKING_ARCS = "ranking_arcs.jsonl"
 TRAINED_ALONE = "trained_alone.jsonl"  # the truth of a ranking
+
+_WORDS = {str: "text", dict: "an object", list: "a list", int: "an integer"}
 
 
 def make_new(path: pathlib.Path) -> pathlib.Path:
@@ -95,10 +99,7 @@ def read_json(path: pathlib.Path, advice: str) -> dict[str, Any]:
   Raises:
     InputError: if there is no such file, or it holds something else.
   """
-  try:
-    record = json.loads(path.read_text())
-  except (OSError, ValueError) as error:
-    raise _unreadable(path, error, advice) from None
+  record = files.read_json(path, advice)
   if not isinstance(record, dict):
     raise types.InputError(f"{path} must hold one JSON object; {advice}.")
   return record
@@ -106,13 +107,49 @@ def read_json(path: pathlib.Path, advice: str) -> dict[str, Any]:
 
 def read_rows(path: pathlib.Path, advice: str) -> list[dict[str, Any]]:
   """The objects of a file of JSON lines; arguments and errors: `read_json`."""
-  try:
-    rows = [json.loads(line) for line in path.read_text().splitlines()]
-  except (OSError, ValueError) as error:
-    raise _unreadable(path, error, advice) from None
+  rows = [row for row, _ in files.read_json_lines(path, advice)]
   if not all(isinstance(row, dict) for row in rows):
     raise types.InputError(f"{path} must hold JSON objects; {advice}.")
   return rows
+
+
+def check_fields(
+  record: Mapping[str, Any],
+  kinds: Mapping[str, type],
+  path: pathlib.Path,
+  advice: str,
+) -> None:
+  """Raises InputError unless a record has fields of these types.
+
+  Args:
+    record: the object that a file holds.
+    kinds: by field, its type.
+    path: the file.
+    advice: the end of the message.
+  """
+  for name, kind in kinds.items():
+    if name not in record:
+      raise types.InputError(f"{path} lacks {name!r}; {advice}.")
+    if not isinstance(record[name], kind):
+      raise types.InputError(
+        f"{path} is damaged: {name!r} must be {_WORDS[kind]}, got"
+        f" {files.shown(repr(record[name]))}; {advice}."
+      )
+
+
+def check_numbers(
+  record: Mapping[str, Any],
+  names: Iterable[str],
+  path: pathlib.Path,
+  advice: str,
+) -> None:
+  """Raises InputError unless a record has numbers, or null, of these names."""
+  for name in names:
+    value = record.get(name, "")
+    if isinstance(value, bool) or not isinstance(value, int | float | None):
+      raise types.InputError(
+        f"{path} is damaged: {name} must be a number; {advice}."
+      )
 
 
 def _finite(value: Any) -> Any:
@@ -123,13 +160,3 @@ def _finite(value: Any) -> Any:
   if isinstance(value, list | tuple):
     return [_finite(part) for part in value]
   return value
-
-
-def _unreadable(
-  path: pathlib.Path, error: Exception, advice: str
-) -> types.InputError:
-  if isinstance(error, OSError):
-    return types.InputError(
-      f"{path} cannot be read: {error.strerror}; {advice}."
-    )
-  return types.InputError(f"{path} is damaged: {advice}.")

@@ -15,6 +15,7 @@ from jax import lax
 from enas_jax import config as config_lib
 from enas_jax import types
 from enas_jax.nn import ops
+from enas_jax.search import devices as devices_lib
 from enas_jax.search import optimizers
 from enas_jax.search import state as state_lib
 from enas_jax.tasks import base as tasks
@@ -28,6 +29,7 @@ class Judge:
   state: state_lib.SearchState
   valid: tasks.Split
   train: tasks.Split
+  devices: devices_lib.Devices = devices_lib.ONE
 
   @property
   def progress(self) -> types.Array:
@@ -45,7 +47,7 @@ class Judge:
 
   def reward(self, arc: types.Arc, key: types.PRNGKey) -> types.Array:
     """The reward on a validation minibatch, [] float32."""
-    batch = self.task.reward_batch(self.valid, key)
+    batch = self._draw(self.valid, key)
     return self.task.reward(self.state.omega, arc, batch, self.state.carry)
 
   def loss(self, arc: types.Arc, key: types.PRNGKey) -> types.Array:
@@ -72,6 +74,11 @@ class Judge:
       config.clip_norm,
     )
 
+  def _draw(self, split: tasks.Split, key: types.PRNGKey) -> tasks.Batch:
+    """A minibatch, split over the devices."""
+    batch = self.task.reward_batch(split, key)
+    return self.devices.split(batch, self.task.batch_axis)
+
   def _loss(
     self,
     arc: types.Arc,
@@ -83,7 +90,7 @@ class Judge:
     if omega is None:
       omega = lax.stop_gradient(self.state.omega)
     key_batch, key_loss = jax.random.split(key)
-    batch = task.reward_batch(split, key_batch)
+    batch = self._draw(split, key_batch)
     # The hidden state of omega's last window belongs to no other one.
     carry = task.start_split(self.state.carry)
     child = task.child_params(omega, arc)

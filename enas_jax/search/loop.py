@@ -7,14 +7,17 @@ import math
 import pathlib
 import time
 from collections.abc import Callable
-from typing import Any, Generic
+from typing import Any, Generic, TypeVar
 
 import jax
 
 from enas_jax import config as config_lib
-from enas_jax.search import checkpoint, folder, metrics
+from enas_jax.search import checkpoint, folder, metrics, rollback
+from enas_jax.search import devices as devices_lib
 from enas_jax.search import state as state_lib
 from enas_jax.tasks import base as tasks
+
+_Result = TypeVar("_Result")
 
 
 class Interrupted(Exception):
@@ -31,6 +34,10 @@ class Interrupted(Exception):
 
 class Diverged(Exception):
   """The loss or the reward is no longer a finite number."""
+
+
+class Unstable(Exception):
+  """The steps of a run have overflowed; it may go back and try again."""
 
 
 class Progress:
@@ -88,6 +95,7 @@ class Loop(Generic[state_lib.State]):
     workdir: pathlib.Path,
     progress: Progress | None,
     stop: Callable[[], int],
+    devices: devices_lib.Devices,
   ) -> None:
     """Sets up what does not depend on the state.
 
@@ -98,12 +106,24 @@ class Loop(Generic[state_lib.State]):
       workdir: the run's folder, which exists.
       progress: the place where the run tells how far it is.
       stop: () -> the number of a signal that asks the run to end, or 0.
+      devices: the devices.
+
+    Raises:
+      InputError: if the devices do not divide a batch.
     """
-    self._run, self._task, self._data = run, task, data
+    devices.check(task.config.data.batch_size)
+    self._run, self._task, self._devices = run, task, devices
+    self._data = devices.put(data)
     self._workdir, self._stop = workdir, stop
     self._progress = progress or Progress()
-    self._checkpoints = checkpoint.Checkpoints(workdir / folder.CHECKPOINTS)
+    self._checkpoints = checkpoint.Checkpoints(
+      workdir / folder.CHECKPOINTS, self._progress.line
+    )
     self._window: list[tasks.Metrics] = []
+    self._skipped_in_a_row: dict[str, int] = {}  # by phase
+    self._rollbacks = rollback.Rollbacks.read(workdir)
+    self._rollbacks.forgive()
+    self._saved_at = time.monotonic()
     self._clock = Clock()
 
   def _begin(self, fresh: state_lib.State) -> dict[str, Any]:
@@ -112,18 +132,62 @@ class Loop(Generic[state_lib.State]):
     Returns:
       What `_pending` held when the checkpoint was saved, or {}.
     """
-    self.state = fresh
-    restored = self._checkpoints.restore(fresh)
-    if restored is None:
-      return {}
-    self.state, pending = restored
-    self._window = pending["window"]
-    self._clock.seconds = pending["seconds"]
-    self._progress.line(
-      f"resuming after {int(self.state.epoch)} epochs and"
-      f" {self._steps_of_epoch()} steps of the next"
-    )
+    restored = self._checkpoints.restore(fresh, self._rollbacks.allow)
+    self.state, pending = restored or (fresh, {})
+    self._window = pending.get("window", [])
+    self._skipped_in_a_row = pending.get("skipped_in_a_row", {})
+    # After a rollback it is the time of this process that counts.
+    seconds = pending.get("seconds", 0.0)
+    self._clock.seconds = max(self._clock.seconds, seconds)
+    for number in range(
+      self._rollbacks.known(pending), len(self._rollbacks.places)
+    ):
+      self.state = state_lib.after_rollback(self.state, number)
+    self.state = self._devices.put(self.state)
+    if restored is not None:
+      self._progress.line(
+        f"resuming after {int(self.state.epoch)} epochs and"
+        f" {self._steps_of_epoch()} steps of the next"
+      )
     return pending
+
+  def _run_stably(self, run: Callable[[], _Result]) -> _Result:
+    """What a run comes to, which goes back when it has diverged.
+
+    Raises:
+      Diverged: if it has gone back too often.
+    """
+    while True:
+      try:
+        return run()
+      except Unstable as error:
+        self._go_back(error)
+
+  def _go_back(self, error: Unstable) -> None:
+    rollbacks, most = self._rollbacks, self._run.max_rollbacks
+    self._checkpoints.wait()
+    if rollbacks.counted >= most:
+      rollbacks.end()
+      raise Diverged(
+        f"{error}; the run has gone back {rollbacks.counted} times, the last"
+        " checkpoint is kept; go on with --resume and a lower one of"
+        f" {self._rates()}."
+      )
+    rollbacks.add(self._checkpoints.newest_milestone())
+    self._progress.line(
+      f"{error}: back to the last epoch's end, with other random numbers and"
+      f" learning rates of {rollbacks.factor:g} times those given (rollback"
+      f" {rollbacks.counted} of {most})"
+    )
+    self._build()
+
+  def _build(self) -> None:
+    """Builds the steps by the rollbacks that there were, and the state."""
+    raise NotImplementedError
+
+  def _rates(self) -> str:
+    """The options that a run may change after it has diverged, with values."""
+    raise NotImplementedError
 
   def _steps_of_epoch(self) -> int:
     """Steps done in the epoch that is not finished."""
@@ -139,13 +203,19 @@ class Loop(Generic[state_lib.State]):
       {k: float(v) for k, v in step.items()}
       for step in jax.device_get(self._window)
     ]
-    return {"window": window, "seconds": self._clock.seconds}
+    return {
+      "window": window,
+      "skipped_in_a_row": dict(self._skipped_in_a_row),
+      "rollbacks": len(self._rollbacks.places),
+      "seconds": self._clock.seconds,
+    }
 
-  def _read_result(self) -> dict[str, Any]:
-    return folder.read_json(
-      self._workdir / folder.RESULT,
-      "delete it and resume the run, whose end is then repeated",
-    )
+  def _read_result(self, numbers: tuple[str, ...]) -> dict[str, Any]:
+    path = self._workdir / folder.RESULT
+    advice = "delete it and resume the run, whose end is then repeated"
+    record = folder.read_json(path, advice)
+    folder.check_numbers(record, numbers, path, advice)
+    return record
 
   def _run_phase(
     self,
@@ -182,7 +252,8 @@ class Loop(Generic[state_lib.State]):
           row["sec_per_step"] = (now - before) / (index + 1 - since)
         before, since = now, index + 1
         writer.write(row)
-        self._check_finite(row, phase)
+        self._check_skipped(phase)
+      self._save_in_time()
       self._serve_signal()
     self._progress.finish(_summary(phase, row))
 
@@ -190,6 +261,13 @@ class Loop(Generic[state_lib.State]):
     """Means over the steps since the last row; empties the window."""
     window = jax.device_get(self._window)
     self._window = []
+    # Of an earlier version's checkpoint none has been skipped.
+    skipped = [bool(w.pop("skipped", 0.0)) for w in window]
+    in_a_row = self._skipped_in_a_row.get(phase, 0)
+    for was_skipped in skipped:
+      in_a_row = in_a_row + 1 if was_skipped else 0
+    self._skipped_in_a_row[phase] = in_a_row
+    taken = [w for w, was in zip(window, skipped, strict=True) if not was]
     row: dict[str, Any] = {
       "phase": phase,
       "epoch": int(self.state.epoch) + 1,
@@ -198,29 +276,60 @@ class Loop(Generic[state_lib.State]):
     }
     for name in window[0]:
       key = f"{phase}/loss_nats" if name == "nats" else f"{phase}/{name}"
-      row[key] = sum(float(w[name]) for w in window) / len(window)
+      values = [float(w[name]) for w in taken]
+      row[key] = sum(values) / len(values) if values else math.nan
+    row[f"{phase}/skipped"] = sum(skipped)
     return row
 
-  def _check_finite(self, row: dict[str, Any], phase: str) -> None:
-    for name, value in row.items():
-      if isinstance(value, float) and not math.isfinite(value):
-        advice = "lower --omega_learning_rate or --omega_clip_norm"
-        raise Diverged(
-          f"{name} is {value} in epoch {row['epoch']} ({phase} phase); the last"
-          f" checkpoint is kept; {advice}."
-        )
+  def _check_skipped(self, phase: str) -> None:
+    in_a_row = self._skipped_in_a_row[phase]
+    if in_a_row >= self._run.max_skipped:
+      raise Unstable(
+        f"the last {in_a_row} {phase} steps of epoch"
+        f" {int(self.state.epoch) + 1} had a loss or gradient that is not"
+        " finite"
+      )
+
+  def _save_in_time(self) -> None:
+    """Saves within an epoch, if the last checkpoint is old."""
+    minutes = self._run.checkpoint_every_minutes
+    if minutes and time.monotonic() - self._saved_at > 60.0 * minutes:
+      self._save()
 
   def _serve_signal(self) -> None:
     signum = self._stop()
     if signum:
-      self._save()
+      if not self._save():
+        self._progress.line(
+          "the state is not finite and not saved; the last checkpoint is kept"
+        )
+      self._checkpoints.wait()
       raise Interrupted(signum)
 
-  def _save(self) -> None:
+  def _end_epoch_saved(self) -> None:
+    """Goes on to the next epoch, from a checkpoint.
+
+    Raises:
+      Unstable: if the state is not finite; it is not saved.
+    """
+    state = state_lib.next_epoch(self.state, self._task)
+    self.state = self._devices.put(state)
+    if not self._save(milestone=True):
+      raise Unstable(
+        f"epoch {int(self.state.epoch)} ends in numbers that are not finite"
+      )
+
+  def _save(self, milestone: bool = False) -> bool:
+    """Begins to save a state that is finite, and says whether it is."""
+    self._saved_at = time.monotonic()
+    if not state_lib.is_finite(self.state):
+      return False
     self._clock.stop()
     # An epoch's end takes no step, but is another place than its last step.
     number = self._position() + int(self.state.epoch)
-    self._checkpoints.save(number, self.state, self._pending())
+    state = self._devices.one(self.state)
+    self._checkpoints.save(number, state, self._pending(), milestone)
+    return True
 
 
 def _summary(phase: str, row: dict[str, Any]) -> str:

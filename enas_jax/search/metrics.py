@@ -1,12 +1,12 @@
 """Metrics of a run: JSON lines for machines, TensorBoard events for people."""
 
-import json
 import math
 import pathlib
 from typing import Any
 
 import tensorboardX
 
+from enas_jax import files, types
 from enas_jax.search import folder
 
 
@@ -65,13 +65,18 @@ def _keep_rows(path: pathlib.Path, position: int, epoch: int) -> None:
   if not path.exists():
     return
   kept = []
-  for line in path.read_text().splitlines():
+  advice = "move it away, and give --resume again"
+  for line in files.read_text(path, files.MOST_JSON, advice).split("\n"):
     try:
-      row = json.loads(line)
-    except json.JSONDecodeError:
+      row = files.parse_json(line)
+    except types.InputError:
       break  # cut off when the run was killed
+    if not isinstance(row, dict):
+      break
     # Rows of no step: they are at the place of the epoch's last one.
-    between = row["phase"] in ("asked", "epoch")
+    between = row.get("phase") in ("asked", "epoch")
+    places = ("step", "theta_step", *(("epoch",) if between else ()))
+    folder.check_fields(row, dict.fromkeys(places, int), path, advice)
     closes_later = between and row["epoch"] > epoch
     if row_position(row) > position or closes_later:
       break

@@ -1,12 +1,11 @@
 """Opening the folder of a search again."""
 
-import json
 import pathlib
 from collections.abc import Mapping
 from typing import Any, NamedTuple
 
 from enas_jax import config as config_lib
-from enas_jax import types
+from enas_jax import files, types
 from enas_jax.search import checkpoint
 from enas_jax.search import folder as folder_lib
 from enas_jax.search import state as state_lib
@@ -77,10 +76,12 @@ def restore_config(
       return strategies.restore_config(config, saved)
     changes = {part: saved[part] for part in vars(config)}
     return config_lib.override_parts(config, changes)
-  except (KeyError, TypeError, AttributeError) as error:
+  except types.InputError as error:
+    raise types.InputError(f"the run's config.json: {error}") from None
+  except (KeyError, TypeError, AttributeError, ValueError) as error:
     raise types.InputError(
       f"config.json of {place} is not one of this version of enas_jax"
-      f" ({error}); give another {place}."
+      f" ({files.shown(error)}); give another {place}."
     ) from None
 
 
@@ -93,13 +94,17 @@ def read_config(
     InputError: if the folder holds no search's `config.json`.
   """
   try:
-    saved = json.loads((folder / folder_lib.CONFIG).read_text())
+    saved = files.read_json(folder / folder_lib.CONFIG)
     space, dataset, config = saved["space"], saved["dataset"], saved["config"]
     _ = config["theta"]  # a training has none
-  except (OSError, ValueError, KeyError, TypeError):
+  except (ValueError, KeyError, TypeError):
     raise types.InputError(
       f"{folder} is not the folder of a search: it has no config.json of one."
     ) from None
+  if not isinstance(dataset, str):
+    raise types.InputError(
+      f'{folder}: "dataset" of its config.json must be text.'
+    )
   restored = restore_config(spaces.preset("paper", space), config)
   assert isinstance(restored, config_lib.SearchConfig)  # as the preset is
   return space, restored, dataset
@@ -111,7 +116,7 @@ def open_run(folder: str) -> Run:
   Raises:
     InputError: if the folder holds no search that can be read.
   """
-  path = pathlib.Path(folder).expanduser()
+  path = files.expand(folder)
   space, config, dataset = read_config(path)
   state = checkpoint.read_newest(path / folder_lib.CHECKPOINTS)
   return Run(space, config, dataset, path, state)
@@ -138,7 +143,9 @@ def open_search(
   strategy = strategies.create(run.config, task.space)
   steps = task.steps_per_epoch(splits.train)
   fresh = state_lib.init_state(run.config, task, strategy, steps)
-  kept = checkpoint.Checkpoints(run.folder / folder_lib.CHECKPOINTS)
-  restored = kept.restore(fresh)
-  assert restored is not None  # `open_run` has read one
-  return Opened(run.space, run.config, task, splits, restored[0])
+  state = checkpoint.read_newest(
+    run.folder / folder_lib.CHECKPOINTS,
+    fresh,
+    lambda line: None,  # `open_run` has said it
+  )
+  return Opened(run.space, run.config, task, splits, state)

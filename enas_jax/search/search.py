@@ -9,6 +9,7 @@ import jax
 import jax.numpy as jnp
 
 from enas_jax import config as config_lib
+from enas_jax import types
 from enas_jax.search import (
   asking,
   derive,
@@ -18,11 +19,17 @@ from enas_jax.search import (
   metrics,
   steps,
 )
+from enas_jax.search import devices as devices_lib
 from enas_jax.search import state as state_lib
 from enas_jax.spaces import decisions
 from enas_jax.strategies import registry
 from enas_jax.tasks import base as tasks
 
+_NUMBERS = (
+  *("candidates", "search_seconds"),
+  *("mean_reward_policy", "mean_reward_uniform"),
+  *("standard_error_policy", "standard_error_uniform"),
+)
 _POLICY_ARCS = 1000  # frequencies within 1.6 per cent, one standard error
 
 
@@ -42,6 +49,7 @@ class Search(loop.Loop[state_lib.SearchState]):
     workdir: pathlib.Path,
     progress: loop.Progress | None = None,
     stop: Callable[[], int] = lambda: 0,
+    devices: devices_lib.Devices = devices_lib.ONE,
   ) -> None:
     """Sets the search up, from the newest checkpoint if there is one.
 
@@ -52,28 +60,37 @@ class Search(loop.Loop[state_lib.SearchState]):
       workdir: the run's folder, which exists.
       progress: the place where the run tells how far it is.
       stop: () -> the number of a signal that asks the run to end, or 0.
+      devices: the devices that share the work.
 
     Raises:
       InputError: if the configuration cannot be followed, or no checkpoint of
         those that there are can be read.
     """
-    super().__init__(config.run, task, data, workdir, progress, stop)
+    super().__init__(config.run, task, data, workdir, progress, stop, devices)
     self.config = config
+    self._build()
+
+  def _build(self) -> None:
+    config, task, data = self.config, self._task, self._data
+    devices = self._devices
+    if self._rollbacks.counted:
+      config = config.slowed(self._rollbacks.factor)
+      task = task.with_config(config)
     strategy = registry.create(config, task.space)
     self._omega_steps = task.steps_per_epoch(data.train)
     self._theta_steps = config.theta.steps if strategy.learns else 0
     self.omega_step = steps.make_omega_step(
-      config, task, strategy, self._omega_steps
+      config, task, strategy, self._omega_steps, devices
     )
-    self.theta_step = steps.make_theta_step(task, strategy)
+    self.theta_step = steps.make_theta_step(task, strategy, devices)
     self._end_strategy = steps.make_epoch_end(strategy)
     self._learns = strategy.learns
     self._derivation = derive.Derivation(
-      config, task, data, workdir, self._progress, self._clock
+      config, task, data, self._workdir, self._progress, self._clock, devices
     )
     score = self._derivation.score
     self._asking = asking.Asking(
-      config, task, data, strategy, score, self._serve_signal
+      config, task, data, strategy, score, self._serve_signal, devices
     )
     self._begin(state_lib.init_state(config, task, strategy, self._omega_steps))
 
@@ -89,16 +106,40 @@ class Search(loop.Loop[state_lib.SearchState]):
     Raises:
       InputError: if it is damaged.
     """
-    record = self._read_result()
-    return derive.Result(self._task.space.from_dict(record["arc"]), record)
+    metric, path = self._task.metric, self._workdir / folder.RESULT
+    splits = (f"valid_{metric}", f"test_{metric}")
+    record = self._read_result((*_NUMBERS, *splits))
+    if not isinstance(record.get("arc"), dict):
+      raise types.InputError(f'{path} is damaged: "arc" must be an object.')
+    space = self._task.space
+    try:
+      arc = space.from_dict(record["arc"])
+    except types.InputError as error:
+      raise types.InputError(f"{path}: {error}") from None
+    return derive.Result(arc, {**record, "arc": space.to_dict(arc)})
 
   def run(self) -> derive.Result:
     """Runs what is left of the search and derives an architecture.
 
     Raises:
       Interrupted: after a signal, once the checkpoint is saved.
-      Diverged: if a loss or a reward is not finite.
+      Diverged: if losses or rewards are not finite, however often the run goes
+        back to the end of an epoch.
+      NotSavedError: if a checkpoint cannot be written.
     """
+    return self._run_stably(self._run_to_end)
+
+  def _rates(self) -> str:
+    omega, strategy = self.config.omega, self.config.strategy
+    rates = [
+      f"--omega_learning_rate (now {omega.learning_rate:g})",
+      f"--omega_clip_norm ({omega.clip_norm:g})",
+    ]
+    if (rate := getattr(strategy, "learning_rate", None)) is not None:
+      rates.append(f"--theta_learning_rate ({rate:g})")
+    return ", ".join(rates)
+
+  def _run_to_end(self) -> derive.Result:
     writer = metrics.MetricWriter(
       self._workdir, self._position(), int(self.state.epoch)
     )
@@ -110,7 +151,9 @@ class Search(loop.Loop[state_lib.SearchState]):
           self._run_phase(writer, "theta", self.theta_step, self._theta_steps)
           self._answer(writer)
         self._end_epoch(writer)
-      return self._derivation.run(self.state, self._serve_signal)
+      result = self._derivation.run(self.state, self._serve_signal)
+      self._checkpoints.wait()
+      return result
     finally:
       writer.close()
 
@@ -152,8 +195,7 @@ class Search(loop.Loop[state_lib.SearchState]):
     if self._learns:
       self._write_policy()
       self.state = self._end_strategy(self.state)
-    self.state = state_lib.next_epoch(self.state, self._task)
-    self._save()
+    self._end_epoch_saved()
 
   def _write_policy(self) -> None:
     """Adds to `policy.jsonl` how often each alternative is proposed now."""
@@ -210,25 +252,29 @@ def describe_result(record: dict[str, Any], task: tasks.Task) -> list[str]:
   ]
   lines = [
     f"mean reward {', '.join(chances)}; {count} architectures each,"
-    f" {record['policy']} policy"
+    f" {record.get('policy')} policy"
   ]
   best = f"best of {count}"
   if "tuned" in record:
-    alone = task.format_metric(record[f"tuned_valid_{task.metric}"])
+    alone = _metric(task, record.get(f"tuned_valid_{task.metric}"))
     lines.append(
       f"best of {record['tuned']} trained alone: {task.metric} {alone}"
-      f" (validation); number {record['rank_before_tuning']} by reward"
+      f" (validation); number {record.get('rank_before_tuning')} by reward"
     )
     best = "the same"
   valid, test = (
-    task.format_metric(record[f"{split}_{task.metric}"])
+    _metric(task, record[f"{split}_{task.metric}"])
     for split in ("valid", "test")
   )
   lines.append(
     f"{best} with shared weights: {task.metric} {valid} (validation), {test}"
-    f" (test); {record['search_seconds']:.0f} s of search"
+    f" (test); {record['search_seconds'] or 0:.0f} s of search"
   )
   return lines
+
+
+def _metric(task: tasks.Task, value: float | None) -> str:
+  return "none" if value is None else task.format_metric(value)
 
 
 def _number(value: float | None) -> str:

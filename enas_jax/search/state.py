@@ -1,7 +1,8 @@
 """The whole truth of a run, as one pytree: of a search or of one training."""
 
+import functools
 from collections.abc import Callable
-from typing import ClassVar, TypeVar
+from typing import Any, ClassVar, TypeVar
 
 import flax.struct
 import jax
@@ -23,6 +24,7 @@ POLICY_KEYS, END_KEYS = 8, 9  # what is proposed at an epoch's end; that end
 ENSEMBLE_KEYS = 10  # those that vote, once a search is over
 ASK_KEYS = 11  # candidates that are trained alone between two epochs
 SCORE_KEYS = 12  # fresh weights of scores that train nothing
+ROLLBACK_KEYS = 13  # runs that went back after they had diverged
 
 
 @flax.struct.dataclass
@@ -193,6 +195,37 @@ def theta_steps(config: config_lib.SearchConfig, state: SearchState) -> int:
 def _start_epoch(state: State, task: tasks.Task) -> State:
   key = step_key(state, EPOCH_KEYS, jnp.int32(0))
   return state.replace(carry=task.start_epoch(state.carry, key))
+
+
+@jax.jit
+def is_finite(state: State) -> types.Array:
+  """Whether a run can go on from a state, [] bool.
+
+  All floats must be finite; of the strategy none may be NaN: it may know -inf
+  as the reward of what has earned none.
+  """
+  strategy = getattr(state, "strategy", ())
+  weights = [state.omega, state.omega_opt, state.carry]
+  weights.append(getattr(state, "average", ()))
+  overflowed = _any(lambda leaf: ~jnp.isfinite(leaf), weights)
+  return ~(overflowed | _any(jnp.isnan, strategy))
+
+
+def _any(test: Callable[[types.Array], types.Array], tree: Any) -> types.Array:
+  """Whether a float of a tree passes a test, [] bool."""
+  leaves = [jnp.asarray(leaf) for leaf in jax.tree.leaves(tree)]
+  found = [
+    jnp.any(test(leaf))
+    for leaf in leaves
+    if jnp.issubdtype(leaf.dtype, jnp.floating)
+  ]
+  return functools.reduce(jnp.logical_or, found, jnp.bool_(False))
+
+
+def after_rollback(state: State, number: int) -> State:
+  """The state with the key that a run has after its rollback of a number."""
+  key = jax.random.fold_in(state.key, ROLLBACK_KEYS)
+  return state.replace(key=jax.random.fold_in(key, number))
 
 
 def step_key(state: State, stream: int, step: types.Array) -> types.PRNGKey:

@@ -16,8 +16,9 @@ from jax import lax
 
 from enas_jax import config as config_lib
 from enas_jax import types
+from enas_jax.search import devices as devices_lib
 from enas_jax.search import judge as judge_lib
-from enas_jax.search import optimizers
+from enas_jax.search import optimizers, precise
 from enas_jax.search import state as state_lib
 from enas_jax.spaces import decisions
 from enas_jax.strategies import base as strategies
@@ -43,6 +44,7 @@ def make_omega_step(
   task: tasks.Task,
   strategy: strategies.Strategy,
   steps_per_epoch: int,
+  devices: devices_lib.Devices = devices_lib.ONE,
 ) -> OmegaStep:
   """Builds the compiled omega step: (state, train data) -> (state, metrics).
 
@@ -59,13 +61,15 @@ def make_omega_step(
     task: the task that is learnt.
     strategy: the strategy that proposes architectures.
     steps_per_epoch: the number of steps that the training data give.
+    devices: the devices; state and data are whole on each (`Devices.put`).
 
   Returns:
     The step. Metrics, [] float32: "loss" with penalties, "nats" per token or
     image without and what else the task reports, "grad_norm" before clipping,
-    "learning_rate".
+    "learning_rate", and "skipped": 1 where the loss or the gradient is not
+    finite. Then the step is counted and changes no weight.
   """
-  step = make_arcs_step(config, task, steps_per_epoch)
+  step = make_arcs_step(config, task, steps_per_epoch, devices)
   num_arcs = config.omega.num_arcs
 
   def sample_uniform(
@@ -104,11 +108,16 @@ def make_omega_step(
       arcs = jax.tree.map(lambda leaf: leaf[0], arcs)
     return step(state, train, arcs)
 
-  return jax.jit(sample_and_step, donate_argnames="state")
+  return jax.jit(
+    precise.precise(sample_and_step, config), donate_argnames="state"
+  )
 
 
 def make_train_step(
-  config: config_lib.TrainConfig, task: tasks.Task, steps_per_epoch: int
+  config: config_lib.TrainConfig,
+  task: tasks.Task,
+  steps_per_epoch: int,
+  devices: devices_lib.Devices = devices_lib.ONE,
 ) -> TrainStep:
   """Builds the compiled step of one architecture: (state, data) -> same.
 
@@ -116,22 +125,25 @@ def make_train_step(
     config: the training's configuration.
     task: a task of one architecture; it is asked about no other.
     steps_per_epoch: the number of steps that the training data give.
+    devices: the devices; state and data are whole on each (`Devices.put`).
 
   Returns:
     The step; state and metrics as for `make_omega_step`. Once an average has
     begun (`num_averaged` > 0) it also takes in the new weights.
   """
-  step = make_arcs_step(config, task, steps_per_epoch)
+  step = make_arcs_step(config, task, steps_per_epoch, devices)
 
   def step_and_average(
     state: state_lib.TrainState, train: tasks.Split
   ) -> tuple[state_lib.TrainState, tasks.Metrics]:
     state, metrics = step(state, train, ())
     if config.run.average_after:
-      state = _averaged(state)
+      state = devices.whole(_averaged(state))
     return state, metrics
 
-  return jax.jit(step_and_average, donate_argnames="state")
+  return jax.jit(
+    precise.precise(step_and_average, config), donate_argnames="state"
+  )
 
 
 def _averaged(state: state_lib.TrainState) -> state_lib.TrainState:
@@ -154,6 +166,7 @@ def make_arcs_step(
   config: config_lib.SearchConfig | config_lib.TrainConfig,
   task: tasks.Task,
   steps_per_epoch: int,
+  devices: devices_lib.Devices = devices_lib.ONE,
 ) -> Callable[
   [state_lib.State, tasks.Split, types.Arc],
   tuple[state_lib.State, tasks.Metrics],
@@ -163,6 +176,9 @@ def make_arcs_step(
   The step takes one arc, or arcs with leaves [M, ...] if the configuration has
   `omega.num_arcs` = M > 1. One arc may be of Python ints: then the step knows
   that child alone, and a penalty or momentum leaves all other weights in peace.
+
+  Of several devices each runs M / n of the architectures on the whole batch,
+  where their number n divides M; else each runs all on its part of the batch.
   """
   optimizer = optimizers.make_omega_optimizer(config.omega, steps_per_epoch)
   schedule = optimizers.omega_learning_rate(config.omega, steps_per_epoch)
@@ -172,7 +188,7 @@ def make_arcs_step(
   if task.gathers and num_arcs == 1 and not config.omega.momentum:
     update = _update_child
   else:
-    update = functools.partial(_update_all, num_arcs=num_arcs)
+    update = functools.partial(_update_all, num_arcs=num_arcs, devices=devices)
 
   def step(
     state: state_lib.State, train: tasks.Split, arcs: types.Arc
@@ -181,11 +197,14 @@ def make_arcs_step(
       state_lib.step_key(state, state_lib.OMEGA_KEYS, state.omega_step)
     )
     batch = task.train_batch(train, state.carry, state.omega_step, key_batch)
+    if not devices.take_arcs(num_arcs):
+      batch = devices.split(batch, task.batch_axis)
     omega, omega_opt, metrics, carry = update(
       task, optimizer, state, arcs, batch, key_loss
     )
     rate = schedule(state.total_steps) * task.step_size(batch)
     metrics["learning_rate"] = jnp.float32(rate)
+    metrics["skipped"] = 1.0 - jnp.float32(_is_sound(metrics))
     state = state.replace(
       omega=omega,
       omega_opt=omega_opt,
@@ -193,7 +212,7 @@ def make_arcs_step(
       omega_step=state.omega_step + 1,
       total_steps=state.total_steps + 1,
     )
-    return state, metrics
+    return devices.whole((state, metrics))
 
   return step
 
@@ -217,9 +236,13 @@ def _update_child(
   )
   updates, omega_opt = optimizer.update(grads, state.omega_opt, child)
   updates = _scaled(updates, task.step_size(batch))
-  omega = task.add_to_child(state.omega, arc, updates)
   metrics = {"loss": loss, **parts, "grad_norm": optax.tree.norm(grads)}
-  return omega, omega_opt, metrics, carry
+  # Without a copy of omega, to which nothing is added where it must not change.
+  choose = functools.partial(_floats_if, _is_sound(metrics))
+  updates = choose(updates, jax.tree.map(jnp.zeros_like, updates))
+  omega = task.add_to_child(state.omega, arc, updates)
+  omega_opt = choose(omega_opt, state.omega_opt)
+  return omega, omega_opt, metrics, choose(carry, state.carry)
 
 
 def _update_all(
@@ -230,28 +253,81 @@ def _update_all(
   batch: tasks.Batch,
   key: types.PRNGKey,
   num_arcs: int,
+  devices: devices_lib.Devices,
 ) -> tuple[types.Omega, optax.OptState, tasks.Metrics, types.Carry]:
   """Updates all of omega by the mean gradient of M children (Eqn 1)."""
 
-  def loss_of(omega: types.Omega, arc: types.Arc, key: types.PRNGKey) -> Any:
+  def loss_of(
+    omega: types.Omega,
+    carry: types.Carry,
+    arc: types.Arc,
+    batch: tasks.Batch,
+    key: types.PRNGKey,
+  ) -> Any:
     child = task.child_params(omega, arc)
-    return task.loss(child, arc, batch, state.carry, key)
+    return task.loss(child, arc, batch, carry, key)
 
-  def grads_of(arc: types.Arc, key: types.PRNGKey) -> Any:
+  def grads_of(*of: Any) -> Any:
     (loss, (parts, carry)), grads = jax.value_and_grad(loss_of, has_aux=True)(
-      state.omega, arc, key
+      *of
     )
     return ({"loss": loss, **parts}, grads), carry
 
-  if num_arcs == 1:
-    (metrics, grads), carry = grads_of(arcs, key)
+  def mean_grads(pairs: Any, batch: tasks.Batch, *held: Any) -> Any:
+    return _mean_of(lambda arc, k: grads_of(*held, arc, batch, k), pairs)
+
+  def of_batch(
+    batch: tasks.Batch, key: types.PRNGKey, arcs: types.Arc, *held: Any
+  ) -> Any:
+    if num_arcs == 1:
+      return grads_of(*held, arcs, batch, key)
+    pairs = arcs, jax.random.split(key, num_arcs)
+    return _last(mean_grads(pairs, batch, *held))
+
+  # Handed over and not closed over, which `shard_map` does not allow.
+  held = state.omega, state.carry
+  if devices.take_arcs(num_arcs):
+    pairs = arcs, jax.random.split(key, num_arcs)
+    means = devices.over_arcs(mean_grads, pairs, batch, *held)
+    (metrics, grads), carry = _last(means)
+  elif task.norms_parts:
+    (metrics, grads), carry = devices.over_parts(
+      of_batch, batch, task.batch_axis, key, arcs, *held
+    )
   else:
-    (metrics, grads), carry = _mean_of(grads_of, arcs, key, num_arcs)
+    (metrics, grads), carry = of_batch(batch, key, arcs, *held)
   updates, omega_opt = optimizer.update(grads, state.omega_opt, state.omega)
   updates = _scaled(updates, task.step_size(batch))
   omega = optax.apply_updates(state.omega, updates)
   metrics |= {"grad_norm": optax.tree.norm(grads)}
+  # A conditional: XLA would fuse `jnp.where` with the update, and round every
+  # search in another way.
+  omega, omega_opt, carry = lax.cond(
+    _is_sound(metrics),
+    lambda new, old: new,
+    functools.partial(_floats_if, False),
+    (omega, omega_opt, carry),
+    (state.omega, state.omega_opt, state.carry),
+  )
   return omega, omega_opt, metrics, carry
+
+
+def _is_sound(metrics: tasks.Metrics) -> types.Array:
+  """Whether a step may change weights, [] bool."""
+  return jnp.isfinite(metrics["loss"]) & jnp.isfinite(metrics["grad_norm"])
+
+
+def _floats_if(sound: types.Array | bool, new: Any, old: Any) -> Any:
+  """The new tree; its floats are the old ones unless the step was sound.
+
+  Integers count steps and windows, which go on.
+  """
+
+  def choose(new: types.Array, old: types.Array) -> types.Array:
+    floats = jnp.issubdtype(new.dtype, jnp.floating)
+    return jnp.where(sound, new, old) if floats else new
+
+  return jax.tree.map(choose, new, old)
 
 
 def _scaled(updates: types.Omega, size: types.Array | float) -> types.Omega:
@@ -263,26 +339,31 @@ def _scaled(updates: types.Omega, size: types.Array | float) -> types.Omega:
 
 
 def _mean_of(
-  grads_of: Callable[..., Any],
-  arcs: types.Arc,
-  key: types.PRNGKey,
-  num_arcs: int,
+  grads_of: Callable[..., Any], pairs: tuple[types.Arc, types.PRNGKey]
 ) -> tuple[Any, types.Carry]:
   """The mean of what `grads_of` finds for each of M arcs, one after another.
 
   A scan over arcs and not `vmap`, which would turn every switch into
-  "compute all". The next step has one carry: the last child's.
+  "compute all".
+
+  Returns:
+    The mean; the carries of all M, leaves [M, ...].
   """
-  keys = jax.random.split(key, num_arcs)
+  num_arcs = pairs[1].shape[0]
 
   def add(total: Any, pair: Any) -> tuple[Any, types.Carry]:
     parts, carry = grads_of(*pair)
     return jax.tree.map(lambda t, x: t + x / num_arcs, total, parts), carry
 
-  first = jax.tree.map(lambda leaf: leaf[0], (arcs, keys))
+  first = jax.tree.map(lambda leaf: leaf[0], pairs)
   shapes, _ = jax.eval_shape(grads_of, *first)
   zeros = jax.tree.map(lambda leaf: jnp.zeros(leaf.shape, leaf.dtype), shapes)
-  total, carries = lax.scan(add, zeros, (arcs, keys))
+  return lax.scan(add, zeros, pairs)
+
+
+def _last(means: tuple[Any, types.Carry]) -> tuple[Any, types.Carry]:
+  """The next step has one carry: the last child's."""
+  total, carries = means
   return total, jax.tree.map(lambda leaf: leaf[-1], carries)
 
 
@@ -312,7 +393,9 @@ def make_ask_and_tell(
 
 
 def make_theta_step(
-  task: tasks.Task, strategy: strategies.Strategy
+  task: tasks.Task,
+  strategy: strategies.Strategy,
+  devices: devices_lib.Devices = devices_lib.ONE,
 ) -> ThetaStep:
   """Builds the compiled theta step: one update of the strategy.
 
@@ -321,26 +404,39 @@ def make_theta_step(
   Args:
     task: the task, which says how good an architecture is.
     strategy: the strategy, which learns.
+    devices: the devices; state and data are whole on each (`Devices.put`).
 
   Returns:
     (state, validation data, training data) -> (state, metrics), the metrics
-    those of `strategy.update`.
+    those of `strategy.update`, and "skipped": 1 where one of them is not
+    finite. Then the strategy stays as it was.
   """
 
   def step(
     state: state_lib.SearchState, valid: tasks.Split, train: tasks.Split
   ) -> tuple[state_lib.SearchState, tasks.Metrics]:
     key = state_lib.step_key(state, state_lib.THETA_KEYS, state.theta_step)
-    judge = judge_lib.Judge(task, state, valid, train)
+    judge = judge_lib.Judge(task, state, valid, train, devices)
     learnt, metrics = strategy.update(state.strategy, key, judge)
+    # Neither by what was learnt nor with `jnp.where`: XLA would fuse it with
+    # the update, and round every search in another way.
+    sound = jnp.bool_(True)
+    for value in metrics.values():
+      sound &= jnp.isfinite(value)
+    learnt = lax.cond(
+      sound, lambda new, old: new, lambda new, old: old, learnt, state.strategy
+    )
+    metrics = {**metrics, "skipped": 1.0 - jnp.float32(sound)}
     state = state.replace(strategy=learnt, theta_step=state.theta_step + 1)
-    return state, metrics
+    return devices.whole((state, metrics))
 
-  return jax.jit(step, donate_argnames="state")
+  return jax.jit(precise.precise(step, task.config), donate_argnames="state")
 
 
 def make_ask(
-  task: tasks.Task, strategy: strategies.Strategy
+  task: tasks.Task,
+  strategy: strategies.Strategy,
+  devices: devices_lib.Devices = devices_lib.ONE,
 ) -> Callable[..., types.Arc]:
   """Builds the compiled `strategy.ask`.
 
@@ -354,10 +450,10 @@ def make_ask(
     valid: tasks.Split,
     train: tasks.Split,
   ) -> types.Arc:
-    judge = judge_lib.Judge(task, state, valid, train)
-    return strategy.ask(state.strategy, key, judge)
+    judge = judge_lib.Judge(task, state, valid, train, devices)
+    return devices.whole(strategy.ask(state.strategy, key, judge))
 
-  return jax.jit(ask)
+  return jax.jit(precise.precise(ask, task.config))
 
 
 def make_tell(

@@ -2,14 +2,15 @@
 
 import math
 import pathlib
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import jax
 
 from enas_jax import config as config_lib
-from enas_jax import types
+from enas_jax import files, types
 from enas_jax.search import derive, evaluate, folder, loop, metrics, steps
+from enas_jax.search import devices as devices_lib
 from enas_jax.search import state as state_lib
 from enas_jax.spaces import arcs as arcs_lib
 from enas_jax.spaces import records
@@ -17,6 +18,8 @@ from enas_jax.spaces import registry as spaces
 from enas_jax.tasks import base as tasks
 from enas_jax.tasks import registry as task_registry
 
+# What candidates are put in order by.
+_WORTHS = ("rank", "tuned_nats", "tuned_steps")
 Begin = Callable[[types.Arc, pathlib.Path], None]
 
 
@@ -41,6 +44,7 @@ class Training(loop.Loop[state_lib.TrainState]):
     progress: loop.Progress | None = None,
     stop: Callable[[], int] = lambda: 0,
     omega: types.Omega | None = None,
+    devices: devices_lib.Devices = devices_lib.ONE,
   ) -> None:
     """Sets the training up, from the newest checkpoint if there is one.
 
@@ -53,19 +57,27 @@ class Training(loop.Loop[state_lib.TrainState]):
       progress: the place where the run tells how far it is.
       stop: () -> the number of a signal that asks the run to end, or 0.
       omega: weights to start from; None for fresh ones.
+      devices: the devices that share the work.
 
     Raises:
       InputError: if these weights are not the task's, or no checkpoint of those
         that there are can be read.
     """
-    super().__init__(config.run, task, data, workdir, progress, stop)
-    self.config = config
-    self._steps = task.steps_per_epoch(data.train)
-    self.step = steps.make_train_step(config, task, self._steps)
+    super().__init__(config.run, task, data, workdir, progress, stop, devices)
+    self.config, self._start = config, omega
     self._evaluate = evaluate.make_evaluate(task)
     if omega is not None:
       _check_layout(omega, jax.eval_shape(task.init_omega, jax.random.key(0)))
-    fresh = state_lib.init_training(config, task, self._steps, omega)
+    self._build()
+
+  def _build(self) -> None:
+    config, task = self.config, self._task
+    if self._rollbacks.counted:
+      config = config.slowed(self._rollbacks.factor)
+      task = task.with_config(config)
+    self._steps = task.steps_per_epoch(self._data.train)
+    self.step = steps.make_train_step(config, task, self._steps, self._devices)
+    fresh = state_lib.init_training(config, task, self._steps, self._start)
     # Metric of the validation split after each epoch.
     self._history: list[float] = self._begin(fresh).get("history", [])
 
@@ -81,7 +93,9 @@ class Training(loop.Loop[state_lib.TrainState]):
     Raises:
       InputError: if it is damaged.
     """
-    return self._read_result()
+    names = ("params", "epochs", "train_seconds")
+    metrics_ = (f"valid_{self._task.metric}", f"test_{self._task.metric}")
+    return self._read_result((*names, *metrics_))
 
   def run(self, facts: dict[str, Any]) -> dict[str, Any]:
     """Trains what is left to train, and evaluates.
@@ -94,8 +108,21 @@ class Training(loop.Loop[state_lib.TrainState]):
 
     Raises:
       Interrupted: after a signal, once the checkpoint is saved.
-      Diverged: if a loss is not finite.
+      Diverged: if losses are not finite, however often the run goes back to the
+        end of an epoch.
+      NotSavedError: if a checkpoint cannot be written.
     """
+    self._run_stably(self._run_epochs)
+    return self._finish(facts)
+
+  def _rates(self) -> str:
+    omega = self.config.omega
+    return (
+      f"--omega_learning_rate (now {omega.learning_rate:g}) and"
+      f" --omega_clip_norm ({omega.clip_norm:g})"
+    )
+
+  def _run_epochs(self) -> None:
     writer = metrics.MetricWriter(
       self._workdir, self._position(), int(self.state.epoch)
     )
@@ -104,9 +131,9 @@ class Training(loop.Loop[state_lib.TrainState]):
       while int(self.state.epoch) < self.config.run.num_epochs:
         self._run_phase(writer, "omega", self.step, self._steps)
         self._end_epoch(writer)
+      self._checkpoints.wait()
     finally:
       writer.close()
-    return self._finish(facts)
 
   def _pending(self) -> dict[str, Any]:
     return {**super()._pending(), "history": self._history}
@@ -137,8 +164,7 @@ class Training(loop.Loop[state_lib.TrainState]):
         self._progress.line("from here on weights are averaged")
       self._history.append(score)
     writer.write(row)
-    self.state = state_lib.next_epoch(self.state, self._task)
-    self._save()
+    self._end_epoch_saved()
 
   def _average_is_due(self, score: float) -> bool:
     """The non-monotonic trigger of Merity et al. (2018), as in `enas_lm`."""
@@ -197,23 +223,27 @@ def best_candidates(text: str, count: int) -> list[arcs_lib.Architecture]:
   Raises:
     InputError: if they cannot be read or there are fewer lines than that.
   """
+  path = files.expand(text)
   try:
-    lines = pathlib.Path(text).expanduser().read_text().splitlines()
-  except OSError as error:
+    rows = files.read_json_lines(path)
+  except types.InputError as error:
+    raise types.InputError(f"--arc={error}") from None
+  if len(rows) < count:
     raise types.InputError(
-      f"--arc={text} cannot be read: {error.strerror}."
-    ) from None
-  if len(lines) < count:
-    raise types.InputError(
-      f"--retrain_top is {count}, but {text} has {len(lines)} candidates."
+      f"--retrain_top is {count}, but {text} has {len(rows)} candidates."
     )
+  for row, place in rows:
+    if not isinstance(row, dict) or not isinstance(row.get("arc"), dict):
+      raise types.InputError(f'{place}: each line must have an "arc".')
+    present = [name for name in _WORTHS if row.get(name) is not None]
+    folder.check_numbers(row, present, path, "copy it from the run again")
   candidates: list[arcs_lib.Architecture] = []
   # Not by reward alone, which might leave out the one that the search kept.
-  for row in derive.in_order([records.loads(line) for line in lines]):
-    record = row.get("arc")
-    if not isinstance(record, Mapping):
-      raise types.InputError(f'{text}: each line must have an "arc".')
-    candidate = arcs_lib.of_record(record)
+  for row in derive.in_order([row for row, _ in rows]):
+    try:
+      candidate = arcs_lib.of_record(row["arc"])
+    except types.InputError as error:
+      raise types.InputError(f"{text}: {error}") from None
     # A policy that has converged samples the same architecture many times.
     if candidate not in candidates:
       candidates.append(candidate)
@@ -230,6 +260,7 @@ def train_arc(
   progress: loop.Progress | None = None,
   stop: Callable[[], int] = lambda: 0,
   begin: Begin = _begin,
+  devices: devices_lib.Devices = devices_lib.ONE,
 ) -> dict[str, Any]:
   """Trains one architecture; of one that is trained, reads what came out.
 
@@ -243,6 +274,7 @@ def train_arc(
     stop: () -> the number of a signal that asks the run to end, or 0.
     begin: a function called before the first step, with the architecture and
       the folder.
+    devices: the devices that share the work.
 
   Returns:
     What is in `result.json`.
@@ -258,7 +290,7 @@ def train_arc(
   network = definition.fixed(config.child, arc)
   task = task_registry.get(definition.task).create(config, network, data)
   training = Training(
-    config, task, task.splits(data), workdir, progress, stop, omega
+    config, task, task.splits(data), workdir, progress, stop, omega, devices
   )
   if training.finished:
     progress.line("the run is finished; this is what came out")
@@ -292,6 +324,7 @@ def train_best(
   progress: loop.Progress | None = None,
   stop: Callable[[], int] = lambda: 0,
   begin: Begin = _begin,
+  devices: devices_lib.Devices = devices_lib.ONE,
 ) -> dict[str, Any]:
   """Trains each architecture and keeps the best on validation data.
 
@@ -308,6 +341,7 @@ def train_best(
     stop: () -> the number of a signal that asks the run to end, or 0.
     begin: a function called before each first step, with the architecture and
       its folder.
+    devices: the devices that share the work.
 
   Returns:
     What is in `result.json`: that of the best, with "retrained", all of them,
@@ -326,7 +360,7 @@ def train_best(
     progress.line(f"architecture {rank} of {len(arcs)}: {place}")
     result = train_arc(
       config, arc, data, place, omega,
-      progress=progress, stop=stop, begin=begin,
+      progress=progress, stop=stop, begin=begin, devices=devices,
     )  # fmt: skip
     results.append(result)
   task = task_registry.get(spaces.get(config.child.space().name).task)

@@ -19,6 +19,7 @@ import jax.numpy as jnp
 
 from enas_jax import config as config_lib
 from enas_jax import types
+from enas_jax.search import devices as devices_lib
 from enas_jax.search import evaluate, optimizers, steps
 from enas_jax.search import state as state_lib
 from enas_jax.spaces import decisions
@@ -121,6 +122,7 @@ def tune_best(
   serve_signal: Callable[[], None],
   tell: Callable[[Tuned], None],
   done: Scores,
+  devices: devices_lib.Devices = devices_lib.ONE,
 ) -> list[Tuned]:
   """Trains the first `tune_arcs` different ones of arcs, each alone.
 
@@ -138,12 +140,14 @@ def tune_best(
     serve_signal: a function called between steps; may raise.
     tell: a function called with each when it is done, once for each round.
     done: nats and metric of those that were trained before the run was stopped.
+    devices: the devices, over which each batch is split.
 
   Returns:
     The same architectures: those of the last round first, the best by
     validation before the others, then those that were dropped last, and so on.
   """
-  config, task, train, valid = alone
+  config, task, *splits = alone
+  train, valid = devices.put(splits)
   run = config.run
   if run.tune_from == "scratch":
     strategy = registry.create(config, task.space)
@@ -156,7 +160,7 @@ def tune_best(
   alive = list(first.values())[: run.tune_arcs]
   rounds = plan(len(alive), run.tune_steps, run.tune_halvings)
   begin, go_on = _make_training(
-    config, task, train, rounds[0].stop, serve_signal
+    config, task, train, rounds[0].stop, serve_signal, devices
   )
   nats, measure = evaluate.make_nats(task), evaluate.make_evaluate(task)
   waiting: dict[types.Arc, state_lib.SearchState] = {}
@@ -169,7 +173,9 @@ def tune_best(
         tuned.append(Tuned(arc, rank, *done[arc, stop], stop))
         continue
       held = waiting.pop(arc, None)
-      before = begin(state) if held is None else _from_host(held, state)
+      before = (
+        begin(state) if held is None else devices.put(_from_host(held, state))
+      )
       after = go_on(before, arc, 0 if held is None else start, stop)
       scores = nats(after, arc, valid), measure(after, arc, valid)
       tuned.append(Tuned(arc, rank, *scores, stop))
@@ -209,6 +215,7 @@ def make_tune(
   train: tasks.Split,
   serve_signal: Callable[[], None] = lambda: None,
   num_steps: int | None = None,
+  devices: devices_lib.Devices = devices_lib.ONE,
 ) -> Tune:
   """Builds (state, arc) -> the state after training that arc alone.
 
@@ -223,9 +230,12 @@ def make_tune(
     train: the training data.
     serve_signal: a function called between steps; may raise.
     num_steps: the number of steps; `tune_steps` if left out.
+    devices: the devices, over which each batch is split.
   """
   count = config.run.tune_steps if num_steps is None else num_steps
-  begin, go_on = _make_training(config, task, train, count, serve_signal)
+  begin, go_on = _make_training(
+    config, task, train, count, serve_signal, devices
+  )
   return lambda state, arc: go_on(begin(state), arc, 0, count)
 
 
@@ -235,6 +245,7 @@ def _make_training(
   train: tasks.Split,
   count: int,
   serve_signal: Callable[[], None],
+  devices: devices_lib.Devices = devices_lib.ONE,
 ) -> tuple[Callable[[state_lib.SearchState], state_lib.SearchState], Train]:
   """Builds the start of a training, and a part of it; see `make_tune`.
 
@@ -256,18 +267,19 @@ def _make_training(
     restart_factor=2 if config.run.tune_halvings else 1,
   )
   optimizer = optimizers.make_omega_optimizer(omega, count)
+  config = dataclasses.replace(config, omega=omega)
   step = jax.jit(
-    steps.make_arcs_step(dataclasses.replace(config, omega=omega), task, count),
-    donate_argnums=0,
+    steps.make_arcs_step(config, task, count, devices), donate_argnums=0
   )
 
   def begin(state: state_lib.SearchState) -> state_lib.SearchState:
     state = jax.tree.map(jnp.copy, state)  # the step donates its buffers
-    return state.replace(
+    state = state.replace(
       omega_opt=optimizer.init(state.omega),
       omega_step=jnp.int32(0),
       total_steps=jnp.int32(0),
     )
+    return devices.put(state)
 
   def go_on(
     state: state_lib.SearchState, arc: types.Arc, start: int, stop: int
@@ -275,7 +287,7 @@ def _make_training(
     arc = decisions.as_arrays(arc)
     for index in range(start, stop):
       if index and index % per_epoch == 0:
-        state = state_lib.next_epoch(state, task)
+        state = devices.put(state_lib.next_epoch(state, task))
       state, metrics = step(state, train, arc)
       # As in the loop of a search: few steps in flight.
       jax.block_until_ready(metrics)

@@ -1,6 +1,5 @@
 """Architectures that a user names: files, token strings, the authors' own."""
 
-import pathlib
 import re
 from collections.abc import Mapping
 from typing import Any, NamedTuple
@@ -8,12 +7,12 @@ from typing import Any, NamedTuple
 import jax
 import numpy as np
 
-from enas_jax import types
+from enas_jax import files, types
 from enas_jax.config import fields
 from enas_jax.spaces import base, decisions, records, registry
 
 _RANDOM = "random:"
-_TOKENS = re.compile(r"[-\d\s,/]*\d[-\d\s,/]*")
+_TOKENS = re.compile(r"[-0-9\s,/]*[0-9][-0-9\s,/]*")
 
 
 class Architecture(NamedTuple):
@@ -121,19 +120,13 @@ def _random(text: str, name: str | None, drawn: Any) -> Architecture:
 
 
 def _of_file(text: str) -> Architecture:
-  path = pathlib.Path(text).expanduser()
-  try:
-    content = path.read_text()
-  except FileNotFoundError:
+  path = files.expand(text)
+  if not files.exists(path):
     raise types.InputError(
       f"no architecture {records.brief(text)!r}: it is no file, no token"
       f" string, not random:SEED, and none of {', '.join(registry.named())}."
-    ) from None
-  except (OSError, ValueError) as error:
-    why = getattr(error, "strerror", None) or error
-    raise types.InputError(
-      f"the architecture's file {records.brief(text)} cannot be read: {why}."
-    ) from None
+    )
+  content = files.read_text(path, files.MOST_JSON)
   try:
     return of_record(records.loads(content))
   except types.InputError as error:

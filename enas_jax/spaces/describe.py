@@ -11,14 +11,14 @@ and nonlinearities return is left out.
 """
 
 import math
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable
 from typing import Any, NamedTuple
 
 import jax
 from jax.extend import core
 
 from enas_jax import types
-from enas_jax.nn import image_ops
+from enas_jax.nn import image_ops, programs
 from enas_jax.spaces import base, registry
 
 _AUX_HEAD = "aux_head"
@@ -128,48 +128,26 @@ class _Cost(NamedTuple):
   output_bytes: int
 
 
-def _cost(jaxpr: core.Jaxpr | core.ClosedJaxpr) -> _Cost:
+def _cost(program: programs.Program) -> _Cost:
   """Sums over a program and those inside it."""
-  costs = [_cost_of(eqn) for eqn in getattr(jaxpr, "jaxpr", jaxpr).eqns]
+  costs = [_cost_of(eqn) for eqn in programs.operations(program)]
   return _Cost(*(sum(column) for column in zip((0, 0), *costs, strict=True)))
 
 
 def _cost_of(eqn: core.JaxprEqn) -> _Cost:
   """The cost of one operation; a loop costs its body as often as it runs."""
   name = eqn.primitive.name
-  inputs: list[Any] = [var.aval for var in eqn.invars]
   out: Any = eqn.outvars[0].aval if eqn.outvars else None
-  if name == "dot_general":
-    (contracted, _), _ = eqn.params["dimension_numbers"]
-    shape = inputs[0].shape
-    per_output = math.prod(shape[axis] for axis in contracted)
-    return _Cost(out.size * per_output, _bytes(out))
-  if name == "conv_general_dilated":
-    kernel = inputs[1].shape
-    channels_out = eqn.params["dimension_numbers"].rhs_spec[0]
-    per_output = math.prod(kernel) // kernel[channels_out]
-    return _Cost(out.size * per_output, _bytes(out))
+  if count := programs.multiply_adds(eqn):
+    return _Cost(count, programs.num_bytes(out))
   if name.startswith("reduce_window"):
     # One channel alone counts the pixels that an average is over.
-    return _Cost(0, _bytes(out) if out.shape[-1] > 1 else 0)
+    return _Cost(0, programs.num_bytes(out) if out.shape[-1] > 1 else 0)
   # What a conditional costs depends on its index: a fixed child has none.
   assert name != "cond"
-  inner = [_cost(program) for program in _programs(eqn.params)]
-  times = eqn.params["length"] if name == "scan" else 1
+  inner = [_cost(program) for program in programs.inside(eqn)]
+  times = programs.repetitions(eqn)
   return _Cost(
     times * sum(cost.multiply_adds for cost in inner),
     times * sum(cost.output_bytes for cost in inner),
   )
-
-
-def _bytes(out: jax.core.ShapedArray) -> int:
-  return out.size * out.dtype.itemsize
-
-
-def _programs(
-  params: Mapping[str, Any],
-) -> Iterator[core.Jaxpr | core.ClosedJaxpr]:
-  """The programs inside an operation: a loop's body, a function's."""
-  for value in params.values():
-    if hasattr(value, "eqns") or hasattr(value, "jaxpr"):
-      yield value

@@ -13,10 +13,12 @@ from typing import Any, TypeVar
 
 import numpy as np
 
-from enas_jax import types
+from enas_jax import files, types
 
 _Arc = TypeVar("_Arc")
 _INNERMOST_LIST = re.compile(r"\[[^\[\]{}]*\]")
+_INTEGER = re.compile("[-+]?[0-9]{1,9}")
+_MOST_SIZE = 256  # nodes of a cell, or layers
 _LINE = 72  # a list of names that fits is put on one line
 
 
@@ -27,12 +29,13 @@ def brief(value: object) -> str:
 
 def parse_tokens(text: str) -> list[int]:
   """The integers of `text`, separated by white space or commas."""
-  try:
-    return [int(t) for t in text.replace(",", " ").split()]
-  except ValueError:
+  words = text.replace(",", " ").split()
+  # `int` would also read 1_0, and digits of other scripts.
+  if not all(_INTEGER.fullmatch(word) for word in words):
     raise types.InputError(
       f"an architecture's tokens must be integers, got {brief(text)!r}."
-    ) from None
+    )
+  return [int(word) for word in words]
 
 
 def parse_row(text: str, count: int, whose: str) -> list[int]:
@@ -49,6 +52,21 @@ def parse_row(text: str, count: int, whose: str) -> list[int]:
       f"{whose} has {count} tokens, got {len(tokens)}: {brief(text)!r}."
     )
   return tokens
+
+
+def check_size(field: str, size: int) -> None:
+  """Raises if a space has more nodes or layers than any program compiles.
+
+  A number in a file might otherwise ask for more decisions than memory holds.
+
+  Args:
+    field: name of the option, for the message.
+    size: number of nodes or layers.
+  """
+  if size > _MOST_SIZE:
+    raise types.InputError(
+      f"{field} must be at most {_MOST_SIZE}, got {brief(size)}."
+    )
 
 
 def check_range(entry: str, value: int, limit: int, where: str) -> None:
@@ -184,11 +202,9 @@ def dumps(record: Mapping[str, Any]) -> str:
 def loads(text: str) -> dict[str, Any]:
   """The JSON object that `text` holds."""
   try:
-    record = json.loads(text)
-  except json.JSONDecodeError as error:
-    raise types.InputError(
-      f"the architecture is not valid JSON: {error}."
-    ) from None
+    record = files.parse_json(text)
+  except types.InputError as error:
+    raise types.InputError(f"the architecture {error}.") from None
   if not isinstance(record, dict):
     raise types.InputError(
       f"the architecture must be a JSON object, got {type(record).__name__}."

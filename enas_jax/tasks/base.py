@@ -36,10 +36,13 @@ class Task(Protocol):
   Attributes:
     metric: the name of what `evaluate_chunk` measures, "perplexity" or such.
     metric_sign: 1 where a larger metric is better, else -1.
+    batch_axis: the axis of examples in the arrays of a batch; arrays of fewer
+      dimensions are about the whole batch.
   """
 
   metric: str
   metric_sign: int
+  batch_axis: int
 
   @property
   def config(self) -> config_lib.AnyConfig:
@@ -62,6 +65,11 @@ class Task(Protocol):
 
     Plain SGD then updates no more than these, by `add_to_child`.
     """
+    ...
+
+  @property
+  def norms_parts(self) -> bool:
+    """Whether, in training on several devices, each norms its part alone."""
     ...
 
   def splits(self, data: Data) -> Splits:
@@ -223,7 +231,8 @@ class Task(Protocol):
   def scoring(self) -> dict[str, int]:
     """What a score depends on besides the split, JSON-ready.
 
-    Batch norm looks at the whole batch, so its size belongs to every score.
+    The first is the number of examples of a batch, or streams of text. Batch
+    norm looks at the whole batch, so its size belongs to every score.
     """
     ...
 
@@ -250,6 +259,8 @@ class Definition:
     load: (data set, folder or None, config) -> the data. Raises InputError.
     synthetic: (config, data shape, number of batches) -> random data.
     describe: (data, config) -> a line about them, and what is done to them.
+    num_batches: (config) -> how many training batches the training split of
+      `dataset` gives, and how many its validation split would.
     dataset: the data set if none is named.
     data_help: the help of `--dataset`: what it takes.
     suited: (data set) -> fields of `config.data` that suit it.
@@ -267,6 +278,7 @@ class Definition:
   load: Callable[[str, str | None, config_lib.AnyConfig], Data]
   synthetic: Callable[[config_lib.AnyConfig, spaces.DataShape, int], Data]
   describe: Callable[[Data, config_lib.AnyConfig], str]
+  num_batches: Callable[[config_lib.AnyConfig], tuple[int, int]]
   dataset: str
   data_help: str
   suited: Callable[[str], Mapping[str, Any]]

@@ -21,6 +21,7 @@ from enas_jax import types
 from enas_jax.data import augment, batches, images
 from enas_jax.nn import losses
 from enas_jax.spaces import base as spaces
+from enas_jax.spaces import precision
 from enas_jax.tasks import base, image_data
 
 Carry = dict[str, Any]
@@ -59,6 +60,7 @@ class ImageClassifier:
   metric = "accuracy"
   metric_sign = 1
   gathers = False
+  batch_axis = 0
 
   @classmethod
   def of(
@@ -79,11 +81,18 @@ class ImageClassifier:
     """The search space of the architectures."""
     return self.config.child.space()
 
+  @property
+  def _computing(self) -> spaces.ImageNetwork:
+    """The network in the type that the configuration names."""
+    return precision.at(self.network, self.config.run.compute_dtype)
+
+  @property
+  def norms_parts(self) -> bool:
+    """Whether batch norm sees a device's part of a batch alone."""
+    return self.config.data.batch_norm_over == "part"
+
   def splits(self, data: images.ImageData) -> base.Splits:
     """Puts a data set on the device, every split in an order of its own.
-
-    Returns:
-      The splits; `valid` is None if all images are trained on.
 
     Raises:
       InputError: if a split has too few images for one batch.
@@ -156,9 +165,6 @@ class ImageClassifier:
       num_images, self.config.data.batch_size, "train"
     )
     return min(self.config.omega.steps or whole, whole)
-
-  def _total_steps(self) -> int:
-    return self.config.run.num_epochs * self._steps_for(self.num_train)
 
   def init_omega(self, key: types.PRNGKey) -> types.Omega:
     """The shared weights at the start."""
@@ -237,7 +243,8 @@ class ImageClassifier:
       next carry).
     """
     config = self.config
-    logits, statistics = self.network.apply_child(
+    total = config.run.num_epochs * self._steps_for(self.num_train)
+    logits, statistics = self._computing.apply_child(
       child,
       carry["statistics"],
       arc,
@@ -245,7 +252,7 @@ class ImageClassifier:
       config=config.child,
       train=True,
       key=key,
-      progress=(carry["step"] + 1) / self._total_steps(),
+      progress=(carry["step"] + 1) / total,
     )
     nats = jnp.mean(_cross_entropies(logits.main, batch.labels))
     loss = nats
@@ -362,12 +369,7 @@ class ImageClassifier:
   def score_log_probs(
     self, log_probs: types.Array, targets: types.Array
   ) -> types.Array:
-    """[] float32, images classified rightly; see `is_right`.
-
-    Args:
-      log_probs: [B, classes] float32, nats.
-      targets: [B] int32, the classes; -1: the image does not count.
-    """
+    """[] float32, images classified rightly; see `Task.score_log_probs`."""
     chex.assert_rank([log_probs, targets], [2, 1])
     right = self.is_right(log_probs, targets) & (targets >= 0)
     return jnp.sum(right.astype(jnp.float32))
@@ -412,7 +414,7 @@ class ImageClassifier:
     carry: Carry,
   ) -> types.Array:
     """[B, classes], without dropout."""
-    logits, _ = self.network.apply_child(
+    logits, _ = self._computing.apply_child(
       self.child_params(omega, arc),
       carry["statistics"],
       arc,
@@ -432,6 +434,7 @@ DEFINITION = base.Definition(
   load=image_data.load,
   synthetic=image_data.synthetic,
   describe=image_data.describe,
+  num_batches=image_data.num_batches,
   dataset="cifar10",
   data_help="'cifar10', 'digits' (no download), 'fashion_mnist', 'tfds:NAME',"
   " or 'npz:FILE' with x_train, y_train, x_test and y_test",

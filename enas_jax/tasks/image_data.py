@@ -8,6 +8,7 @@ from enas_jax.data import images
 from enas_jax.data import synthetic as synthetic_data
 from enas_jax.spaces import base as spaces
 
+_CIFAR10_IMAGES = 50_000  # to train and to validate on
 # What suits a data set. A mirrored digit is another digit, or none; those of
 # scikit-learn are few and small.
 _SUITED: dict[str, dict[str, Any]] = {
@@ -47,6 +48,13 @@ def describe(data: images.ImageData, config: config_lib.AnyConfig) -> str:
     f"{data.describe()}; half of the training images are mirrored left to right"
     " (--flip=false: none)"
   )
+
+
+def num_batches(config: config_lib.AnyConfig) -> tuple[int, int]:
+  """Batches of CIFAR-10's training and validation split."""
+  data = config.data
+  train = _CIFAR10_IMAGES - data.num_valid
+  return train // data.batch_size, data.num_valid // data.batch_size
 
 
 def synthetic(

@@ -19,6 +19,7 @@ from enas_jax.data import synthetic as synthetic_data
 from enas_jax.data import text
 from enas_jax.nn import losses
 from enas_jax.spaces import base as spaces
+from enas_jax.spaces import precision
 from enas_jax.tasks import base
 
 
@@ -50,6 +51,8 @@ class LanguageModel:
 
   metric = "perplexity"
   metric_sign = -1
+  batch_axis = 1  # [T, B]
+  norms_parts = False
 
   @property
   def space(self) -> spaces.Space:
@@ -60,6 +63,11 @@ class LanguageModel:
   def gathers(self) -> bool:
     """Whether a child is part of omega only; not of one architecture alone."""
     return self.network.add_to_child is not None
+
+  @property
+  def _computing(self) -> spaces.TextNetwork:
+    """The network in the type that the configuration names."""
+    return precision.at(self.network, self.config.run.compute_dtype)
 
   def splits(self, data: text.TextData) -> base.Splits:
     """Lays the three splits of a text out on the device.
@@ -207,12 +215,12 @@ class LanguageModel:
     masks = self.network.sample_masks(
       key, config.child, carry.state.shape[0], self.vocabulary_size
     )
-    states = self.network.apply_child(
+    states = self._computing.apply_child(
       child, arc, batch.inputs, carry.state, config=config.child, masks=masks
     )
     length = batch.length
     nats = losses.mean_over_steps(
-      self.network.nats(child, states, batch.targets, masks), length
+      self._computing.nats(child, states, batch.targets, masks), length
     )
     loss = nats
     omega = config.omega
@@ -302,7 +310,7 @@ class LanguageModel:
     """
     batch, real = self._window_of(split, index)
     child, states = self._states(omega, arc, batch, carry)
-    log_probs = jax.nn.log_softmax(self.network.logits(child, states))
+    log_probs = jax.nn.log_softmax(self._computing.logits(child, states))
     targets = jnp.where(real[:, None], batch.targets, -1)
     carry = carry._replace(state=states[-1])
     vocabulary = log_probs.shape[-1]
@@ -344,7 +352,7 @@ class LanguageModel:
   ) -> tuple[types.Array, types.Array]:
     """[T, B] nats per token without dropout, and the states."""
     child, states = self._states(omega, arc, batch, carry)
-    return self.network.nats(child, states, batch.targets), states
+    return self._computing.nats(child, states, batch.targets), states
 
   def _states(
     self,
@@ -355,7 +363,7 @@ class LanguageModel:
   ) -> tuple[types.Omega, types.Array]:
     """The child's weights, and [T, B, D], its states without dropout."""
     child = self.child_params(omega, arc)
-    states = self.network.apply_child(
+    states = self._computing.apply_child(
       child, arc, batch.inputs, carry.state, config=self.config.child
     )
     return child, states
@@ -391,6 +399,13 @@ def synthetic(
   return synthetic_data.random_words(count, data.vocabulary_size)
 
 
+def num_batches(config: config_lib.AnyConfig) -> tuple[int, int]:
+  """Windows of Penn Treebank's training and validation split."""
+  words = config.data.batch_size * config.data.bptt_length
+  train, valid = (text.PTB_TOKENS[split] for split in ("train", "valid"))
+  return train // words, valid // words
+
+
 DEFINITION = base.Definition(
   name="language_model",
   metric=LanguageModel.metric,
@@ -401,6 +416,7 @@ DEFINITION = base.Definition(
   load=load,
   synthetic=synthetic,
   describe=lambda data, config: data.describe(),
+  num_batches=num_batches,
   dataset="ptb",
   data_help="'ptb', 'python_docs' (no download), or 'text:DIR' with files"
   " train.txt, valid.txt and test.txt",

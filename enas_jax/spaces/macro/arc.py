@@ -81,6 +81,7 @@ class MacroSpace:
       raise types.InputError(
         f"skip_prob must be in [0, 1], got {self.skip_prob}."
       )
+    records.check_size("num_layers", self.num_layers)
     if self.num_layers < 1:
       raise types.InputError(
         f"num_layers must be at least 1, got {self.num_layers}."

@@ -76,6 +76,7 @@ class MicroSpace:
   num_nodes: int
 
   def __post_init__(self) -> None:
+    records.check_size("num_nodes", self.num_nodes)
     if self.num_nodes <= NUM_INPUTS:
       raise types.InputError(
         "num_nodes must be at least 3 (it counts the two inputs), got"

@@ -107,7 +107,7 @@ def apply(masks: types.Array | None, op: int, x: types.Array) -> types.Array:
   chex.assert_rank(x, 4)
   if masks is None or op == _IDENTITY:
     return x
-  return masks[:, None, None, None] * x
+  return masks[:, None, None, None].astype(x.dtype) * x
 
 
 def for_traced(masks: types.Array, ops: types.Array) -> types.Array:

@@ -3,6 +3,7 @@
 import dataclasses
 
 from enas_jax.config import fields, images, parts
+from enas_jax.spaces import records
 from enas_jax.spaces.micro import arc as space_lib
 
 NUM_STAGES = 3
@@ -62,9 +63,11 @@ class MicroConfig:
     self.space()
     layers, filters = self.num_layers, self.num_filters
     fields.check(layers >= NUM_STAGES, "num_layers", "at least 3", layers)
+    records.check_size("num_layers", layers)
     # A factorized reduction has two paths of half the channels each.
     even = filters > 0 and filters % 2 == 0
     fields.check(even, "num_filters", "even and positive", filters)
+    fields.check_at_most(self, "", num_filters=fields.WIDEST)
     fields.check_rates(self, "", "drop_features", "drop_path")
     fields.check_not_negative(self, "", "aux_weight")
     fields.check_choice(

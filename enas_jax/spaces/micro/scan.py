@@ -159,7 +159,7 @@ def _joined(node: types.Array, kernel: types.Array) -> types.Array:
 
 def _masked(mask: types.Array | None, x: types.Array) -> types.Array:
   """A branch's output, or its gradient, with what is dropped left out."""
-  return x if mask is None else mask[:, None, None, None] * x
+  return x if mask is None else mask[:, None, None, None].astype(x.dtype) * x
 
 
 def _pull(function: Callable[..., types.Array]) -> Callable[..., Any]:

@@ -4,6 +4,7 @@ import dataclasses
 from typing import Any
 
 from enas_jax.config import fields, images, parts
+from enas_jax.spaces import records
 from enas_jax.spaces.nasbench201 import arc as space_lib
 
 
@@ -26,6 +27,8 @@ class NasBench201Config:
 
   def __post_init__(self) -> None:
     fields.check_positive(self, "", "num_cells", "num_filters")
+    fields.check_at_most(self, "", num_filters=fields.WIDEST)
+    records.check_size("num_cells", self.num_cells)
     fields.check_rates(self, "", "drop_features")
 
   def space(self) -> space_lib.NasBench201Space:

@@ -62,6 +62,7 @@ class RecurrentSpace:
   first_node: str = "sampled"
 
   def __post_init__(self) -> None:
+    records.check_size("num_nodes", self.num_nodes)
     if self.num_nodes < 1:
       raise types.InputError(
         f"num_nodes must be at least 1, got {self.num_nodes}."

@@ -266,10 +266,11 @@ def softmax_loss(
   states = loop.masked(states, masks.output if masks else None)
   embedding = child["embedding"]
   flat = states.reshape(-1, states.shape[-1])
-  normaliser = jax.nn.logsumexp(flat @ embedding.T, axis=-1)
+  normaliser = jax.nn.logsumexp(_products(flat, embedding), axis=-1)
   # The target's logit as a dot product: gathering it from the [T * B, V]
   # logits would make the gradient scatter into an array of that size.
-  gold = jnp.sum(flat * embedding[targets.reshape(-1)], axis=-1)
+  wanted = embedding[targets.reshape(-1)]
+  gold = jnp.sum(jnp.float32(flat) * jnp.float32(wanted), axis=-1)
   return (normaliser - gold).reshape(targets.shape)
 
 
@@ -288,7 +289,12 @@ def logits(
   """
   chex.assert_rank(states, 3)
   states = loop.masked(states, masks.output if masks else None)
-  return states @ child["embedding"].T
+  return _products(states, child["embedding"])
+
+
+def _products(states: types.Array, embedding: types.Array) -> types.Array:
+  """[..., V] float32, whatever the type of the operands."""
+  return jnp.matmul(states, embedding.T, preferred_element_type=jnp.float32)
 
 
 def l2_penalty(child: types.Omega, form: str) -> types.Array:

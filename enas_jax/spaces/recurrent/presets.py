@@ -51,11 +51,13 @@ class RecurrentConfig:
   def __post_init__(self) -> None:
     self.space()
     fields.check_positive(self, "", "hidden_size", "init_range")
+    fields.check_at_most(self, "", hidden_size=fields.WIDEST)
     fields.check_choice(self, "", output=("loose_ends", "all_nodes"))
     fields.check(
-      self.output == "loose_ends" or self.space().num_rows > 1,
+      # Without an edge there is no shared matrix: no checkpoint holds it.
+      self.space().num_rows > 1,
       "num_nodes",
-      "at least 2 with output=all_nodes",
+      "at least 2, of which one is fixed with first_node=tanh",
       self.num_nodes,
     )
     fields.check_rates(

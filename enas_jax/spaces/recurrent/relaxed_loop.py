@@ -60,7 +60,8 @@ def unroll(
       )
     pairs = zip(shares, nodes, strict=True)
     mean = sum((s * node for s, node in pairs), start=jnp.float32(0.0))
-    h = loop.normalise(mean, weights.bn_scale, weights.bn_offset)
+    mean = loop.normalise(mean, weights.bn_scale, weights.bn_offset)
+    h = mean.astype(h.dtype)
     return h, h
 
   return lax.scan(step, state, weights.x_in)[1]

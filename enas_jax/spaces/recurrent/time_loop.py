@@ -199,7 +199,9 @@ def _forward(
       nodes.append(source + gate * (value - source))
       values.append(value)
       gates.append(gate)
-    h = normalise(_average(average, nodes), weights.bn_scale, weights.bn_offset)
+    mean = _average(average, nodes)
+    mean = normalise(mean, weights.bn_scale, weights.bn_offset)
+    h = mean.astype(h.dtype)
     return h, (h, _Trace(*map(jnp.stack, (nodes, values, gates))))
 
   _, (states, trace) = lax.scan(step, state, weights.x_in)
@@ -261,11 +263,11 @@ def _backward(
           d_node * (value - source) * gate * (1.0 - gate),
         ],
         axis=-1,
-      )
+      ).astype(value.dtype)
       matrix = weights.w_h if row == 0 else weights.w_edge[row - 1]
       d_source = d_node * (1.0 - gate) + masked(d_z[row] @ matrix.T, mask)
       if row == 0:
-        d_h = d_source
+        d_h = d_source.astype(d_h.dtype)
       else:
         # Several nodes may read one: it is whole when its row comes.
         d_nodes = d_nodes.at[arc.prev[row]].add(d_source)
@@ -329,6 +331,6 @@ def _normalise_vjp(
   """Pulls `d_out` back through `normalise`, adding to the affine's grads."""
   if d_bn is None:
     return d_out, None
-  _, pull = jax.vjp(normalise, x, weights.bn_scale, weights.bn_offset)
-  d_x, d_scale, d_offset = pull(d_out)
+  y, pull = jax.vjp(normalise, x, weights.bn_scale, weights.bn_offset)
+  d_x, d_scale, d_offset = pull(d_out.astype(y.dtype))
   return d_x, (d_bn[0] + d_scale, d_bn[1] + d_offset)

@@ -1,0 +1,104 @@
+"""How often a run has gone back after it diverged, in a file of its folder.
+
+The file and the checkpoints decide all that follows, so a run that is killed
+and resumed goes the same way. How far it goes back is decided by the ends of
+epochs alone, never by when a signal came.
+"""
+
+import dataclasses
+import pathlib
+from typing import Any
+
+from enas_jax import files
+from enas_jax.search import folder
+
+_SLOWDOWN = 0.5  # factor on the learning rates, each time
+_ADVICE = "delete it, and the run has not gone back before"
+
+
+@dataclasses.dataclass
+class Rollbacks:
+  """The rollbacks of one run.
+
+  Attributes:
+    path: the file that they are in.
+    places: of each the number of the checkpoint that the run went back to; -1:
+      its start.
+    forgiven: how many of them were before the run was resumed after its end.
+    ended: whether the run has ended since it diverged too often.
+  """
+
+  path: pathlib.Path
+  places: list[int]
+  forgiven: int = 0
+  ended: bool = False
+
+  @classmethod
+  def read(cls, workdir: pathlib.Path) -> "Rollbacks":
+    """Those of a run's folder.
+
+    Raises:
+      InputError: if the file is damaged.
+    """
+    path = workdir / folder.ROLLBACKS
+    if not path.exists():
+      return cls(path, [])
+    record = folder.read_json(path, _ADVICE)
+    try:
+      places = [int(place) for place in record["places"]]
+      return cls(path, places, int(record["forgiven"]), bool(record["ended"]))
+    except (KeyError, TypeError, ValueError):
+      raise files.damaged(path, _ADVICE) from None
+
+  @property
+  def factor(self) -> float:
+    """The factor on the configuration's learning rates."""
+    return _SLOWDOWN**self.counted
+
+  @property
+  def counted(self) -> int:
+    """How many there are since the run was begun, or resumed after its end."""
+    return len(self.places) - self.forgiven
+
+  def forgive(self) -> None:
+    """A run that has ended may go back as often as at first, if it ended."""
+    if self.ended:
+      self.forgiven, self.ended = len(self.places), False
+      self._write()
+
+  def add(self, place: int) -> None:
+    """The run goes back once more."""
+    self.places.append(place)
+    self._write()
+
+  def end(self) -> None:
+    """The run ends."""
+    self.ended = True
+    self._write()
+
+  def allow(self, number: int, pending: dict[str, Any]) -> bool:
+    """Whether the run may go on from a checkpoint: not from one that it left.
+
+    Args:
+      number: the checkpoint's number.
+      pending: what the checkpoint keeps besides the state.
+    """
+    return all(number <= place for place in self.places[self.known(pending) :])
+
+  def known(self, pending: dict[str, Any]) -> int:
+    """How many there had been when a checkpoint was saved."""
+    return int(pending.get("rollbacks", 0))
+
+  def _write(self) -> None:
+    record = {
+      "places": self.places,
+      "forgiven": self.forgiven,
+      "ended": self.ended,
+    }
+    folder.write_json(self.path, record)
+
+
+def has_ended(workdir: pathlib.Path) -> bool:
+  """Whether a run has ended since it diverged, or one of its trainings has."""
+  folders = [workdir, *workdir.glob("arc_*")]
+  return any(Rollbacks.read(place).ended for place in folders)

@@ -1,0 +1,78 @@
+"""Several devices against one; see `many_devices`, which runs elsewhere."""
+
+import functools
+import json
+import os
+import pathlib
+import subprocess
+import sys
+
+import numpy as np
+from absl.testing import absltest, parameterized
+
+from enas_jax import types
+from enas_jax.search import devices
+
+ROOT = pathlib.Path(__file__).resolve().parent.parent
+# Programs of convolutional spaces take long to compile: those of micro, over a
+# minute, are compared by hand, `python -m tests.many_devices micro:2`.
+_RUN = ("recurrent:2,4,8", "nasbench201:2", "macro:4")
+_CASES = [
+  tuple(part.partition(":")[::2]) for part in _RUN
+]  # (space, numbers of devices)
+
+
+@functools.cache
+def rows():
+  done = subprocess.run(
+    [sys.executable, "-m", "tests.many_devices", *_RUN],
+    cwd=ROOT,
+    env={**os.environ, "PYTHONPATH": str(ROOT)},
+    capture_output=True,
+    text=True,
+  )
+  assert done.returncode == 0, done.stderr
+  lines = map(json.loads, done.stdout.splitlines())
+  return {(row["space"], row["devices"]): row for row in lines}
+
+
+class ManyDevicesTest(parameterized.TestCase):
+  @parameterized.parameters(
+    (space, int(count))
+    for space, counts in _CASES
+    for count in counts.split(",")
+  )
+  def test_devices_compute_what_one_does(self, space, count):
+    row = rows()[space, count]
+    self.assertGreater(row["size"], 0.01)  # of the gradient's largest part
+    self.assertLess(row["loss"], 1e-5)
+    self.assertLess(row["batch_gap"], 1e-5)
+    self.assertLess(row["carry_gap"], 1e-5)
+    self.assertLess(row["arcs_gap"], 1e-5)
+    for kind in ("of_batch", "of_arcs"):
+      self.assertEqual(row[kind]["steps"], 2)
+      self.assertGreater(row[kind]["conditionals"], 2)
+      self.assertGreater(row[kind]["sums"], 0)
+
+  def test_batch_norm_may_see_a_part_alone(self):
+    row = rows()["macro", 4]
+    self.assertLess(row["part_gap"], 1e-5)
+    self.assertGreater(row["part_matters"], 1e-3)
+
+  def test_one_device_is_no_mesh(self):
+    self.assertIs(devices.of(1), devices.ONE)
+    batch = np.arange(3)
+    self.assertIs(devices.ONE.split(batch, 0), batch)
+    self.assertIs(devices.ONE.whole(batch), batch)
+
+  def test_what_cannot_be_split_is_refused(self):
+    two = devices.Devices(mesh=absltest.mock.Mock(size=2))
+    two.check(8)
+    with self.assertRaisesRegex(types.InputError, "batch_size=9 .* 2 devices"):
+      two.check(9)
+    with self.assertRaisesRegex(types.InputError, "num_devices must be in"):
+      devices.of(1000)
+
+
+if __name__ == "__main__":
+  absltest.main()
