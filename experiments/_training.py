@@ -15,7 +15,15 @@ from enas_jax.search import folder as folder_lib
 from enas_jax.search import runs, train
 from enas_jax.spaces import arcs, registry
 from enas_jax.tasks import registry as tasks
-from experiments import _arcs, _cli, _flags, _saved, _terminal, _workdir
+from experiments import (
+  _arcs,
+  _cli,
+  _data,
+  _flags,
+  _saved,
+  _terminal,
+  _workdir,
+)
 
 # Options that change no weight's shape: a training that starts from a search's
 # weights may have its own.
@@ -155,7 +163,7 @@ def _searched(space: str) -> Mapping[str, Any] | None:
   known = (folder_lib.ARC, folder_lib.CANDIDATES)
   if path.name not in known or not path.with_name(folder_lib.CONFIG).exists():
     return None
-  record = _workdir.read_record(path.parent)
+  record = _data.read_record(path.parent)
   # An arc.json may have been put beside another run's.
   same = record.get("space") == space and "dataset" in record
   return record if same else None

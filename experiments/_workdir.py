@@ -24,7 +24,7 @@ from enas_jax.search import lock
 from enas_jax.spaces import registry as spaces
 from enas_jax.tasks import base as tasks_base
 from enas_jax.tasks import registry as tasks
-from experiments import _cli, _flags, _saved, _terminal
+from experiments import _cli, _data, _flags, _saved, _terminal
 
 _PACKAGES = (
   *("enas_jax", "jax", "jaxlib", "flax", "optax", "orbax-checkpoint"),
@@ -177,7 +177,7 @@ def open_workdir(experiment: str) -> tuple[pathlib.Path, dict[str, Any] | None]:
     )
   kinds = {"space": str, "dataset": str, "config": dict}
   folder_lib.check_fields(saved, kinds, path, "give another --workdir")
-  take_data_dir(saved)
+  _data.take_folder(saved)
   return workdir, saved
 
 
@@ -199,7 +199,7 @@ def resolve_dataset(
   flag = flags.FLAGS["dataset"]
   source = _saved.read() or source
   if saved is None and source is not None:
-    take_data_dir(source)
+    _data.take_folder(source)
   if saved is None and source is not None and not flag.present:
     return str(source["dataset"])
   if saved is None:
@@ -207,36 +207,6 @@ def resolve_dataset(
   if flag.present and saved["dataset"] != flag.value:
     raise _flags.differs(("dataset", flag.value, saved["dataset"]))
   return saved["dataset"]
-
-
-def take_data_dir(source: Mapping[str, Any]) -> None:
-  """Gives `--data_dir`, where it is not set, the folder that a run had.
-
-  Args:
-    source: the run's `config.json`.
-  """
-  flag, kept = flags.FLAGS["data_dir"], source.get("data_dir")
-  if flag.value is not None or not isinstance(kept, str):
-    return
-  if pathlib.Path(kept).is_dir():
-    flag.value = kept
-    return
-  print(
-    f"note: {kept}, where the run's data were, is no folder any more; give"
-    " --data_dir if they are not in one of the usual places.",
-    file=sys.stderr,
-  )
-
-
-def read_record(folder: pathlib.Path) -> dict[str, Any]:
-  """`config.json` of a run that the flags name.
-
-  Raises:
-    InputError: if it cannot be read.
-  """
-  return folder_lib.read_json(
-    folder / folder_lib.CONFIG, "give the folder of a run"
-  )
 
 
 def write_config(
@@ -314,7 +284,7 @@ def _record(
     "space": space,
     "preset": saved["preset"] if saved else _saved.preset(),
     "dataset": dataset,
-    "data_dir": _data_dir(saved),
+    "data_dir": _data.folder(saved),
     "config": config.to_dict(),
     "seed": config.run.seed,
     "command": (saved or {}).get("command") or command_line(),
@@ -322,14 +292,6 @@ def _record(
     **machine(),
     **(more or {}),
   }
-
-
-def _data_dir(saved: Mapping[str, Any] | None) -> str | None:
-  """`--data_dir` as it can be found from another folder."""
-  given = flags.FLAGS.data_dir
-  if given is None:
-    return (saved or {}).get("data_dir")
-  return str(files.expand(given).absolute())
 
 
 def hold(folder: pathlib.Path) -> None:

@@ -40,7 +40,7 @@ from enas_jax.report import controller_figures, controller_tables, results
 from enas_jax.search import folder as folder_lib
 from enas_jax.search import runs
 from enas_jax.spaces import decisions
-from experiments import _cli, _workdir
+from experiments import _cli, _data, _workdir
 
 _EXPERIMENT = "analyze_controller"
 _DEFAULTS = controller_study.Options()
@@ -52,7 +52,7 @@ def main() -> None:
   values = flags.FLAGS
   workdir, _ = _workdir.open_workdir(_EXPERIMENT)
   opened, beside = _open_runs()
-  _workdir.take_data_dir(_workdir.read_record(opened[0].folder))
+  _data.take_folder(_data.read_record(opened[0].folder))
   options = _options(opened)
   names = _names(opened)
   _cli.enable_compilation_cache()

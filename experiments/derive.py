@@ -21,7 +21,15 @@ from absl import flags
 from enas_jax import files, types
 from enas_jax.search import derive, loop, runs
 from enas_jax.strategies import registry as strategies
-from experiments import _cli, _flags, _search, _table, _terminal, _workdir
+from experiments import (
+  _cli,
+  _data,
+  _flags,
+  _search,
+  _table,
+  _terminal,
+  _workdir,
+)
 
 # The script's name in `config.json`.
 _EXPERIMENT = "derive"
@@ -42,7 +50,7 @@ def main() -> None:
   if values.policy is not None:
     config = strategies.with_policy(config, values.policy)
   dataset = values.dataset or run.dataset
-  _workdir.take_data_dir(_workdir.read_record(run.folder))
+  _data.take_folder(_data.read_record(run.folder))
   _cli.enable_compilation_cache()
   opened = runs.open_search(run, values.data_dir, dataset)
   state = opened.state

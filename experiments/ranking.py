@@ -48,7 +48,7 @@ from enas_jax.search import loop, runs, zero_cost
 from enas_jax.spaces import registry as spaces
 from enas_jax.tasks import base as tasks_base
 from enas_jax.tasks import registry as tasks
-from experiments import _cli, _flags, _table, _terminal, _workdir
+from experiments import _cli, _data, _flags, _table, _terminal, _workdir
 
 _NUM_FIRST = 10  # architectures shown
 _NUM_CELLS = 1000  # of the table
@@ -66,7 +66,7 @@ def main() -> None:
   folder = files.expand(values.run)
   _cli.enable_compilation_cache()
   kept = runs.open_run(values.run)
-  _workdir.take_data_dir(_workdir.read_record(kept.folder))
+  _data.take_folder(_data.read_record(kept.folder))
   _workdir.hold(folder)
   run = runs.open_search(kept, values.data_dir)
   # Before architectures are trained: that may take long.

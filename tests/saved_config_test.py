@@ -159,7 +159,7 @@ class SavedConfigTest(parameterized.TestCase):
       (
         "ptb_search",
         (f"--config={damaged}",),
-        "is damaged: it is not valid JSON",
+        "is damaged: it is not valid",
       ),
       ("ptb_search", (without,), "without is damaged: 'dataset' must be"),
       ("ptb_search", (older,), "config.json of --config is not one of this"),
