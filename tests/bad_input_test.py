@@ -205,6 +205,8 @@ CASES = [
   ("ablations", ("--space=recurrent", "--run=~nosuch/x"), "no home folder"),
   ("ablations", ("--space=recurrent", "--arc=nested.json"), "nested deeper"),
   ("results", ("--collect=a", "--title=t", "--run=~nosuch/x"), "no home fold"),
+  ("compile", ("--preset=smoke", "--price=1"), "--price needs --topology"),
+  ("compile", ("--preset=smoke", "--batch_size=0"), "batch_size must be"),
   ("results", ("--collect=a", "--title=t", "--run=result_cut"),
    "result.json is damaged: it is not valid JSON"),
   ("results", ("--collect=a", "--title=t", "--run=result_list"),
@@ -217,9 +219,9 @@ CASES = [
 def _listing(folder):
   """What there is in a folder, and when each file was written."""
   return {
-    path: (path.stat().st_size, path.stat().st_mtime_ns)
+    path: path.is_file() and (path.stat().st_size, path.stat().st_mtime_ns)
     for path in folder.rglob("*")
-    if path.name != ".lock"  # made anew by whoever takes it
+    if path.name != ".lock"  # stays behind when a process ends
   }
 
 

@@ -265,6 +265,7 @@ class PhasesTest(parameterized.TestCase):
       op: Any  # [3] float32
 
     class Toy:
+      config = tiny.make_config()
       batch_axis = 0
 
       def reward_batch(self, split, key):
@@ -313,6 +314,7 @@ class PhasesTest(parameterized.TestCase):
 
     class OneGoodOperation:
       batch_axis = 0
+      config = task.config
 
       def reward_batch(self, valid, key):
         return ()
