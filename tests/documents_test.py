@@ -36,7 +36,11 @@ _SCRIPT = re.compile(r"\bexperiments\.(\w+)")
 # Not of the arrows of a diagram.
 _FLAG = re.compile(r"(?<![\w-])--([a-z][a-z_0-9]*+(?:-[a-z]+)?)(?!-)=?([\w,]*)")
 # Flags of pip and of the tests, and what is read before flags are.
-_OTHERS = {"no-deps", "count", "help", "version"}
+_OTHERS = {
+  *("no-deps", "count", "help", "version", "keep"),
+  *("gres", "time", "signal", "requeue", "wrap"),  # SLURM's
+  "xla_force_host_platform_device_count",
+}
 # In a script's name or a value, what a reader would put there.
 _PLACEHOLDERS = {
   **{"SEARCH": "ptb_search", "SPACE": "macro"},
@@ -152,6 +156,8 @@ class Desk:
     if name == "preset":
       assert value in config_lib.PRESETS, value
       return "smoke"
+    if name == "num_devices":
+      return 1  # of a machine that has no more
     if name == "workdir" and "resume" not in flags:
       return self.folder / f"new{next(self._new)}"
     if name == "benchmark_table" and value == "FILE":

@@ -14,8 +14,8 @@ NUMBERS = "positive numbers with commas between them"
 
 
 _NUMBER = re.compile(r"[-+]?([0-9]+\.?[0-9]*|\.[0-9]+)([eE][-+]?[0-9]+)?")
-# Counts are 32 bits wide on the device, and no rate or weight is near it.
-MOST = 2**31 - 1
+MOST = 2**31 - 1  # counts are 32 bits wide on the device
+LARGEST = 1e30  # rates and weights are float32 there, and so are their products
 WIDEST = 16_384  # hidden units, filters or examples; wider fits nowhere
 
 
@@ -59,7 +59,10 @@ def number(text: str) -> float | None:
 
 def _check_bounded(value: float, name: str, rule: str, ok: bool) -> None:
   check(ok, name, rule, value)
-  check(value <= MOST, name, f"at most {MOST:,}", value)
+  if isinstance(value, float):
+    check(value <= LARGEST, name, f"at most {LARGEST:g}", value)
+  else:
+    check(value <= MOST, name, f"at most {MOST:,}", value)
 
 
 def check_at_most(options: object, prefix: str, **limits: float) -> None:
@@ -70,14 +73,14 @@ def check_at_most(options: object, prefix: str, **limits: float) -> None:
 
 
 def check_positive(options: object, prefix: str, *names: str) -> None:
-  """Raises InputError unless the fields are above 0 and at most `MOST`."""
+  """Raises InputError unless the fields are above 0, and not huge."""
   for name in names:
     value = getattr(options, name)
     _check_bounded(value, prefix + name, "positive", value > 0)
 
 
 def check_not_negative(options: object, prefix: str, *names: str) -> None:
-  """Raises InputError unless the fields are in [0, `MOST`]."""
+  """Raises InputError unless the fields are at least 0, and not huge."""
   for name in names:
     value = getattr(options, name)
     _check_bounded(value, prefix + name, "zero or positive", value >= 0)

@@ -118,6 +118,7 @@ class ThetaConfig:
 
   def __post_init__(self) -> None:
     fields.check_not_negative(self, "theta_", "steps", "warmup_epochs")
+    fields.check_at_most(self, "theta_", warmup_epochs=fields.MOST)
     fields.check_positive(self, "theta_", "num_arcs", "reward_scale")
     epochs = self.warmup_epochs
     whole = epochs < 1 or epochs == int(epochs)
