@@ -109,21 +109,18 @@ def main() -> None:
     table_reinforce.check_budget(configs["controller"], values.num_queries)
   table = _table.load_complete()
   progress = loop.Progress() if values.json else _terminal.TerminalProgress()
+  # As they are asked for: with equal seconds they are scaled anew each time.
+  asked = {name: c.to_dict() for name, c in configs.items()}
   runner = _Runner(configs, dataset, table, workdir, saved, progress)
+  _cli.enable_compilation_cache()
+  costs = dict((saved or {}).get("step_seconds", {}))
+  for policy in policies if seconds else ():
+    if policy in SEARCHES:
+      costs[policy] = runner.equalise(policy, seconds, costs.get(policy))
   for policy in policies:
     for seed in seeds:
       runner.check(policy, seed)
-  _cli.enable_compilation_cache()
-  costs = dict((saved or {}).get("step_seconds", {}))
-  if seconds:
-    for policy in policies:
-      if policy in SEARCHES and policy not in costs:
-        costs[policy] = runner.equalise(policy, seconds)
-  more = {
-    "configs": {name: c.to_dict() for name, c in configs.items()},
-    "equal_seconds": seconds,
-    "step_seconds": costs,
-  }
+  more = {"configs": asked, "equal_seconds": seconds, "step_seconds": costs}
   workdir = runner.workdir = _workdir.write_config(
     workdir, "baselines", _SPACE.name, configs["controller"], dataset, saved,
     more,
@@ -235,19 +232,29 @@ class _Runner:
       )
     _flags.check_same(space, kept, self._config_of(policy, seed), folder)
 
-  def equalise(self, policy: str, seconds: float) -> dict[str, float]:
+  def equalise(
+    self, policy: str, seconds: float, known: Mapping[str, float] | None
+  ) -> dict[str, float]:
     """Gives the searches of a policy as many steps as take so long.
 
+    Args:
+      policy: the policy.
+      seconds: what the steps of a search may take together.
+      known: seconds of its steps, "omega" and "theta"; None: they are measured.
+
     Returns:
-      What was measured: seconds of its steps, "omega" and "theta".
+      The seconds of its steps.
 
     Raises:
       InputError: if more omega steps would fit than an epoch has.
     """
     config = self._configs[policy]
-    self._progress.line(f"{policy}: timing its steps")
     task, splits = self._prepare(config)
-    costs = equal_seconds.measure(config, task, splits)
+    if known is None:
+      self._progress.line(f"{policy}: timing its steps")
+      costs = equal_seconds.measure(config, task, splits)
+    else:
+      costs = equal_seconds.Costs(**known)
     per_epoch = task.steps_per_epoch(splits.train)
     config = equal_seconds.scale(config, costs, per_epoch, seconds)
     asked, most = config.omega.steps, self._prepare(config)[0]
