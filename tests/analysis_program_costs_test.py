@@ -70,7 +70,8 @@ class ProgramsTest(absltest.TestCase):
     self.assertEqual(omega["fits"], None)
     # Three nodes' activations and the third's input; and three derivatives.
     self.assertEqual(omega["conditionals"], 7)
-    self.assertEqual(theta["conditionals"], 4)
+    # And whether the step counts.
+    self.assertEqual(theta["conditionals"], 5)
     self.assertEqual(evaluation["conditionals"], 4)
     # Five steps of four streams: products with w_x [16, 16], two nodes' w_h
     # [8, 16] and the softmax [8, 30].

@@ -55,7 +55,7 @@ gc.set_threshold(100_000, 50, 100)
 _MIB = 2**20
 # Compiled programs stay in memory until JAX is told to forget them. Up to here
 # they may: the next file can use what the one before has traced.
-_KEPT_BYTES = 850 * _MIB
+_KEPT_BYTES = 1000 * _MIB
 _STEP_BYTES = 300 * _MIB
 
 

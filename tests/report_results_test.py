@@ -284,7 +284,7 @@ class DocumentsTest(absltest.TestCase):
         self.assertNotIn(results.NOT_RECORDED, told, path)
 
   def test_a_spoilt_number_is_found_and_mended(self):
-    for name in ("README.md", "experiments/README.md"):
+    for name in ("README.md", "BUILD.md", "experiments/README.md"):
       shutil.copy(ROOT / name, self.root / name)
     for name in (script.RESULTS, script.FIGURES, "experiments/docs"):
       shutil.copytree(ROOT / name, self.root / name, dirs_exist_ok=True)

@@ -297,6 +297,7 @@ class SearchTest(parameterized.TestCase):
     run, workdir = self._search("killed", kill)
     with self.assertRaises(Killed):
       run.run()
+    run._checkpoints.wait()  # a thread of this process that was not killed
     rows = (workdir / "metrics.jsonl").read_text().splitlines()
     self.assertGreater(metrics.row_position(json.loads(rows[-1])), 11)
     with (workdir / "metrics.jsonl").open("a") as file:

@@ -55,7 +55,7 @@ class MicroSpaceTest(parameterized.TestCase):
     node_3 = [("index", 2, 2)] * 2 + [("op", 2, 5)] * 2
     node_4 = [("index", 3, 3)] * 2 + [("op", 3, 5)] * 2
     self.assertEqual(
-      [tuple(d) for d in found],
+      [tuple(d)[:4] for d in found],
       [(*d, cell) for cell in (0, 1) for d in node_3 + node_4],
     )
     self.assertEqual({d.width for d in found}, {1})

@@ -428,7 +428,7 @@ class ThetaPhaseTest(PlainTestCase):
     )
 
     class AllAlike:
-      batch_axis = 0
+      batch_axis, config = 0, task.config
 
       def reward_batch(self, valid, key):
         return ()

@@ -270,7 +270,8 @@ def softmax_loss(
   # The target's logit as a dot product: gathering it from the [T * B, V]
   # logits would make the gradient scatter into an array of that size.
   wanted = embedding[targets.reshape(-1)]
-  gold = jnp.sum(jnp.float32(flat) * jnp.float32(wanted), axis=-1)
+  wide = _wide(flat)
+  gold = jnp.sum(flat.astype(wide) * wanted.astype(wide), axis=-1)
   return (normaliser - gold).reshape(targets.shape)
 
 
@@ -293,8 +294,13 @@ def logits(
 
 
 def _products(states: types.Array, embedding: types.Array) -> types.Array:
-  """[..., V] float32, whatever the type of the operands."""
-  return jnp.matmul(states, embedding.T, preferred_element_type=jnp.float32)
+  """[..., V] of type float32 at least, whatever that of the operands."""
+  return jnp.matmul(states, embedding.T, preferred_element_type=_wide(states))
+
+
+def _wide(states: types.Array) -> jnp.dtype:
+  """The type of a softmax: float32, or float64 where states are that."""
+  return jnp.promote_types(states.dtype, jnp.float32)
 
 
 def l2_penalty(child: types.Omega, form: str) -> types.Array:
