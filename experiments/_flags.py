@@ -177,7 +177,7 @@ def override_derive(
 
 
 def _derive_fields() -> Iterator[dataclasses.Field[Any]]:
-  for field in dataclasses.fields(parts.RunConfig):
+  for field in dataclasses.fields(config_lib.RunConfig):
     if field.name.startswith(LAST_STEP):
       yield field
 

@@ -3,7 +3,7 @@
 import dataclasses
 from typing import Any, ClassVar
 
-from enas_jax.config import fields, paper, parts
+from enas_jax.config import fields, paper, parts, run
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -165,7 +165,7 @@ def paper_training() -> dict[str, Any]:
   return {
     "data": search["data"],
     "omega": search["omega"],
-    "run": parts.TrainRunConfig(
+    "run": run.TrainRunConfig(
       num_epochs=search["run"].num_epochs,
       seed=0,
       log_every=50,

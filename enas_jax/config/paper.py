@@ -8,6 +8,7 @@ from typing import Any
 
 from enas_jax.config import parts as parts_lib
 from enas_jax.config import reinforce
+from enas_jax.config import run as run_lib
 
 
 def parts() -> dict[str, Any]:
@@ -41,7 +42,7 @@ def parts() -> dict[str, Any]:
       reward_scale=80.0,  # open; enas_lm's
     ),
     "strategy": _strategy(),
-    "run": parts_lib.RunConfig(
+    "run": run_lib.RunConfig(
       num_epochs=150,  # Section 3.1
       policy="controller",
       seed=0,

@@ -25,7 +25,7 @@ def at(network: _Network, dtype: str) -> _Network:
   Args:
     network: the network, shared or of one architecture.
     dtype: the type of activations and products, one of
-      `config.parts.COMPUTE_DTYPES`.
+      `config.run.COMPUTE_DTYPES`.
 
   Returns:
     The same object for "float32"; else a network whose arguments and results

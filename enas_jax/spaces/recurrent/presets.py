@@ -7,7 +7,7 @@ differences.
 
 import dataclasses
 
-from enas_jax.config import fields, paper, parts, text
+from enas_jax.config import fields, paper, parts, run, text
 from enas_jax.spaces.recurrent import arc as space_lib
 
 
@@ -230,7 +230,7 @@ def _train_paper() -> Training:
     ),
     data=search.data,
     omega=search.omega,
-    run=parts.TrainRunConfig(
+    run=run.TrainRunConfig(
       num_epochs=150,  # Section 3.1
       seed=0,
       log_every=50,
