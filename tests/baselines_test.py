@@ -4,11 +4,14 @@ import itertools
 import json
 import pathlib
 import tempfile
+from unittest import mock
 
 import numpy as np
 from absl.testing import absltest
 
+from enas_jax import types
 from enas_jax.report import results
+from enas_jax.search import loop
 from enas_jax.spaces.nasbench201 import arc as nasbench201
 from experiments import _baseline_table, baselines
 from tests import analysis_comparison_test as comparison_test
@@ -66,6 +69,31 @@ class TableTest(absltest.TestCase):
     self.assertEqual((second["tau"], second["published"]), ("", ""))
     self.assertEqual((one["method"], one["accuracy"]), ("chance, one", "88.00"))
     self.assertEqual(best["regret"], "2.50")
+
+
+class EqualiseTest(absltest.TestCase):
+  def _equalise(self, seconds):
+    """With steps that were timed before: 0.5 s an omega step, 50 at most."""
+    config = tiny.make_image_config(
+      "nasbench201", policy="random", run={"num_epochs": 4}, omega={"steps": 40}
+    )
+    runner = object.__new__(baselines._Runner)
+    runner._configs, runner._progress = {"random": config}, loop.Progress()
+    runner._prepare = lambda config: (
+      mock.Mock(steps_per_epoch=lambda train: min(config.omega.steps, 50)),
+      mock.Mock(),
+    )
+    known = {"omega": 0.5, "theta": 0.0}
+    with mock.patch.object(baselines.equal_seconds, "measure") as measure:
+      costs = runner.equalise("random", seconds, known)
+    measure.assert_not_called()
+    self.assertEqual(costs, known)
+    return runner._configs["random"].omega.steps
+
+  def test_a_resumed_comparison_has_the_steps_that_it_had(self):
+    self.assertEqual(self._equalise(40.0), 20)  # 4 * 20 * 0.5
+    with self.assertRaisesRegex(types.InputError, "more than the data have"):
+      self._equalise(400.0)
 
 
 class CommandLineTest(absltest.TestCase):
