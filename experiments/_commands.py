@@ -22,6 +22,7 @@ COMMANDS = {
   "cifar_train": "train a convolutional network from scratch",
   "export": "write a trained model that needs no search",
   "ranking": "compare the order by shared weights with the truth",
+  "place": "place what searches kept among architectures trained alone",
   "baselines": "compare ENAS with other searches",
   "ablations": "the paper's ablations",
   "analyze": "look into the controller of searches",

@@ -36,6 +36,7 @@ _PLACES = {
   "workdir": "RUN",
   "config": "FILE",
   "run": "RUN",
+  "table": "TABLE",
   "benchmark_table": "FILE",
   "compilation_cache_dir": "DIR",
 }

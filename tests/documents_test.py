@@ -139,7 +139,7 @@ class Desk:
       name, equals, value = word.lstrip("-").partition("=")
       filled.append(f"--{name}{equals}{self._value(name, value, space, flags)}")
     if "data_dir" in flags and "dataset" not in flags:
-      if script not in ("derive", "ranking", "analyze_controller"):
+      if script not in ("derive", "ranking", "place", "analyze_controller"):
         data = self.text if space == "recurrent" else "digits"
         filled.append(f"--dataset={data}")
     return script, filled

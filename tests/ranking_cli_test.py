@@ -127,6 +127,51 @@ class TrainedHereTest(absltest.TestCase):
     self.assertEqual(other.returncode, 2)
     self.assertRegex(other.stderr, "^error: .*another training.*move it away")
     self.assertEqual(path.read_text(), three)
+    rows = [json.loads(line) for line in three.splitlines()]
+    self._check_places(task, workdir, rows, train, measure, fresh, splits)
+
+  def _check_places(self, task, workdir, rows, train, measure, fresh, splits):
+    """`experiments.place` trains what the searches kept in the same way."""
+    kept = task.space.from_tokens("3 0 0 1 1")
+    drawn = task.space.from_dict(rows[1]["arc"])
+    self.assertNotIn(kept, [task.space.from_dict(row["arc"]) for row in rows])
+    folders = []
+    for policy, arc in (("controller", kept), ("random", drawn)):
+      folders.append(workdir.with_name(policy))
+      folders[-1].mkdir()
+      (folders[-1] / "config.json").write_text(
+        (workdir / "config.json").read_text()
+      )
+      record = {"arc": task.space.to_dict(arc), "policy": policy, "seed": 4}
+      (folders[-1] / "result.json").write_text(json.dumps(record))
+
+    def place():
+      runs = [f"--run={folder}" for folder in folders]
+      return command_line.run("place", f"--table={workdir}", *runs, "--json")
+
+    placed = place()
+    self.assertEqual(placed.returncode, 0, placed.stderr)
+    answer = json.loads(placed.stdout)
+    controller, random, mean, *_ = answer["rows"]
+    truth = [row["valid_perplexity"] for row in rows]
+    perplexity = measure(train(fresh, kept), kept, splits.valid)
+    self.assertAlmostEqual(controller["valid_perplexity"], perplexity, places=4)
+    better = sum(value < perplexity for value in truth)
+    self.assertEqual(controller["place"], 1 + better)
+    self.assertAlmostEqual(
+      controller["regret"], perplexity - min(truth), places=4
+    )
+    # What was drawn for the table is not trained again.
+    self.assertEqual(random["valid_perplexity"], truth[1])
+    written = (workdir / "placed.jsonl").read_text()
+    self.assertLen(written.splitlines(), 1)
+    self.assertAlmostEqual(mean["valid_perplexity"], sum(truth) / 3, places=6)
+    self.assertEqual(place().stdout, placed.stdout)
+    self.assertEqual((workdir / "placed.jsonl").read_text(), written)
+    (workdir / "trained_alone.jsonl").unlink()
+    refused = place()
+    self.assertEqual(refused.returncode, 2)
+    self.assertRegex(refused.stderr, "^error: .*trained_alone.jsonl: make one")
 
   def test_refusals(self):
     for given, message in (

@@ -16,7 +16,7 @@ import chex
 import numpy as np
 
 from enas_jax import files, types
-from enas_jax.analysis import analog_table
+from enas_jax.analysis import analog_table, placing
 from enas_jax.config import fields
 from enas_jax.spaces import records
 from enas_jax.spaces.nasbench201 import arc as nasbench201
@@ -157,9 +157,8 @@ class BenchmarkTable:
   def expected_best_of(self, count: int) -> float:
     """The mean accuracy of the best of `count` cells drawn with replacement.
 
-    Of n cells sorted upwards the i-th is the best with probability
-    (i / n)^count - ((i - 1) / n)^count. It is what random search earns when it
-    may look up the truth.
+    It is what random search earns when it may look up the truth; see
+    `placing.expected_best_of`.
 
     Args:
       count: number of cells drawn, at least 1.
@@ -170,11 +169,7 @@ class BenchmarkTable:
     Raises:
       InputError: if `count` is less than 1.
     """
-    if count < 1:
-      raise types.InputError(f"count must be at least 1, got {count}.")
-    ordered = np.sort(self.accuracies)
-    below = (np.arange(len(ordered) + 1) / len(ordered)) ** count
-    return float(ordered @ np.diff(below))
+    return placing.expected_best_of(np.asarray(self.accuracies), count)
 
 
 def _parse(

@@ -2,7 +2,7 @@
 
 import math
 import pathlib
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import jax
@@ -46,22 +46,90 @@ def train(
       otherwise, or the configuration is not allowed.
     Diverged: if one is worth nothing finite.
   """
-  changes = {
-    "tune_from": "scratch",
-    "tune_arcs": num_arcs,
-    "tune_halvings": 0,  # the truth is of equal trainings
-    **changes,
-  }
-  config = config_lib.override(run.config, "run", **changes)
-  names = ("tune_steps", "tune_rate", "tune_changes")
-  training = {name: getattr(config.run, name) for name in names}
-  # As JSON gives it back.
-  training["tune_changes"] = dict(config.run.tune_changes)
-  training |= {"drawn_with_seed": seed}
+  config = _alone(run.config, tune_arcs=num_arcs, **changes)
+  training = {**_settings(config), "drawn_with_seed": seed}
+  path = folder / folder_lib.TRAINED_ALONE
+  arcs = _draw(run.task.space, num_arcs, seed)
+  _train(run, config, arcs, path, training, progress)
+  return path
+
+
+def train_alike(
+  run: runs.Opened,
+  folder: pathlib.Path,
+  arcs: Sequence[types.Arc],
+  progress: loop.Progress,
+) -> dict[types.Arc, float]:
+  """Trains architectures just as those that `train` drew were trained.
+
+  A second file of the run's folder, in the same form, keeps what is done.
+
+  Args:
+    run: the search.
+    folder: the run's folder, where `train` has been.
+    arcs: architectures of Python ints; one that comes twice, or that was drawn,
+      is not trained again.
+    progress: the place where a line about each goes.
+
+  Returns:
+    The task's metric on the whole validation split, of every one.
+
+  Raises:
+    InputError: if there is no table in the folder, or a file is damaged, or
+      those of the second one were trained otherwise.
+    Diverged: if one is worth nothing finite.
+  """
   path, space = folder / folder_lib.TRAINED_ALONE, run.task.space
+  if not path.exists():
+    raise types.InputError(
+      f"{folder} has no {path.name}: make one by experiments.ranking with"
+      " --tune_steps."
+    )
+  metric = f"valid_{run.task.metric}"
+  rows = _read(path, None, metric)
+  if not rows:
+    raise types.InputError(f"{path} is empty: move it away, and make another.")
+  training = dict(rows[0]["training"])
+  _read(path, training, metric)  # all of one training
+  training.pop("drawn_with_seed", None)
+  known = {space.from_dict(row["arc"]): float(row[metric]) for row in rows}
+  missing = [arc for arc in dict.fromkeys(arcs) if arc not in known]
+  if missing:
+    config = _alone(run.config, tune_arcs=len(missing), **training)
+    kept = folder / folder_lib.PLACED
+    for row in _train(run, config, missing, kept, training, progress):
+      known[space.from_dict(row["arc"])] = float(row[metric])
+  return {arc: known[arc] for arc in arcs}
+
+
+def _alone(
+  config: config_lib.SearchConfig, **changes: Any
+) -> config_lib.SearchConfig:
+  """The search's configuration, for a training that is the truth."""
+  # The truth is of equal trainings.
+  fixed = {"tune_from": "scratch", "tune_halvings": 0}
+  return config_lib.override(config, "run", **{**fixed, **changes})
+
+
+def _settings(config: config_lib.SearchConfig) -> dict[str, Any]:
+  """What tells one training from another, as JSON gives it back."""
+  names = ("tune_steps", "tune_rate", "tune_changes")
+  settings = {name: getattr(config.run, name) for name in names}
+  return {**settings, "tune_changes": dict(config.run.tune_changes)}
+
+
+def _train(
+  run: runs.Opened,
+  config: config_lib.SearchConfig,
+  arcs: list[types.Arc],
+  path: pathlib.Path,
+  training: dict[str, Any],
+  progress: loop.Progress,
+) -> list[dict[str, Any]]:
+  """Trains what the file lacks, row by row; returns all of its rows."""
+  space = run.task.space
   metric = f"valid_{run.task.metric}"
   rows = _read(path, training, metric)
-  arcs = _draw(space, num_arcs, seed)
   steps = config.run.tune_steps
   done = {
     (space.from_dict(row["arc"]), steps): (row["nats"], row[metric])
@@ -69,7 +137,7 @@ def train(
   }
 
   def tell(one: tune.Tuned) -> None:
-    name = f"architecture {one.rank} of {num_arcs}"
+    name = f"architecture {one.rank} of {len(arcs)}"
     if not (math.isfinite(one.nats) and math.isfinite(one.valid)):
       raise loop.Diverged(
         f"{name}, trained alone, has {one.nats} nats: give a smaller"
@@ -88,7 +156,7 @@ def train(
   tune.tune_best(
     alone, run.state, arcs, lambda arc: arc, lambda: None, tell, done
   )
-  return path
+  return rows
 
 
 def _draw(space: spaces.Space, num_arcs: int, seed: int) -> list[types.Arc]:
@@ -100,9 +168,9 @@ def _draw(space: spaces.Space, num_arcs: int, seed: int) -> list[types.Arc]:
 
 
 def _read(
-  path: pathlib.Path, training: dict[str, Any], metric: str
+  path: pathlib.Path, training: dict[str, Any] | None, metric: str
 ) -> list[dict[str, Any]]:
-  """The rows of a file that may be there from an earlier call."""
+  """The rows of a file from an earlier call, all of that training if given."""
   if not path.exists():
     return []
   advice = "move it away, and architectures are trained again"
@@ -110,7 +178,7 @@ def _read(
   for row in rows:
     if not {"arc", "nats", metric, "training"} <= row.keys():
       raise types.InputError(f"{path} is damaged: {advice}.")
-    if (other := row["training"]) != training:
+    if training is not None and (other := row["training"]) != training:
       raise types.InputError(
         f"{path} has architectures of another training, {other} and not"
         f" {training}: ask for the same, move it away, or give it as --truth."

@@ -34,6 +34,7 @@ PREPROCESSING = "preprocessing.json"  # what an exported model must know
 RANKING = "ranking.json"
 RANKING_ARCS = "ranking_arcs.jsonl"
 TRAINED_ALONE = "trained_alone.jsonl"  # the truth of a ranking
+PLACED = "placed.jsonl"  # trained as those were, to be compared with them
 
 _WORDS = {str: "text", dict: "an object", list: "a list", int: "an integer"}
 
