@@ -3,7 +3,6 @@
 import contextlib
 import dataclasses
 import io
-import json
 import pathlib
 import re
 import subprocess
@@ -19,21 +18,13 @@ from absl.testing import absltest, parameterized
 from flax import traverse_util
 
 import enas_jax
-from enas_jax import export, types
-from enas_jax.export import card as card_lib
-from enas_jax.export import modules
+from enas_jax import export
 from enas_jax.spaces import registry
 from enas_jax.spaces.recurrent import network as recurrent
-from tests import tiny
+from tests import exported, tiny
 
-MEAN, STD = (0.3, 0.2), (0.25, 0.1)
 BATCHES = (1, 3)
 ROOT = pathlib.Path(enas_jax.__file__).parent.parent
-TOKENS = {
-  "recurrent": "0 0 1 1 3",
-  "macro": "0 1 1",  # released numbering: conv_3x3; sep_conv_3x3 of layer 1
-  "micro": "0 0 1 2  1 1 0 3",
-}
 # Serves, then loads, what its arguments name; in the end nothing of the search
 # may have been imported.
 ALONE = """
@@ -71,48 +62,6 @@ assert not bad & set(sys.modules), bad & set(sys.modules)
 """
 
 
-def draw_statistic(rng, name, leaf):
-  if name == "steps":
-    return jnp.int32(5)
-  low, high = {"mean": (-0.2, 0.2), "variance": (0.5, 1.5)}[name]
-  return jnp.float32(rng.uniform(low, high, leaf.shape))
-
-
-def make_model(space, **changes):
-  """A tiny model whose weights and statistics are not those of a start."""
-  key = jax.random.key(7)
-  if space == "recurrent":
-    # Batch norm would leave nothing of a single text.
-    changed = {"init_range": 0.5, "batch_norm": False, **changes}
-    config = tiny.make_config(child=changed).child
-    preprocessing = export.TextPreprocessing(("<eos>", "<unk>", "a", "b", "c"))
-  else:
-    changed = {"moving_statistics": True, **changes}
-    config = tiny.make_image_config(space, child=changed).child
-    preprocessing = export.ImagePreprocessing((8, 8, 2), MEAN, STD, "abc")
-  arc = config.space().from_tokens(TOKENS[space])
-  module = modules.make(space, config, arc, preprocessing)
-  rng = np.random.default_rng(0)
-  child = jax.jit(module.draw)(key)
-  statistics = traverse_util.path_aware_map(
-    lambda path, leaf: draw_statistic(rng, path[-1], leaf),
-    module.shapes().get("batch_stats", {}),
-  )
-  card = {
-    "dataset": "made up",
-    "command": "python -m train",
-    "seed": 3,
-    "metrics": {"test_accuracy": 0.5},
-  }
-  return export.Model(
-    space, config, arc, child, statistics, preprocessing, card
-  )
-
-
-def module_of(model):
-  return modules.make(model.space, model.config, model.arc, model.preprocessing)
-
-
 def raw_inputs(space, count, model):
   """Pixels, or tokens and a state, of `count` examples."""
   rng = np.random.default_rng(1)
@@ -130,7 +79,9 @@ def supergraph_outputs(model, raw):
       model.child, model.arc, *raw, config=model.config
     )
     return [recurrent.logits(model.child, states), states[-1]]
-  images = (raw[0] / np.float32(255) - np.float32(MEAN)) / np.float32(STD)
+  images = (raw[0] / np.float32(255) - np.float32(exported.MEAN)) / np.float32(
+    exported.STD
+  )
   logits, _ = jax.jit(
     lambda child, statistics, images: tiny.NETWORKS[model.space].apply_child(
       child,
@@ -157,7 +108,9 @@ class RoundTripTest(parameterized.TestCase):
     cls.root = pathlib.Path(
       cls.enterClassContext(tempfile.TemporaryDirectory())
     )
-    cls.models = {space: make_model(space) for space in registry.trainable()}
+    cls.models = {
+      space: exported.make_model(space) for space in registry.trainable()
+    }
     folders = []
     for space, model in cls.models.items():
       folders.append(cls.root / space)
@@ -219,7 +172,7 @@ class RoundTripTest(parameterized.TestCase):
     self.assertIn("params/classifier/w", names)
     self.assertIn("batch_stats/stem/mean", names)
     card = (folder / "README.md").read_text()
-    for fact in ("made up", "python -m train", "0.5", TOKENS["macro"]):
+    for fact in ("made up", "python -m train", "0.5", exported.TOKENS["macro"]):
       self.assertIn(fact, card)
     # Nothing temporary is left beside the folders.
     self.assertFalse([p for p in self.root.iterdir() if p.name[0] == "."])
@@ -254,10 +207,10 @@ class RoundTripTest(parameterized.TestCase):
       ("recurrent", ["int32[t,b]", "float32[b,8]"]),
     ):
       blob = (self.root / space / "model.jaxexport").read_bytes()
-      exported = jax.export.deserialize(bytearray(blob))
-      self.assertEqual(exported.platforms, ("cpu", "cuda", "tpu"))
+      serving = jax.export.deserialize(bytearray(blob))
+      self.assertEqual(serving.platforms, ("cpu", "cuda", "tpu"))
       self.assertEqual(
-        [a.str_short(short_dtypes=False) for a in exported.in_avals], shapes
+        [a.str_short(short_dtypes=False) for a in serving.in_avals], shapes
       )
 
   def test_serving_function_of_the_package(self):
@@ -271,8 +224,8 @@ class RoundTripTest(parameterized.TestCase):
 
 class ModuleTest(absltest.TestCase):
   def test_init_is_the_networks_own(self):
-    model = make_model("macro")
-    module = module_of(model)
+    model = exported.make_model("macro")
+    module = exported.module_of(model)
     images = jnp.zeros((1, 8, 8, 2))
     variables = jax.jit(module.init)(jax.random.key(0), images)
     leaves_equal(
@@ -287,8 +240,8 @@ class ModuleTest(absltest.TestCase):
     self.assertEqual(flat["batch_stats/steps"], 0)
 
   def test_fine_tuning_lowers_the_loss_and_moves_the_statistics(self):
-    model = make_model("macro")
-    module = module_of(model)
+    model = exported.make_model("macro")
+    module = exported.module_of(model)
     data = tiny.make_images()
     images = model.preprocessing.preprocess(data.train_images)
     optimizer = optax.masked(
@@ -333,7 +286,7 @@ class ModuleTest(absltest.TestCase):
     leaves_equal(self, params["stem"], model.child["stem"])
 
   def test_training_keeps_the_layout_of_the_statistics(self):
-    module = module_of(make_model("micro"))
+    module = exported.module_of(exported.make_model("micro"))
     config = dataclasses.replace(module.config, aux_head=True)
     module = module.clone(config=config, image_shape=(20, 20, 2))
     images = jax.ShapeDtypeStruct((4, 20, 20, 2), jnp.float32)
@@ -351,8 +304,8 @@ class ModuleTest(absltest.TestCase):
     self.assertEqual(aux.shape, (4, 3))
 
   def test_training_drops_only_with_the_key(self):
-    model = make_model("recurrent", drop_output=0.5)
-    module = module_of(model)
+    model = exported.make_model("recurrent", drop_output=0.5)
+    module = exported.module_of(model)
     variables, raw = {"params": model.child}, raw_inputs("recurrent", 3, model)
     apply = lambda seed: module.apply(
       variables, *raw, train=True, rngs={"dropout": jax.random.key(seed)}
@@ -367,242 +320,11 @@ class ModuleTest(absltest.TestCase):
     self.assertEqual(state.shape, (3, model.config.hidden_size))
 
   def test_other_weights_are_refused_by_shape(self):
-    model = make_model("recurrent")
-    module = module_of(model)
+    model = exported.make_model("recurrent")
+    module = exported.module_of(model)
     child = {**model.child, "w_h": model.child["w_h"][:-1]}
     with self.assertRaisesRegex(Exception, "w_h"):
       module.apply({"params": child}, *raw_inputs("recurrent", 1, model))
-
-
-class CardTest(absltest.TestCase):
-  def test_batch_norm_of_a_cell_is_told(self):
-    for batch_norm in (False, True):
-      model = make_model("recurrent", batch_norm=batch_norm)
-      card = card_lib.text(model, module_of(model))
-      self.assertEqual("statistics of the batch" in card, batch_norm)
-
-  def test_numbers(self):
-    model = make_model("recurrent")
-    self.assertIn(
-      """## Numbers
-
-| | |
-|---|---|
-| dataset | made up |
-| seed | 3 |
-| metrics test accuracy | 0.5 |
-
-The command:
-
-```console
-$ python -m train
-```
-""",
-      card_lib.text(model, module_of(model)),
-    )
-    bare = dataclasses.replace(model, card={})
-    self.assertIn("None were given.", card_lib.text(bare, module_of(bare)))
-
-  def test_what_becomes_of_unknown_words_is_told(self):
-    model = make_model("recurrent")
-    for unknown, told in (
-      (
-        "<unk>",
-        "5 words; others become `<unk>`; the end of a line is `<eos>`.",
-      ),
-      (None, "5 words, and there is none for unknown ones; the end"),
-    ):
-      preprocessing = dataclasses.replace(model.preprocessing, unknown=unknown)
-      changed = dataclasses.replace(model, preprocessing=preprocessing)
-      card = card_lib.text(changed, module_of(changed))
-      self.assertIn(told, " ".join(card.split()))
-
-  def test_size(self):
-    # 5 words, 8 units: embedding, w_x and w_h, two edges.
-    card = card_lib.text(model := make_model("recurrent"), module_of(model))
-    self.assertIn(f"{5 * 8 + 4 * 8 * 16} parameters", " ".join(card.split()))
-
-  def test_parameters_that_depend_on_the_classes(self):
-    model = make_model("macro")
-    card = card_lib.text(model, module_of(model))
-    self.assertIn('all but "classifier".', " ".join(card.split()))
-    wider = module_of(model).clone(num_classes=7).shapes()["params"]
-    self.assertEqual(wider["classifier"]["w"].shape, (4, 7))
-
-
-class PreprocessingTest(absltest.TestCase):
-  def test_text(self):
-    found = export.TextPreprocessing(("<eos>", "<unk>", "cat", "the"))
-    tokens = found.preprocess("the cat\nthe dog")
-    np.testing.assert_array_equal(tokens, [[3], [2], [0], [3], [1]])
-    self.assertEqual(tokens.dtype, jnp.int32)
-
-  def test_text_without_a_word_for_unknown_ones(self):
-    found = export.TextPreprocessing(("cat", "the"))
-    self.assertIsNone(found.end)
-    np.testing.assert_array_equal(found.preprocess("the\ncat"), [[1], [0]])
-    with self.assertRaisesRegex(types.InputError, "not in it: dog"):
-      found.preprocess("the dog")
-    with self.assertRaisesRegex(types.InputError, "at least one word"):
-      found.preprocess(" ")
-
-  def test_images(self):
-    found = export.ImagePreprocessing((1, 1, 2), MEAN, STD, "ab")
-    images = np.array([[[[255, 0]]]], np.uint8)
-    np.testing.assert_allclose(
-      found.preprocess(images), [[[[2.8, -2.0]]]], rtol=1e-6
-    )
-    wrongs = (images.astype(np.float32), images[0], images[..., :1], [[]])
-    for wrong in wrongs:
-      with self.assertRaisesRegex(
-        types.InputError, r"uint8 array \[b, 1, 1, 2\]"
-      ):
-        found.preprocess(wrong)
-
-  def test_values(self):
-    for options, message in (
-      (((8, 8), MEAN, STD, "ab"), "image_shape"),
-      (((8, 8, 3), MEAN, STD, "ab"), "mean must be 3"),
-      (((8, 8, 2), MEAN, (0.0, 1.0), "ab"), "std must be positive"),
-      (((8, 8, 2), MEAN, (float("nan"), 1.0), "ab"), "std must be 2 numbers"),
-      (((8, 8, 2), MEAN, STD, "a"), "class_names"),
-    ):
-      with self.assertRaisesRegex(types.InputError, message):
-        export.ImagePreprocessing(*options)
-    with self.assertRaisesRegex(types.InputError, "distinct"):
-      export.TextPreprocessing(("a", "a"))
-
-
-class RefusalTest(parameterized.TestCase):
-  def setUp(self):
-    super().setUp()
-    self.root = pathlib.Path(self.enter_context(tempfile.TemporaryDirectory()))
-
-  def assert_refused(self, message, function, *args):
-    with self.assertRaisesRegex(types.InputError, message) as caught:
-      function(*args)
-    self.assertNotIn("\n", str(caught.exception))
-
-  def test_without_moving_statistics(self):
-    model = make_model("macro")
-    for wrong in (
-      dataclasses.replace(model, statistics={}),
-      dataclasses.replace(
-        model,
-        config=dataclasses.replace(model.config, moving_statistics=False),
-      ),
-    ):
-      self.assert_refused(
-        "moving statistics", export.save, self.root / "x", wrong
-      )
-    self.assertEmpty(list(self.root.iterdir()))
-
-  def test_folder_in_use_is_left_alone(self):
-    (self.root / "mine.txt").write_text("mine")
-    model = make_model("recurrent")
-    self.assert_refused("already holds", export.save, self.root, model)
-    self.assert_refused(
-      "already holds", export.save, self.root / "mine.txt", model
-    )
-    self.assertEqual((self.root / "mine.txt").read_text(), "mine")
-    self.assertLen(list(self.root.iterdir()), 1)
-
-  def test_a_failure_leaves_nothing(self):
-    model = make_model("recurrent")
-    wrong = dataclasses.replace(model, card={"metrics": object()})
-    with self.assertRaises(TypeError):
-      export.save(self.root / "x", wrong)
-    self.assertEmpty(list(self.root.iterdir()))
-
-  def test_weights_of_another_architecture(self):
-    model = make_model("recurrent")
-    child = {**model.child, "w_h": model.child["w_h"][:-1]}
-    self.assert_refused(
-      r"params/w_h must be float32 \[8, 16\], got float32 \[7, 16\]",
-      export.save,
-      self.root / "x",
-      dataclasses.replace(model, child=child),
-    )
-    del child["w_h"]
-    self.assert_refused(
-      "they lack params/w_h",
-      export.save,
-      self.root / "x",
-      dataclasses.replace(model, child=child),
-    )
-
-  def test_description_that_does_not_fit(self):
-    model = make_model("recurrent")
-    for changes, message in (
-      ({"space": "nano"}, "one of recurrent, macro, micro"),
-      ({"space": "macro"}, "config must be a MacroConfig"),
-      (
-        {"preprocessing": make_model("macro").preprocessing},
-        "must be a TextPreprocessing",
-      ),
-      ({"arc": model.arc._replace(ops=(9, 0, 0))}, "arc.ops"),
-    ):
-      self.assert_refused(
-        message, lambda c=changes: dataclasses.replace(model, **c)
-      )
-
-  def test_folders_that_are_damaged(self):
-    folder = self.root / "x"
-    folder.mkdir()  # an empty one will do
-    export.save(folder, make_model("recurrent"))
-    self.assert_refused("there is no", export.load, self.root)
-    self.assert_refused("there is no", export.load_serving, self.root)
-    architecture = json.loads((folder / "architecture.json").read_text())
-    child = architecture["child"]
-    for name, content, message in (
-      ("architecture.json", "{", "is damaged: it is not valid JSON"),
-      ("architecture.json", "[]", "JSON object"),
-      ("architecture.json", {}, '"format" must be'),
-      ("architecture.json", {**architecture, "version": 2}, '"version" must'),
-      ("architecture.json", {**architecture, "space": []}, '"space" must'),
-      ("architecture.json", {**architecture, "arc": None}, '"arc" must'),
-      (
-        "architecture.json",
-        {**architecture, "child": {**child, "hidden_size": "8"}},
-        "child.hidden_size must be of type int",
-      ),
-      (
-        "architecture.json",
-        {**architecture, "child": {**child, "batch_norm": 1}},
-        "child.batch_norm must be of type bool",
-      ),
-      (
-        "architecture.json",
-        {**architecture, "child": {**child, "hidden_size": 9}},
-        "do not fit the architecture",
-      ),
-      (
-        "architecture.json",
-        {**architecture, "child": {**child, "more": 9}},
-        "missing or unknown: more",
-      ),
-      ("preprocessing.json", {"vocabulary": 3}, "end, unknown"),
-      (
-        "preprocessing.json",
-        {"vocabulary": 3, "end": "a", "unknown": "b"},
-        "not iterable",
-      ),
-      ("weights.safetensors", "nothing", "cannot be read"),
-      ("card.json", "\\", "is damaged: it is not valid JSON"),
-    ):
-      path = folder / name
-      before = path.read_bytes()
-      path.write_text(
-        content if isinstance(content, str) else json.dumps(content)
-      )
-      with self.subTest(f"{name}: {message}"):
-        self.assert_refused(message, export.load, folder)
-      path.write_bytes(before)
-    export.load(folder)
-    (folder / "model.jaxexport").write_bytes(b"nothing")
-    self.assert_refused("cannot|can read", export.load_serving, folder)
-    (folder / "weights.safetensors").unlink()
-    self.assert_refused("there is no", export.load, folder)
 
 
 if __name__ == "__main__":

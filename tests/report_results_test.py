@@ -14,9 +14,8 @@ from absl.testing import absltest, parameterized
 
 from enas_jax import types
 from enas_jax.report import chart, results, results_figure
-from experiments import _collect, _workdir
 from experiments import results as script
-from tests import command_line
+from tests import command_line, result_tables
 
 ROOT = command_line.ROOT
 # Tables from before runs told where their numbers come from. No other joins.
@@ -27,36 +26,6 @@ _OLD = {
   *("ranking_score_small", "ranking_candidates", "ranking_derive"),
   *("ranking_last_step", "ranking_spaces"),
 }
-_COLUMNS = (
-  results.Column("policy", "policy", "`{policy}`"),
-  results.Column("seed", "seed"),
-  results.Column("accuracy", "accuracy", ".1%"),
-  results.Column(
-    "reward", "a|b", ("{reward:.2f} +- {error:.2f}", "{reward:.2f}")
-  ),
-  results.Column("params", "parameters", ","),
-)
-_ROWS = (
-  {"policy": "a", "seed": 0, "accuracy": 0.5, "reward": 1.0, "error": 0.125},
-  {"policy": "b", "seed": 0, "accuracy": 0.25, "params": 1234567},
-  {"policy": "a", "seed": 1, "accuracy": 0.7, "reward": 2.0, "params": None},
-  {"policy": "a", "seed": 2, "accuracy": 0.9, "reward": 6.0, "params": 7},
-)
-
-
-def _table(**changes):
-  values = {
-    "name": "tiny",
-    "title": "A tiny table",
-    "columns": _COLUMNS,
-    "rows": _ROWS,
-    "command": ["python -m experiments.search --seed=SEED"],
-    "commit": "abc",
-    "device": "a CPU",
-    "versions": {"jax": "1.2"},
-    "seeds": [0, 1, 2],
-  }
-  return results.Table(**(values | changes))
 
 
 def _figure(kind, y):
@@ -70,7 +39,7 @@ def _summary(keys, cells):
 class MarkdownTest(absltest.TestCase):
   def test_formats(self):
     self.assertEqual(
-      results.to_markdown(_table()).splitlines(),
+      results.to_markdown(result_tables.table()).splitlines(),
       [
         r"| policy | seed | accuracy | a\|b | parameters |",
         "|---|---|---|---|---|",
@@ -92,7 +61,9 @@ class MarkdownTest(absltest.TestCase):
         "params": ("{mean:.0f} +- {sd:.0f}", "{mean:.0f}"),
       },
     )
-    lines = results.to_markdown(_table(summary=summary)).splitlines()
+    lines = results.to_markdown(
+      result_tables.table(summary=summary)
+    ).splitlines()
     # Rewards 1, 2, 6: mean 3, squares 4 + 1 + 9 = 14, sd = sqrt(14 / 2) =
     # 2.6458, over sqrt(3): 1.5275. Accuracies are 20 points apart. The single
     # row of `b` is no group.
@@ -103,7 +74,11 @@ class MarkdownTest(absltest.TestCase):
     )
 
   def test_transposed(self):
-    table = _table(columns=_COLUMNS[:3], rows=_ROWS[:2], transposed=True)
+    table = result_tables.table(
+      columns=result_tables.COLUMNS[:3],
+      rows=result_tables.ROWS[:2],
+      transposed=True,
+    )
     self.assertEqual(
       results.to_markdown(table),
       "| policy | `a` | `b` |\n|---|---|---|\n| seed | 0 | 0 |\n"
@@ -117,7 +92,7 @@ class FileTest(parameterized.TestCase):
     self.path = pathlib.Path(tempfile.mkdtemp()) / "tiny.json"
 
   def test_a_table_comes_back(self):
-    table = _table(
+    table = result_tables.table(
       note="é",
       summary=results.Summary(["policy"], {"seed": "mean"}),
       figure=results.Figure("bars", "policy", "accuracy"),
@@ -129,7 +104,7 @@ class FileTest(parameterized.TestCase):
     for field in ("title", "commit", "versions", "summary", "figure", "note"):
       self.assertEqual(getattr(again, field), getattr(table, field), field)
     # A row is a line, so that a difference between two versions can be read.
-    row = json.dumps(_ROWS[1])
+    row = json.dumps(result_tables.ROWS[1])
     self.assertIn(f"    {row},", self.path.read_text().splitlines())
 
   @parameterized.parameters(
@@ -164,7 +139,7 @@ class FileTest(parameterized.TestCase):
     ({"figure": _figure("bars", [])}, r"figure.y must be text, got \[\]"),
   )
   def test_a_bad_file_is_named_with_its_field(self, changes, message):
-    record = results.to_dict(_table()) | changes
+    record = results.to_dict(result_tables.table()) | changes
     record = {key: value for key, value in record.items() if value is not None}
     self.path.write_text(json.dumps(record))
     with self.assertRaisesRegex(types.InputError, message) as caught:
@@ -181,7 +156,7 @@ class FileTest(parameterized.TestCase):
   )
   def test_a_bad_format_is_named(self, form, message):
     with self.assertRaisesRegex(types.InputError, message):
-      _table(columns=[results.Column("policy", "policy", form)])
+      result_tables.table(columns=[results.Column("policy", "policy", form)])
 
   def test_what_is_no_json_is_named(self):
     with self.assertRaisesRegex(types.InputError, "cannot be read: No such"):
@@ -198,7 +173,9 @@ class FileTest(parameterized.TestCase):
 
 class FigureTest(absltest.TestCase):
   def test_rows_that_agree_are_one_bar(self):
-    table = _table(figure=results.Figure("bars", "policy", "reward", "policy"))
+    table = result_tables.table(
+      figure=results.Figure("bars", "policy", "reward", "policy")
+    )
     with mock.patch.object(chart, "bar_chart", return_value="<svg/>") as bars:
       drawing = results_figure.draw(table)
     self.assertEqual(drawing, f"{results_figure.fingerprint(table)}\n<svg/>")
@@ -212,7 +189,9 @@ class FigureTest(absltest.TestCase):
     self.assertAlmostEqual(spread, 7**0.5)
 
   def test_rows_that_agree_are_one_point_of_a_line(self):
-    table = _table(figure=results.Figure("lines", "seed", "accuracy"))
+    table = result_tables.table(
+      figure=results.Figure("lines", "seed", "accuracy")
+    )
     with mock.patch.object(chart, "line_chart", return_value="<svg/>") as lines:
       results_figure.draw(table)
     (series,), _ = lines.call_args
@@ -248,12 +227,14 @@ class FigureTest(absltest.TestCase):
     )
 
   def test_its_fingerprint_is_that_of_what_is_drawn(self):
-    table = _table(figure=results.Figure("lines", "seed", "reward", "policy"))
+    table = result_tables.table(
+      figure=results.Figure("lines", "seed", "reward", "policy")
+    )
     first = results_figure.fingerprint(table)
     self.assertStartsWith(results_figure.draw(table), f"{first}\n<svg")
     renamed = dataclasses.replace(table, title="Another title")
     self.assertEqual(results_figure.fingerprint(renamed), first)
-    rows = [*_ROWS[:3], _ROWS[3] | {"reward": 6.5}]
+    rows = [*result_tables.ROWS[:3], result_tables.ROWS[3] | {"reward": 6.5}]
     other = dataclasses.replace(table, rows=rows)
     self.assertNotEqual(results_figure.fingerprint(other), first)
 
@@ -310,7 +291,9 @@ class DocumentsTest(absltest.TestCase):
     script.write_documents(self.root, check=True)
 
   def test_a_figure_stands_below_its_table(self):
-    table = _table(figure=results.Figure("bars", "policy", "accuracy"))
+    table = result_tables.table(
+      figure=results.Figure("bars", "policy", "accuracy")
+    )
     block = "before\n<!-- results: tiny -->\n{}<!-- end -->\nafter\n"
     self._write(block.format("old\n"), table)
     guide = self.root / "experiments" / "docs" / "guide.md"
@@ -327,7 +310,9 @@ class DocumentsTest(absltest.TestCase):
     ElementTree.parse(self.root / script.FIGURES / "tiny.svg")
 
   def test_a_part_of_a_table(self):
-    table = _table(summary=results.Summary(["policy"], {"seed": "mean"}))
+    table = result_tables.table(
+      summary=results.Summary(["policy"], {"seed": "mean"})
+    )
     block = "<!-- results: tiny (2 rows: {}) -->\n{}<!-- end -->\n"
     self._write(block.format("seed, policy", "old\n"), table)
     script.write_documents(self.root)
@@ -355,13 +340,13 @@ class DocumentsTest(absltest.TestCase):
       (f"{begin}{begin}{end}", "line 2: '<!-- results: tiny -->' stands"),
       (f"{begin}{end}{end}", "line 3: '<!-- end -->' stands alone"),
     ):
-      self._write(text, _table())
+      self._write(text, result_tables.table())
       with self.assertRaisesRegex(types.InputError, message):
         script.write_documents(self.root)
       self.assertEqual((self.root / "README.md").read_text(), text)
 
   def test_a_file_has_the_name_of_its_table(self):
-    self._write("", _table())
+    self._write("", result_tables.table())
     place = self.root / script.RESULTS
     (place / "tiny.json").rename(place / "other.json")
     with self.assertRaisesRegex(types.InputError, "name must be 'other'"):
@@ -370,202 +355,6 @@ class DocumentsTest(absltest.TestCase):
   def test_elsewhere_there_is_nothing_to_write(self):
     with self.assertRaisesRegex(types.InputError, "at the root of a checkout"):
       script.write_documents(self.root)
-
-
-def _write_search(folder, seed, commit="c1", perplexity=100.0, **config):
-  folder.mkdir(parents=True)
-  record = {
-    "experiment": "ptb_search",
-    "space": "recurrent",
-    "preset": "small",
-    "dataset": "text:/home/me/corpus",
-    "config": {"theta": {}, "run": {"policy": "random"}},
-    "seed": seed,
-    "device": "a CPU",
-    "versions": {"jax": "1.2", "flax": None},
-    "commit": commit,
-    "command": "python -m experiments.ptb_search --preset=small"
-    f" --policy=random --data_dir=/home/me/data --seed={seed} --theta_steps=7",
-  }
-  (folder / "config.json").write_text(json.dumps(record | config))
-  result = {
-    "arc": {"tokens": "0 0 1"},
-    "mean_reward_policy": 0.5,
-    "standard_error_policy": 0.0625,
-    "valid_perplexity": perplexity,
-    "search_seconds": 60.25,
-    "kendall_tau": 0.5,
-    "kendall_tau_interval": [0.25, 0.75],
-    "seed": seed,
-  }
-  (folder / "result.json").write_text(json.dumps(result))
-  rows = [{"phase": "epoch", "valid/perplexity": 300 - i} for i in range(2)]
-  lines = [json.dumps(row) + "\n" for row in (*rows, {"phase": "theta"})]
-  (folder / "metrics.jsonl").write_text("".join(lines))
-  return folder
-
-
-class CollectTest(absltest.TestCase):
-  def setUp(self):
-    super().setUp()
-    self.folder = pathlib.Path(tempfile.mkdtemp())
-    self.place = self.folder / "results"
-
-  def _collect(self, *runs, title="Searches", command=None):
-    return _collect.collect(
-      self.place, "new", runs, title=title, command=command
-    )
-
-  def test_finished_searches_are_rows(self):
-    runs = [
-      _write_search(self.folder / str(seed), seed, perplexity=100.0 + seed)
-      for seed in range(2)
-    ]
-    answer = command_line.run(
-      "results",
-      *("--collect=new", "--title=Searches"),
-      *(f"--run={run}" for run in runs),
-      cwd=self.folder,
-    )
-    self.assertEqual(answer.returncode, 0, answer.stderr)
-    path = self.folder / script.RESULTS / "new.json"
-    self.assertEqual(answer.stdout, f"wrote {script.RESULTS}/new.json\n")
-    table = results.load(path)
-    # Validation 100 and 101: sd = 1 / sqrt(2).
-    self.assertEqual(
-      results.to_markdown(table).splitlines(),
-      [
-        "| space | policy | options | seed | mean reward |"
-        " perplexity of children | validation perplexity | Kendall tau |"
-        " seconds of search |",
-        "|" + 9 * "---|",
-        "| recurrent | `random` | `--theta_steps=7` | 0 | 0.500 +- 0.062 |"
-        " 299.0 | 100.0 | 0.50 [0.25, 0.75] | 60 |",
-        "| recurrent | `random` | `--theta_steps=7` | 1 | 0.500 +- 0.062 |"
-        " 299.0 | 101.0 | 0.50 [0.25, 0.75] | 60 |",
-        "| recurrent | `random` | `--theta_steps=7` | mean +- sd |"
-        " 0.500 +- 0.000 | 299.0 +- 0.0 | 100.5 +- 0.7 | 0.50 +- 0.00 | 60 |",
-      ],
-    )
-    self.assertEqual(
-      table.command,
-      [
-        "python -m experiments.ptb_search --preset=small --policy=random"
-        f" --data_dir=DIR --seed={seed} --theta_steps=7"
-        for seed in range(2)
-      ],
-    )
-    self.assertEqual((table.commit, table.device), ("c1", "a CPU"))
-    self.assertEqual(table.versions, {"jax": "1.2"})
-    self.assertEqual(table.seeds, [0, 1])
-    self.assertEqual(table.rows[0]["tokens"], "0 0 1")
-    self.assertEqual(table.rows[0]["dataset"], "text:DIR/corpus")
-    self.assertNotIn("/home", path.read_text())
-
-  def test_rows_are_added_to_those_that_are_there(self):
-    self._collect(_write_search(self.folder / "a", 3))
-    other = {"versions": {"jax": "1.3"}, "device": "a GPU"}
-    run = _write_search(self.folder / "b", 1, commit="c2", **other)
-    table = results.load(self._collect(run, title=None))
-    self.assertEqual(table.title, "Searches")
-    self.assertEqual([row["seed"] for row in table.rows], [3, 1])
-    self.assertEqual([row["commit"] for row in table.rows], ["c1", "c2"])
-    self.assertEqual((table.commit, table.seeds), ("c1, c2", [1, 3]))
-    self.assertEqual(table.versions, {"jax": "1.2, 1.3"})
-    self.assertEqual(table.device, "a CPU; a GPU")
-    with self.assertRaisesRegex(types.InputError, "seed=1.* already"):
-      self._collect(run)
-
-  def test_trainings_are_rows(self):
-    training = {
-      "experiment": "ptb_train",
-      "config": {"run": {}},
-      "arc": "/home/me/run/arc.json",
-      "command": None,
-    }
-    run = _write_search(self.folder / "a", 0, **training)
-    with self.assertRaisesRegex(types.InputError, "give --command"):
-      self._collect(run)
-    line = "python -m experiments.ptb_train --arc=ARC --seed=SEED"
-    table = results.load(self._collect(run, command=line))
-    self.assertEqual(table.command, [line])
-    (row,) = table.rows
-    self.assertEqual((row["arc"], row["seed"]), ("DIR/arc.json", 0))
-    for absent in ("policy", "options", "children_perplexity"):
-      self.assertNotIn(absent, row)
-
-  def test_searches_and_trainings_share_a_table(self):
-    search = _write_search(self.folder / "a", 0)
-    training = {"config": {"run": {}}, "arc": "random:0"}
-    trained = _write_search(self.folder / "b", 0, **training)
-    table = results.load(self._collect(search, trained))
-    lines = results.to_markdown(table).splitlines()
-    self.assertStartsWith(lines[0], "| space | policy | `--arc` | options |")
-    self.assertStartsWith(lines[2], "| recurrent | `random` | | `--theta_")
-    self.assertStartsWith(lines[3], "| recurrent | | `random:0` | `--theta_")
-    self.assertLen(lines, 4)
-
-  def test_what_cannot_be_collected_leaves_no_file(self):
-    run = _write_search(self.folder / "a", 0)
-    for runs, title, message in (
-      ((), "Searches", "needs --run"),
-      ((run,), None, "needs --title"),
-      ((run, run), "Searches", "already"),
-      ((self.folder / "none",), "Searches", "config.json cannot be read"),
-    ):
-      with self.assertRaisesRegex(types.InputError, message):
-        self._collect(*runs, title=title)
-    loose = _write_search(self.folder / "b", 0, commit=None)
-    with self.assertRaisesRegex(types.InputError, "does not tell its commit"):
-      self._collect(loose)
-    (run / "result.json").unlink()
-    with self.assertRaisesRegex(types.InputError, "result.json cannot be read"):
-      self._collect(run)
-    self.assertFalse(self.place.exists())
-
-  def test_numbers_without_an_origin_get_no_company(self):
-    self.place.mkdir()
-    old = _table(name="new", versions=results.NOT_RECORDED)
-    results.save(old, self.place / "new.json")
-    with self.assertRaisesRegex(types.InputError, "into a new table"):
-      self._collect(_write_search(self.folder / "a", 0))
-
-  def test_flags_that_would_do_nothing_are_refused(self):
-    for flags, message in (
-      (("--title=T",), "--title needs --collect"),
-      (("--run=a",), "--run needs --collect"),
-      (("--collect=new", "--check"), "do not go together"),
-      (("--collect=a/b", "--run=a"), "must be a name"),
-    ):
-      answer = command_line.run("results", *flags, cwd=self.folder)
-      self.assertEqual(answer.returncode, 2)
-      self.assertIn(message, answer.stderr)
-
-
-class OriginTest(absltest.TestCase):
-  def test_a_command_is_shown_without_the_paths_of_a_machine(self):
-    line = (
-      "python -m experiments.cifar_train --data_dir=/d/c --workdir runs/a"
-      " --arc=/r/arc.json --init=omega:runs/b --dataset=npz:/x/y.npz"
-      " --benchmark_table=t.csv --seed=1 --drop_x=0.5"
-    )
-    self.assertEqual(
-      _workdir.shown_command(line),
-      "python -m experiments.cifar_train --data_dir=DIR --workdir RUN"
-      " --arc=DIR/arc.json --init=omega:DIR/b --dataset=npz:DIR/y.npz"
-      " --benchmark_table=FILE --seed=1 --drop_x=0.5",
-    )
-    # The slash between two cells is no path.
-    tokens = "python -m experiments.describe --arc='0 1 / 2 3'"
-    self.assertEqual(
-      _workdir.shown_command(tokens),
-      "python -m experiments.describe '--arc=0 1 / 2 3'",
-    )
-
-  def test_the_origin_of_numbers_fits_a_table(self):
-    table = _table(**_workdir.origin())
-    self.assertLen(table.command, 1)
-    self.assertIn("jax", table.versions)
 
 
 if __name__ == "__main__":
