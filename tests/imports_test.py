@@ -1,6 +1,7 @@
 """Holds the direction of imports and what modules may not do."""
 
 import ast
+import graphlib
 import importlib
 import pathlib
 
@@ -57,6 +58,21 @@ class ImportsTest(absltest.TestCase):
         known = (*ALLOWED[kind], kind)
         self.assertIn(name.split(".")[1], known, f"{path}: {name}")
     self.assertGreater(checked, 100)
+
+  def test_no_two_files_import_each_other(self):
+    """Neither for types alone; the face of the package names all others."""
+    modules = {
+      ".".join(path.relative_to(ROOT.parent).with_suffix("").parts): path
+      for path in ROOT.rglob("*.py")
+      if path.name != "__init__.py"
+    }
+    order = graphlib.TopologicalSorter(
+      {
+        name: set(imported(path)) & set(modules)
+        for name, path in modules.items()
+      }
+    )
+    self.assertLen(list(order.static_order()), len(modules))
 
   def test_the_package_reads_no_flags_and_no_environment(self):
     for path in ROOT.rglob("*.py"):

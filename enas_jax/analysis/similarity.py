@@ -17,7 +17,7 @@ import numpy as np
 from scipy import stats
 
 from enas_jax.analysis import ranking
-from enas_jax.spaces import decisions as decisions_lib
+from enas_jax.spaces import base
 from enas_jax.spaces import graph as graph_lib
 
 # An exact edit distance of graphs of 6 nodes takes 50 ms, of 8 some seconds: up
@@ -50,7 +50,7 @@ def final_distances(hidden: np.ndarray) -> np.ndarray:
 
 
 def common(
-  decisions: Sequence[decisions_lib.Decision], choices: np.ndarray
+  decisions: Sequence[base.Decision], choices: np.ndarray
 ) -> tuple[np.ndarray, np.ndarray | None]:
   """What every two of S architectures have in common.
 

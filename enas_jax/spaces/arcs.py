@@ -9,7 +9,7 @@ import numpy as np
 
 from enas_jax import files, types
 from enas_jax.config import fields
-from enas_jax.spaces import base, decisions, records, registry
+from enas_jax.spaces import base, records, registry
 
 _RANDOM = "random:"
 _TOKENS = re.compile(r"[-0-9\s,/]*[0-9][-0-9\s,/]*")
@@ -70,7 +70,7 @@ def cut(loaded: Architecture, space: base.Space) -> Architecture:
   Returns:
     The part, in that space; the whole if the space decides something else.
   """
-  places: dict[decisions.Decision, list[int]] = {}
+  places: dict[base.Decision, list[int]] = {}
   place = 0
   for decision in loaded.space.decisions():
     places.setdefault(decision, []).append(place)

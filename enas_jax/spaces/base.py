@@ -15,10 +15,45 @@ import numpy as np
 
 from enas_jax import types
 from enas_jax.nn import ops
-from enas_jax.spaces import decisions as decisions_lib
 from enas_jax.spaces import graph
 
 Options = Any  # a frozen dataclass with a method `space() -> Space`
+
+
+OPERATIONS = "op"  # the vocabulary of operations
+
+
+class Decision(NamedTuple):
+  """One step of the controller: what it decides about one node.
+
+  The choices of one architecture are one flat vector: the entries of every
+  decision, `width` of them each, in the order of the space's `decisions()`.
+
+  Attributes:
+    kind: "op": which operation, scored by a classifier over `num_choices`
+      operations. "index": which earlier node, scored by attention over the
+      nodes decided so far. "skips": for each of the nodes 0 to
+      `num_choices` - 1 whether this node takes it, 0 or 1; the bits are
+      independent given the one LSTM step that scores them all.
+    node: the node that is decided about, counted from 0.
+    num_choices: how many alternatives there are; of "skips", how many bits.
+    cell: which cell the node belongs to, where an architecture has several:
+      nodes are counted, and attended to, within their cell.
+    vocabulary: of "op": what the alternatives are, one word. Decisions of the
+      same vocabulary share a classifier and embeddings. "op" are operations, of
+      which options such as `omega.op_weights` speak; a width, say, is another.
+  """
+
+  kind: str
+  node: int
+  num_choices: int
+  cell: int = 0
+  vocabulary: str = OPERATIONS
+
+  @property
+  def width(self) -> int:
+    """How many entries of the flat choices vector this decision takes."""
+    return self.num_choices if self.kind == "skips" else 1
 
 
 class Space(Protocol):
@@ -33,7 +68,7 @@ class Space(Protocol):
     """The name under which the space is registered; in its JSON as "space"."""
     ...
 
-  def decisions(self) -> tuple[decisions_lib.Decision, ...]:
+  def decisions(self) -> tuple[Decision, ...]:
     """What a strategy decides, one after another; C entries in all."""
     ...
 

@@ -2,7 +2,7 @@
 
 import collections
 from collections.abc import Collection, Sequence
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import Any
 
 import chex
 import jax
@@ -12,49 +12,11 @@ import numpy as np
 from enas_jax import types
 from enas_jax.config import fields
 from enas_jax.nn import ops
-
-if TYPE_CHECKING:
-  from enas_jax.spaces import base  # which imports this module
-
-
-OPERATIONS = "op"  # the vocabulary of operations
-
-
-class Decision(NamedTuple):
-  """One step of the controller: what it decides about one node.
-
-  The choices of one architecture are one flat vector: the entries of every
-  decision, `width` of them each, in the order of the space's `decisions()`.
-
-  Attributes:
-    kind: "op": which operation, scored by a classifier over `num_choices`
-      operations. "index": which earlier node, scored by attention over the
-      nodes decided so far. "skips": for each of the nodes 0 to
-      `num_choices` - 1 whether this node takes it, 0 or 1; the bits are
-      independent given the one LSTM step that scores them all.
-    node: the node that is decided about, counted from 0.
-    num_choices: how many alternatives there are; of "skips", how many bits.
-    cell: which cell the node belongs to, where an architecture has several:
-      nodes are counted, and attended to, within their cell.
-    vocabulary: of "op": what the alternatives are, one word. Decisions of the
-      same vocabulary share a classifier and embeddings. "op" are operations, of
-      which options such as `omega.op_weights` speak; a width, say, is another.
-  """
-
-  kind: str
-  node: int
-  num_choices: int
-  cell: int = 0
-  vocabulary: str = OPERATIONS
-
-  @property
-  def width(self) -> int:
-    """How many entries of the flat choices vector this decision takes."""
-    return self.num_choices if self.kind == "skips" else 1
+from enas_jax.spaces import base
 
 
 def balance_ops(
-  space: "base.Space",
+  space: base.Space,
   arcs: types.Arc,
   key: types.PRNGKey,
   first: types.Array,
@@ -95,7 +57,7 @@ def balance_ops(
 
 
 def sample_weighed(
-  space: "base.Space",
+  space: base.Space,
   key: types.PRNGKey,
   num_arcs: int,
   weights: tuple[float, ...],
@@ -119,7 +81,7 @@ def sample_weighed(
   key_arcs, key_ops = jax.random.split(key)
   choices = space.to_choices(space.sample_uniform(key_arcs, num_arcs))
   log_weights = jnp.log(jnp.asarray(weights, jnp.float32))
-  where = _op_places(space, (OPERATIONS,))[len(weights)]
+  where = _op_places(space, (base.OPERATIONS,))[len(weights)]
   ops = jax.random.categorical(
     key_ops, log_weights, shape=(num_arcs, len(where))
   )
@@ -127,12 +89,12 @@ def sample_weighed(
 
 
 def check_weights(
-  space: "base.Space", weights: Sequence[float], name: str
+  space: base.Space, weights: Sequence[float], name: str
 ) -> None:
   """Raises InputError unless `sample_weighed` can use the weights, or none."""
   if not weights:
     return
-  count = max(_op_places(space, (OPERATIONS,)), default=0)
+  count = max(_op_places(space, (base.OPERATIONS,)), default=0)
   fields.check(
     len(weights) == count,
     name,
@@ -142,7 +104,7 @@ def check_weights(
 
 
 def _op_places(
-  space: "base.Space", vocabularies: Collection[str] = ()
+  space: base.Space, vocabularies: Collection[str] = ()
 ) -> dict[int, np.ndarray]:
   """Where operations are in the flat choices, by how many there are.
 
@@ -160,7 +122,7 @@ def _op_places(
   return {size: np.array(at, np.int32) for size, at in places.items()}
 
 
-def num_alternatives(decisions: Sequence[Decision]) -> np.ndarray:
+def num_alternatives(decisions: Sequence[base.Decision]) -> np.ndarray:
   """[C] int32: how many values each entry of the choices may take."""
   sizes: list[int] = []
   for decision in decisions:
@@ -170,7 +132,7 @@ def num_alternatives(decisions: Sequence[Decision]) -> np.ndarray:
 
 
 def relax(
-  space: "base.Space", weights: Sequence[ops.Sampled | types.Array]
+  space: base.Space, weights: Sequence[ops.Sampled | types.Array]
 ) -> types.Arc:
   """A relaxed arc: weights over alternatives in the place of choices.
 
@@ -213,7 +175,7 @@ def relax(
   return fill(places)
 
 
-def no_mixtures(space: "base.Space") -> types.InputError:
+def no_mixtures(space: base.Space) -> types.InputError:
   """The error of a space whose network cannot run a relaxed arc."""
   return types.InputError(
     f"the network of the {space.name} space cannot run a mixture of"
@@ -221,7 +183,7 @@ def no_mixtures(space: "base.Space") -> types.InputError:
   )
 
 
-def labels(decisions: Sequence[Decision]) -> list[str]:
+def labels(decisions: Sequence[base.Decision]) -> list[str]:
   """What each of the C choices is about, in few characters, all different.
 
   Nodes are counted from 1, and so are cells where there are several, and the
@@ -248,7 +210,7 @@ def labels(decisions: Sequence[Decision]) -> list[str]:
   return names
 
 
-def frequencies(space: "base.Space", arcs: types.Arc) -> list[list[float]]:
+def frequencies(space: base.Space, arcs: types.Arc) -> list[list[float]]:
   """How often each alternative of each choice occurs.
 
   Args:

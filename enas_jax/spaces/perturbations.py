@@ -90,7 +90,7 @@ def change_connections(kind: str, share: float) -> base.Change:
 def operations(space: base.Space) -> np.ndarray:
   """[C] bool: which choices are between operations."""
   decided = [
-    [d.kind == d.vocabulary == decisions.OPERATIONS] * d.width
+    [d.kind == d.vocabulary == base.OPERATIONS] * d.width
     for d in space.decisions()
   ]
   return np.concatenate(decided)

@@ -20,7 +20,6 @@ import jax.numpy as jnp
 from enas_jax import config as config_lib
 from enas_jax import types
 from enas_jax.spaces import base
-from enas_jax.spaces import decisions as decisions_lib
 
 # The first operations, which `op_bias` and `op_prior` favour: the separable
 # convolutions of the space of cells.
@@ -150,9 +149,7 @@ class _State:
   anchors: _Nodes
   vectors: _Nodes
 
-  def before(
-    self, nodes: _Nodes, decision: decisions_lib.Decision
-  ) -> types.Array:
+  def before(self, nodes: _Nodes, decision: base.Decision) -> types.Array:
     """[S, l, H]: of `nodes` those before node l, zeros where it has none."""
     zero = jnp.zeros_like(self.hidden)
     places = [(decision.cell, node) for node in range(decision.node)]
@@ -167,14 +164,14 @@ class _Policy(nn.Module):
     config: the LSTM's options.
   """
 
-  decisions: tuple[decisions_lib.Decision, ...]
+  decisions: tuple[base.Decision, ...]
   config: config_lib.ControllerConfig
 
   def setup(self) -> None:
     """Declares theta."""
     cfg, size = self.config, self.config.hidden_size
     sizes = self._vocabularies()
-    num_ops = sizes.pop(decisions_lib.OPERATIONS, 0)
+    num_ops = sizes.pop(base.OPERATIONS, 0)
 
     def init(key: types.PRNGKey, shape: tuple[int, ...]) -> types.Array:
       limit = cfg.init_range
@@ -194,9 +191,9 @@ class _Policy(nn.Module):
       self.op_bias = self.param(
         "op_bias", lambda _: jnp.where(favoured, jnp.float32(cfg.op_bias), 0)
       )
-    embeddings = {decisions_lib.OPERATIONS: self.op_embedding}
+    embeddings = {base.OPERATIONS: self.op_embedding}
     classifiers = {} if cfg.tied_ops else {
-      decisions_lib.OPERATIONS: self.op_softmax
+      base.OPERATIONS: self.op_softmax
     }  # fmt: skip
     # Last, so that they move no number of a space of operations alone.
     for name, count in sizes.items():
@@ -312,9 +309,7 @@ class _Policy(nn.Module):
     if due:
       state.anchors[place] = state.vectors[place] = state.hidden
 
-  def _logits(
-    self, decision: decisions_lib.Decision, state: _State
-  ) -> types.Array:
+  def _logits(self, decision: base.Decision, state: _State) -> types.Array:
     """[S, num_choices]: scores, cooled and squashed (Section 3.1).
 
     Of "skips" [S, num_choices, 2], for no and yes.
@@ -341,7 +336,7 @@ class _Policy(nn.Module):
     return logits
 
   def _op_scores(
-    self, decision: decisions_lib.Decision, hidden: types.Array
+    self, decision: base.Decision, hidden: types.Array
   ) -> types.Array:
     """[S, num_choices]: what the classifier of its vocabulary says."""
     name = decision.vocabulary
@@ -354,15 +349,13 @@ class _Policy(nn.Module):
       scores += self.op_bias[: decision.num_choices]
     return scores
 
-  def _of_ops(self, decision: decisions_lib.Decision) -> bool:
+  def _of_ops(self, decision: base.Decision) -> bool:
     """Whether operations are decided between."""
-    return decision.kind == "op" and (
-      decision.vocabulary == decisions_lib.OPERATIONS
-    )
+    return decision.kind == "op" and (decision.vocabulary == base.OPERATIONS)
 
   def _next_input(
     self,
-    decision: decisions_lib.Decision,
+    decision: base.Decision,
     choice: types.Array,
     state: _State,
   ) -> types.Array:

@@ -32,8 +32,8 @@ class WidthSpace:
       decision
       for layer in range(LAYERS)
       for decision in (
-        decisions.Decision("op", layer, len(OPS)),
-        decisions.Decision("op", layer, len(WIDTHS), vocabulary="width"),
+        base.Decision("op", layer, len(OPS)),
+        base.Decision("op", layer, len(WIDTHS), vocabulary="width"),
       )
     )
 

@@ -22,7 +22,7 @@ import numpy as np
 
 from enas_jax import types
 from enas_jax.nn import ops as ops_lib
-from enas_jax.spaces import decisions, records
+from enas_jax.spaces import base, decisions, records
 
 OPS = (
   "conv_3x3",
@@ -87,16 +87,16 @@ class MacroSpace:
         f"num_layers must be at least 1, got {self.num_layers}."
       )
 
-  def decisions(self) -> tuple[decisions.Decision, ...]:
+  def decisions(self) -> tuple[base.Decision, ...]:
     """What the controller decides, layer by layer: operation, then skips.
 
     Layer 0 has no earlier node, so no skips.
     """
     steps = []
     for layer in range(self.num_layers):
-      steps.append(decisions.Decision("op", layer, len(OPS)))
+      steps.append(base.Decision("op", layer, len(OPS)))
       if layer > 0:
-        steps.append(decisions.Decision("skips", layer, num_choices=layer))
+        steps.append(base.Decision("skips", layer, num_choices=layer))
     return tuple(steps)
 
   def from_choices(self, choices: jax.Array) -> MacroArc:

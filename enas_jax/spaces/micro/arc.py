@@ -22,7 +22,7 @@ import numpy as np
 
 from enas_jax import types
 from enas_jax.nn import ops as ops_lib
-from enas_jax.spaces import decisions, records
+from enas_jax.spaces import base, decisions, records
 
 # In the released code's numbering.
 OPS = (
@@ -88,7 +88,7 @@ class MicroSpace:
     """Rows of a cell's arc: B - 2, the nodes that are decided about."""
     return self.num_nodes - NUM_INPUTS
 
-  def decisions(self) -> tuple[decisions.Decision, ...]:
+  def decisions(self) -> tuple[base.Decision, ...]:
     """What the controller decides: the normal cell, then the reduction one.
 
     Per node both inputs, then both operations, as in Figure 5. `cell` is 0
@@ -97,8 +97,8 @@ class MicroSpace:
     steps = []
     for cell in range(len(MicroArc._fields)):
       for node in range(NUM_INPUTS, self.num_nodes):
-        index = decisions.Decision("index", node, num_choices=node, cell=cell)
-        op = decisions.Decision("op", node, num_choices=len(OPS), cell=cell)
+        index = base.Decision("index", node, num_choices=node, cell=cell)
+        op = base.Decision("op", node, num_choices=len(OPS), cell=cell)
         steps += [index, index, op, op]
     return tuple(steps)
 

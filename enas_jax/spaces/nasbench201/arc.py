@@ -20,7 +20,7 @@ import jax.numpy as jnp
 
 from enas_jax import types
 from enas_jax.nn import ops as ops_lib
-from enas_jax.spaces import decisions, records
+from enas_jax.spaces import base, decisions, records
 
 OPS = ("none", "skip_connect", "nor_conv_1x1", "nor_conv_3x3", "avg_pool_3x3")
 NUM_NODES = 4
@@ -50,13 +50,13 @@ class NasBench201Space:
 
   name: ClassVar[str] = "nasbench201"
 
-  def decisions(self) -> tuple[decisions.Decision, ...]:
+  def decisions(self) -> tuple[base.Decision, ...]:
     """What the controller decides: the operation of each edge in turn.
 
     The decision's "node" is the edge: nothing attends to nodes here.
     """
     return tuple(
-      decisions.Decision("op", edge, len(OPS)) for edge in range(NUM_EDGES)
+      base.Decision("op", edge, len(OPS)) for edge in range(NUM_EDGES)
     )
 
   def from_choices(self, choices: jax.Array) -> NasBench201Arc:

@@ -21,7 +21,7 @@ import numpy as np
 
 from enas_jax import types
 from enas_jax.nn import ops as ops_lib
-from enas_jax.spaces import decisions, records
+from enas_jax.spaces import base, decisions, records
 
 # In the order of the search script's tokens, and of `ops.activate`.
 OPS = ("tanh", "relu", "identity", "sigmoid")
@@ -78,14 +78,14 @@ class RecurrentSpace:
     """Rows of an arc: N, plus the fixed first node if there is one."""
     return self.num_nodes + (self.first_node == "tanh")
 
-  def decisions(self) -> tuple[decisions.Decision, ...]:
+  def decisions(self) -> tuple[base.Decision, ...]:
     """What the controller decides, in the order of Figure 1 (right)."""
     steps = []
     if self.first_node == "sampled":
-      steps.append(decisions.Decision("op", node=0, num_choices=len(OPS)))
+      steps.append(base.Decision("op", node=0, num_choices=len(OPS)))
     for row in range(1, self.num_rows):
-      steps.append(decisions.Decision("index", node=row, num_choices=row))
-      steps.append(decisions.Decision("op", node=row, num_choices=len(OPS)))
+      steps.append(base.Decision("index", node=row, num_choices=row))
+      steps.append(base.Decision("op", node=row, num_choices=len(OPS)))
     return tuple(steps)
 
   def from_choices(self, choices: jax.Array) -> RecurrentArc:
