@@ -29,6 +29,7 @@ COMMANDS = {
   "benchmark": "time the steps of a search or a training",
   "compile": "compile a preset for a TPU or GPU that is not there",
   "depthwise": "time depthwise convolutions",
+  "report": "write a run's report again, or compare runs",
   "results": "write the tables of the documents",
 }
 _SCRIPTS = {"analyze": "analyze_controller"}

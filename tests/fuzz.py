@@ -32,7 +32,8 @@ from enas_jax.analysis import benchmark_table, truth
 from enas_jax.data import cifar, images, text
 from enas_jax.export import description
 from enas_jax.export import folder as export_folder
-from enas_jax.report import html, results
+from enas_jax.report import candidates as candidates_lib
+from enas_jax.report import html, results, run_charts, run_files
 from enas_jax.search import metrics, runs, train
 from enas_jax.spaces import arcs, records, registry
 
@@ -223,17 +224,42 @@ def parsers(folder: pathlib.Path) -> dict[str, Parser]:
   for name, read in (
     ("config.json", html._config_part),
     ("result.json", html._result_part),
-    ("arcs.jsonl", html._arcs_part),
     ("arc.json", html._arc_part),
-    ("metrics.jsonl", html._read_rows),
+    ("metrics.jsonl", run_files.read_rows),
+    ("policy.jsonl", _read_policy),
+    ("arcs.jsonl", _read_candidates),
   ):
     seed = candidates if name.endswith("l") else _saved("macro")
+    if name == "policy.jsonl":
+      seed = b'{"epoch": 1, "frequencies": [[0.5, 0.5], [1.0]]}\n' * 2
     made[f"report's {name}"] = Parser([seed], of_file(f"page/{name}", read))
+  made["report's network"] = Parser(
+    [_saved("macro"), _saved("recurrent")],
+    of_file("page/config.json", _read_network),
+  )
   svg = b'<svg xmlns="http://www.w3.org/2000/svg"><title>a</title></svg>'
   made["report's arc.svg"] = Parser(
     [svg], of_file("page/arc.svg", html._picture_part)
   )
   return made | _of_exports(of_file, written)
+
+
+def _read_network(path: pathlib.Path) -> None:
+  saved = run_files.read_object(path)
+  candidates_lib.network(saved, {"data": saved.get("config")})
+
+
+def _read_policy(path: pathlib.Path) -> None:
+  run_charts.policy_table(run_files.read_rows(path)[0])
+
+
+def _read_candidates(path: pathlib.Path) -> None:
+  rows, _ = run_files.read_rows(path)
+  network = candidates_lib.network(json.loads(_saved("macro")), {})
+  # As if all were of that space, and none is measured.
+  candidates_lib.distinct(rows, network, most=0)
+  for row in rows:
+    candidates_lib._read_arc(row.get("arc"), network)
 
 
 def _results() -> bytes:

@@ -1,12 +1,24 @@
 import base64
+import hashlib
+import html as html_lib
 import json
 import re
 from html import parser
 from xml.etree import ElementTree
 
-from enas_jax.report import chart, drawing
+import pytest
+
+from enas_jax.report import (
+  candidates,
+  chart,
+  drawing,
+  page_chart,
+  run_charts,
+  verdict,
+)
 from enas_jax.report import html as report
 from enas_jax.spaces import graph as graph_lib
+from enas_jax.spaces import registry
 
 _SVG = "{http://www.w3.org/2000/svg}"
 
@@ -57,12 +69,16 @@ def _write_run(workdir):
   arc = {"prev": [0, 0], "op": [0, 1]}
   (workdir / "arc.json").write_text(json.dumps(arc))
   result = {"arc": arc | {"tokens": "0 0 1"}, "test_perplexity": 118.5}
+  result |= {"mean_reward_policy": 0.5, "standard_error_policy": 0.03}
+  result |= {"mean_reward_uniform": 0.25, "standard_error_uniform": 0.04}
   (workdir / "result.json").write_text(json.dumps(result))
   node = graph_lib.Node("h1", "h₁", 0)
   drawn = drawing.draw([graph_lib.Graph((node,), ())], "", "Found & drawn")
   (workdir / "arc.svg").write_text(
     '<?xml version="1.0" encoding="utf-8"?>\n' + drawn.svg, encoding="utf-8"
   )
+  rewards = {"policy": [0.6, 0.4], "uniform": [0.3, 0.2]}
+  (workdir / "rewards.json").write_text(json.dumps(rewards))
   arcs = [
     {"arc": {"id": i}, "reward": i / 64, "perplexity": 80 / (i + 1)}
     for i in range(12)
@@ -78,7 +94,7 @@ class _Balance(parser.HTMLParser):
     self.open = []
 
   def handle_starttag(self, tag, attrs):
-    if tag not in ("meta", "br", "img"):
+    if tag not in ("meta", "br", "img", "image"):
       self.open.append(tag)
 
   def handle_endtag(self, tag):
@@ -139,7 +155,7 @@ def test_report_shows_a_run(tmp_path):
   assert "<b>preset</b> paper" in page
   assert "<b>seed</b> 7" in page
   assert "<tr><th>run.seed</th><td>7</td></tr>" in page
-  assert page.count("<figure>") == 6
+  assert page.count("<figure data-values=") == 7  # one of the rewards
   assert (
     "<code>omega/loss_nats</code>: last 6 at step 30,"
     " lowest 6 at step 30, highest 9 at step 0"
@@ -149,7 +165,7 @@ def test_report_shows_a_run(tmp_path):
   assert "<code>theta/entropy_nats</code>: last 13.25" in page
   assert "<code>theta/loss_nats</code>: last 1.5 at theta_step 2" in page
   assert "<code>valid/reward_uniform</code>: last 0.375" in page
-  [(source, words)] = re.findall(r'<img src="([^"]*)" alt="([^"]*)">', page)
+  [(source, words)] = re.findall(r'<img src="([^"]*)" alt="([^"]+)">', page)
   kind, _, data = source.partition(",")
   assert kind == "data:image/svg+xml;base64"
   assert base64.b64decode(data) == (tmp_path / "arc.svg").read_bytes()
@@ -158,27 +174,35 @@ def test_report_shows_a_run(tmp_path):
   assert "&#34;prev&#34;: [" in page
   assert "<p>Tokens: <code>0 0 1</code></p>" in page
   assert (
-    '<tr><th>test perplexity</th><td class="number">118.5</td></tr>' in page
-  )
+    "<tr><th>test perplexity</th>"
+    '<td class="number" data-number="118.5">118.5</td></tr>'
+  ) in page
+  assert "samples earn 0.2500 ± 0.0500 above uniform ones" in page
+  assert '<th>uniform, best</th><td class="number">0.3000</td>'
   title = f"Search of a recurrent cell: {tmp_path.name}"
   assert f"<title>{title}</title>" in page and f"<h1>{title}</h1>" in page
   assert 'class="missing"' not in page
   assert [p.name for p in tmp_path.glob("report*")] == ["report.html"]
 
 
-def test_report_ranks_the_ten_best_architectures(tmp_path):
+def test_report_ranks_the_best_of_different_candidates(tmp_path):
   _write_run(tmp_path)
+  rows = [{"arc": {"id": i % 24}, "reward": i / 64} for i in range(36)]
+  _jsonl(tmp_path / "arcs.jsonl", rows)
   page = _report(tmp_path)
-  table = page[page.index("<th>rank</th>") :]
-  assert table.count("<td><code>") == 10
-  ranks = [table.index(f"&#34;id&#34;: {i}}}") for i in range(11, 1, -1)]
+  table = page[page.index('<th scope="col">rank</th>') :]
+  assert table.count("<td><code>") == candidates.MOST_SHOWN == 20
+  # The rewards of 12 to 35, of which those from 24 on came before.
+  places = [*range(11, -1, -1), *range(23, 15, -1)]
+  ranks = [table.index(f"&#34;id&#34;: {i}}}") for i in places]
   assert ranks == sorted(ranks)
-  assert "&#34;id&#34;: 1}" not in table
+  assert "&#34;id&#34;: 15}" not in table
   assert (
-    '<tr><td class="number">1</td><td class="number">0.171875</td>'
-    '<td class="number">6.66667</td>'
+    '<td class="number" data-number="1.0">1</td>'
+    '<td class="number" data-number="0.546875">0.546875</td>'
+    '<td class="number" data-number="2.0">2</td>'
   ) in table
-  assert "12 were evaluated" in table
+  assert "36 were evaluated, 24 different ones" in table
 
 
 def test_report_of_an_image_search(tmp_path):
@@ -195,28 +219,32 @@ def test_report_of_an_image_search(tmp_path):
   _jsonl(tmp_path / "arcs.jsonl", [found])
   page = _report(tmp_path)
   assert f"<h1>Search of convolutional cells: {tmp_path.name}</h1>" in page
-  assert page.count("<figure>") == 3
+  assert page.count("<figure data-values=") == 3
   assert "<code>omega/accuracy</code>: last 12.5% at step 10" in page
   assert (
     "<code>valid/accuracy</code>: last 62.5% at epoch 2,"
     " lowest 56.25% at epoch 1, highest 62.5% at epoch 2"
   ) in page
-  drawn = chart.line_chart(
-    {"valid/accuracy": [(1, 56.25), (2, 62.5)]},
-    x_label="epoch",
-    y_label="accuracy, %",
+  drawn = page_chart.lines(
+    {"valid/accuracy": [(1.0, 56.25), (2.0, 62.5)]}, "epoch", "accuracy, %"
   )
-  assert drawn in page
-  assert '<th>valid accuracy</th><td class="number">62.50%</td>' in page
-  assert '<th>test accuracy</th><td class="number">59.38%</td>' in page
+  assert drawn.svg in page and drawn.values in html_lib.unescape(page)
+  assert (
+    '<th>valid accuracy</th><td class="number" data-number="0.625">62.50%</td>'
+    in page
+  )
+  assert (
+    '<th>test accuracy</th><td class="number" data-number="0.59375">59.38%</td>'
+    in page
+  )
   assert page.count("<code>0 1 1 4</code>") == 2
   assert "perplexity" not in page
-  table = page[page.index("<table><tr><th>rank</th>") :]
-  assert table.startswith(
-    "<table><tr><th>rank</th><th>reward</th><th>accuracy</th><th>arc</th></tr>"
-    '\n<tr><td class="number">1</td><td class="number">0.75</td>'
-    '<td class="number">68.75%</td><td><code>0 1 1 4</code></td></tr>'
-  )
+  table = page[page.index('<th scope="col">rank</th>') :]
+  assert (
+    '<td class="number" data-number="0.75">0.75</td>'
+    '<td class="number" data-number="0.6875">68.75%</td>'
+    '<td class="number" data-number="1.0">1</td><td><code>0 1 1 4</code></td>'
+  ) in table
 
 
 def test_report_titles_an_unknown_experiment_by_its_folder(tmp_path):
@@ -255,21 +283,26 @@ def test_a_script_in_the_picture_does_not_reach_the_page(tmp_path):
   )
   page = _report(tmp_path)
   # In an image browsers run no script.
-  assert "<script" not in page and page.count("<img ") == 1
+  assert "alert" not in page and page.count("<img ") == 1
   assert 'alt="&#34;&gt;&lt;b&gt;"' in page
 
 
 def test_report_is_readable_on_light_and_on_dark(tmp_path):
   page = _report(tmp_path)
   assert "color-scheme:light dark" in page
-  light, dark = re.findall(
+  light, dark, paper = re.findall(
     r"--ink:(#\w+);--page:(#\w+)", page.replace("\n", "")
   )
+  assert paper == ("#000", "#fff")
   assert light != dark
   for ink, paper in (light, dark):
     assert abs(_brightness(ink) - _brightness(paper)) > 150
-  # Charts and the picture bring dark letters, and so a white ground.
-  assert ".charts svg,.picture img{background:#fff" in page
+  # Pictures bring dark letters, and so a white ground; charts have the page's.
+  assert ".picture img,td img{background:#fff" in page
+  drawn = page_chart.lines({"a": [(0, 1)], "b": [(1, 2)]}, "x", "y")
+  assert drawn.svg.count("currentColor") > 10
+  # Of the page's ground and of no other.
+  assert "fill: #ffffff" not in drawn.svg and "#000" not in drawn.svg
 
 
 def _brightness(color):
@@ -297,12 +330,12 @@ def test_report_leaves_out_what_is_not_a_number(tmp_path):
     '{"arc": {"id": 2}, "reward": 0.5, "perplexity": NaN}\n'
   )
   page = _report(tmp_path)
-  drawn = chart.line_chart(
+  drawn = page_chart.lines(
     {"omega/loss_nats": [(0, 4.0), (5, 2.0)]},
-    x_label="step of omega",
-    y_label="nats per prediction",
+    "step of omega",
+    "nats per prediction",
   )
-  assert drawn in page
+  assert drawn.svg in page
   assert "metrics.jsonl has" not in page
   assert "1 were evaluated" in page
   assert "<td>NaN</td>" in page
@@ -328,4 +361,161 @@ def test_report_escapes_everything(tmp_path):
   _jsonl(
     tmp_path / "arcs.jsonl", [{"reward": 1.0, bad: bad, "arc": {bad: bad}}]
   )
-  assert "<script" not in _report(tmp_path)
+  _jsonl(tmp_path / "metrics.jsonl", [{"epoch": 1, f"valid/{bad}": 0.5}])
+  other = tmp_path / f"{bad[:7]} & $ _"
+  other.mkdir()
+  _jsonl(other / "metrics.jsonl", [{"epoch": 1, "valid/a": 0.5}])
+  path = report.write_comparison([tmp_path, other], tmp_path / "two.html")
+  for page in (_report(tmp_path), path.read_text(encoding="utf-8")):
+    # Ours alone, which the policy of the page names.
+    [script] = re.findall("<script>(.*?)</script>", page, re.DOTALL)
+    assert page.count("<script") == 1 and "alert" not in script
+    digest = base64.b64encode(hashlib.sha256(script.encode()).digest())
+    policy = f"script-src 'sha256-{digest.decode()}'"
+    assert "default-src 'none'; img-src data:;" in page and policy in page
+
+
+def test_values_stand_where_they_are_drawn():
+  points = [(0, 5.0), (10, 1.0), (30, 4.0)]
+  drawn = page_chart.lines({"a": points, "$b_": [(0, 1)]}, "x", "<y>")
+  values = json.loads(drawn.values)
+  assert (values["x"], values["y"]) == ("x", "<y>")
+  [first, second] = values["series"]
+  assert [one["name"] for one in (first, second)] == ["a", "$b_"]
+  assert [tuple(point[:2]) for point in first["points"]] == points
+  # The line is drawn through these very places.
+  paths = re.findall(r'd="(M [^"]*)"', drawn.svg)
+  lines = [list(map(float, re.findall(r"-?[\d.]+", d))) for d in paths]
+  places = [place for point in first["points"] for place in point[2:]]
+  assert any(
+    len(line) == 6 and max(map(abs, map(float.__sub__, line, places))) < 0.051
+    for line in lines
+  )
+  # A script is given so many, the last among them.
+  many = page_chart.lines({"a": [(i, i) for i in range(4001)]}, "x", "y")
+  kept = json.loads(many.values)["series"][0]["points"]
+  assert len(kept) == 1334 and kept[-1][0] == 4000
+
+
+def test_histogram_shows_shares():
+  groups = {"policy": [0.0, 0.0, 1.0, 1.0], "uniform": [0.0], "none": []}
+  drawn = page_chart.histogram(groups, "reward", {"kept": 1.0})
+  series = json.loads(drawn.values)["series"]
+  assert [one["name"] for one in series] == ["policy", "uniform"]
+  # Five bins from 0 to 1.
+  assert [point[:2] for point in series[0]["points"]] == [
+    [pytest.approx(0.1), 0.5], [pytest.approx(0.3), 0.0],
+    [pytest.approx(0.5), 0.0], [pytest.approx(0.7), 0.0],
+    [pytest.approx(0.9), 0.5],
+  ]  # fmt: skip
+  assert series[1]["points"][0][1] == 1.0
+  assert "kept" in _texts(drawn.svg)
+  assert page_chart.histogram({"a": []}, "reward", {}) is None
+
+
+def test_the_pareto_front_holds_what_nothing_surpasses():
+  points = [(3, 0.5), (1, 0.2), (2, 0.2), (1, 0.1), (4, 0.4), (3, 0.5)]
+  assert candidates.pareto_front(points) == [(1, 0.2), (3, 0.5)]
+  assert candidates.pareto_front([]) == []
+
+
+def test_the_policy_is_a_map_of_alternatives_by_epochs():
+  definition = registry.get("macro")
+  preset = registry.preset("smoke", "macro")
+  space = type(preset.child.space())(num_layers=2)
+  # An operation; then an operation and one skip.
+  layout = [6, 6, 2]
+  rows = [
+    {"epoch": epoch, "frequencies": [[epoch / 8] * size for size in layout]}
+    for epoch in (1, 2)
+  ]
+  words = definition.vocabularies
+  values = json.loads(run_charts.policy_map(rows, space, words).values)
+  assert [one["name"] for one in values["series"]] == [
+    *(f"op 1: {op}" for op in words["op"]),
+    *(f"op 2: {op}" for op in words["op"]),
+    "skip 1-2",  # how often it is taken
+  ]
+  for one in values["series"]:
+    assert [point[:2] for point in one["points"]] == [[1, 0.125], [2, 0.25]]
+  # Below one another, and beside one another.
+  lefts = [point[2] for point in values["series"][0]["points"]]
+  tops = [one["points"][0][3] for one in values["series"]]
+  assert lefts == sorted(lefts) and tops == sorted(tops)
+  # Of another space, or of none, alternatives have numbers.
+  unknown = run_charts.policy_map(rows, None, {})
+  assert json.loads(unknown.values)["series"][0]["name"] == "choice 1: 0"
+  assert run_charts.policy_map([], space, words) is None
+  broken = [rows[0], {"epoch": 2, "frequencies": [[0.5]]}]
+  assert run_charts.policy_map(broken, space, words) is None
+  # Of many epochs as many as a page can bear, the last among them.
+  many = [{"epoch": e, "frequencies": [[0.0, 1.0]]} for e in range(1, 402)]
+  shown = json.loads(run_charts.policy_map(many, None, {}).values)["series"][0]
+  assert len(shown["points"]) == 134 and shown["points"][-1][0] == 401
+
+
+def test_candidates_are_drawn_and_measured(tmp_path):
+  preset = registry.preset("smoke", "nasbench201")
+  space = preset.child.space()
+  saved = {"space": "nasbench201", "config": preset.to_dict()}
+  data = {"image_shape": [8, 8, 1], "num_classes": 10}
+  network = candidates.network(saved, {"data": data})
+  assert network.options == preset.child
+  assert network.data.image_shape == (8, 8, 1)
+  arcs = [space.to_dict(space.from_digits(t)) for t in ("333333", "300000")]
+  rows = [{"reward": 0.5, "arc": arcs[0]}, {"reward": 0.25, "arc": arcs[1]}]
+  rows += [rows[1], {"reward": 0.125, "arc": {"space": "nasbench201"}}]
+  large, small, wrong = candidates.distinct(rows, network)
+  assert [one.times for one in (large, small, wrong)] == [1, 2, 1]
+  # The one edge of the second leads to no output: nothing of it counts.
+  assert large.sizes["params"] > small.sizes["params"]
+  assert large.sizes["multiply_adds"] > small.sizes["multiply_adds"]
+  assert (wrong.arc, wrong.sizes) == (None, {})
+  sources = candidates.thumbnails([large, wrong], network)
+  drawn = base64.b64decode(sources[0].partition(",")[2])
+  assert b"nor conv 3x3" in drawn.replace(b"_", b" ") and sources[1] == ""
+  drawing = candidates.trade_off({"a": [large, small]}, "multiply_adds")
+  [series] = json.loads(drawing.values)["series"]
+  assert [point[:2] for point in series["points"]] == [
+    [one.sizes["multiply_adds"], one.reward] for one in (large, small)
+  ]
+  assert candidates.trade_off({"a": [large]}, "multiply_adds") is None
+  for other in ({}, {"space": "other"}, {"space": "macro", "config": {}}):
+    assert candidates.network(other, {}) is None
+
+
+def test_a_difference_within_the_noise_is_called_so():
+  result = {"mean_reward_policy": 0.5, "standard_error_policy": 0.03}
+  result |= {"mean_reward_uniform": 0.41, "standard_error_uniform": 0.04}
+  told = verdict.of(result, {})["sentence"]
+  assert "cannot be told apart" in told and "0.0900 ± 0.0500" in told
+  result["mean_reward_uniform"] = 0.61
+  told = verdict.of(result, {})["sentence"]
+  assert "0.1100 ± 0.0500 below uniform" in told
+  assert verdict.of({"reward": 0.5}, {})["sentence"] == ""
+  known = {"true_accuracy": 91.5, "mean_true_accuracy": 88.25}
+  assert verdict.of(known, {})["rows"] == [
+    ("kept, true accuracy", "91.50%", "88.25% on average of all candidates")
+  ]
+
+
+def test_several_runs_on_one_page(tmp_path):
+  folders = [tmp_path / name / "run" for name in ("a", "b")]
+  for folder in folders:
+    folder.mkdir(parents=True)
+    _write_run(folder)
+  path = report.write_comparison(folders, tmp_path / "page.html")
+  page = path.read_text(encoding="utf-8")
+  assert "<h1>2 runs compared</h1>" in page
+  assert "Search of a recurrent cell: run (2)</h2>" in page
+  listed = re.findall(r'data-values="([^"]*)"', page)
+  names = [
+    [one["name"] for one in json.loads(html_lib.unescape(text))["series"]]
+    for text in listed
+  ]
+  assert ["run omega/loss_nats", "run (2) omega/loss_nats"] in names
+  assert [
+    *("run policy", "run uniform", "run (2) policy", "run (2) uniform")
+  ] in names
+  # The ten best of each.
+  assert page.count("<td><code>") == 20

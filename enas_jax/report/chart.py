@@ -46,11 +46,8 @@ def line_chart(
   Returns:
     An SVG element; the empty string if no point is left.
   """
-  lines = {name: _drawable(points, log_y) for name, points in series.items()}
-  lines = {name: points for name, points in lines.items() if points}
-  if not lines:
-    return ""
-  return _to_svg(plot(lines, x_label, y_label, log_y))
+  lines = drawable(series, log_y)
+  return to_svg(plot(lines, x_label, y_label, log_y)) if lines else ""
 
 
 def bar_chart(
@@ -69,7 +66,7 @@ def bar_chart(
   """
   names = list(dict.fromkeys(name for bars in series.values() for name in bars))
   width = 0.8 / max(len(series), 1)  # of the 1 between two groups
-  chart, axes = _axes(x_label, y_label)
+  chart, axes = new(x_label, y_label)
   for number, (label, bars) in enumerate(series.items()):
     shift = (number - (len(series) - 1) / 2) * width
     axes.bar(
@@ -77,17 +74,18 @@ def bar_chart(
       [bar.height for bar in bars.values()],
       width,
       yerr=[bar.spread for bar in bars.values()],
-      label=_literal(label),
+      label=literal(label),
       capsize=2,
     )
-  axes.set_xticks(range(len(names)), [_literal(name) for name in names])
+  axes.set_xticks(range(len(names)), [literal(name) for name in names])
   axes.grid(visible=False, axis="x")
   if len(series) > 1:
     axes.legend()
-  return _to_svg(chart)
+  return to_svg(chart)
 
 
-def _to_svg(chart: figure.Figure) -> str:
+def to_svg(chart: figure.Figure) -> str:
+  """A figure as an SVG element."""
   # Letters stay text, and the same data make the same bytes.
   with matplotlib.rc_context({"svg.fonttype": "none", "svg.hashsalt": "enas"}):
     drawing = io.StringIO()
@@ -96,7 +94,7 @@ def _to_svg(chart: figure.Figure) -> str:
   return text[text.index("<svg") :]
 
 
-def _axes(x_label: str, y_label: str) -> tuple[figure.Figure, axes_lib.Axes]:
+def new(x_label: str, y_label: str) -> tuple[figure.Figure, axes_lib.Axes]:
   """An empty chart of 6.4 x 3 inches."""
   chart = figure.Figure(figsize=(6.4, 3.0), layout="constrained")
   axes = chart.add_subplot()
@@ -106,7 +104,7 @@ def _axes(x_label: str, y_label: str) -> tuple[figure.Figure, axes_lib.Axes]:
   return chart, axes
 
 
-def _literal(label: str) -> str:
+def literal(label: str) -> str:
   """A label as it stands: matplotlib reads "$" as maths, and hides "_..."."""
   return label.lstrip("_").replace("$", r"\$")
 
@@ -115,12 +113,12 @@ def plot(
   lines: Mapping[str, Points], x_label: str, y_label: str, log_y: bool
 ) -> figure.Figure:
   """The chart as a matplotlib figure of 6.4 x 3 inches."""
-  chart, axes = _axes(x_label, y_label)
+  chart, axes = new(x_label, y_label)
   for name, points in lines.items():
     xs, ys = zip(*points, strict=True)
     marker = "o" if len(points) <= _FEW_POINTS else ""
     axes.plot(
-      xs, ys, label=_literal(name), marker=marker, markersize=3, linewidth=1.3
+      xs, ys, label=literal(name), marker=marker, markersize=3, linewidth=1.3
     )
   if log_y:
     axes.set_yscale("log")
@@ -133,9 +131,16 @@ def plot(
   return chart
 
 
-def _drawable(points: Points, log_y: bool) -> list[tuple[float, float]]:
-  return [
-    (x, y)
-    for x, y in points
-    if math.isfinite(x) and math.isfinite(y) and (y > 0 or not log_y)
-  ]
+def drawable(
+  series: Mapping[str, Points], log_y: bool
+) -> dict[str, list[tuple[float, float]]]:
+  """The series without points that cannot be drawn, and without empty ones."""
+  lines = {
+    name: [
+      (x, y)
+      for x, y in points
+      if math.isfinite(x) and math.isfinite(y) and (y > 0 or not log_y)
+    ]
+    for name, points in series.items()
+  }
+  return {name: points for name, points in lines.items() if points}

@@ -1,143 +1,146 @@
-"""One page about a run, written from the files of its work directory.
+"""Pages about a run, or about several, from the files of their folders.
 
-The page needs no network and no script: its charts are inline SVG, its style is
-inline, and the picture of the architecture is a data URI. The files are not to
-be trusted, as anyone may have sent the directory. So the template escapes every
-word of them, and the picture stands in an `img`: there a browser runs no script
-of an SVG and fetches nothing for it, which no filter of ours could promise.
+A page is one file that needs no network, and no script to be read: its charts
+are inline SVG, its style is inline, pictures are data URIs. Our one script adds
+the values under the pointer and tables that can be sorted.
+
+The files are not to be trusted, as anyone may have sent the folder. So the
+template escapes every word of them, pictures stand in an `img`, where a browser
+runs no script of an SVG and fetches nothing for it, and the page's policy
+(Content-Security-Policy) lets no other script run than ours, by its hash.
 """
 
 import base64
-import dataclasses
+import hashlib
+import importlib.resources
 import json
-import math
 import os
 import pathlib
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any, NamedTuple
 from xml.etree import ElementTree
 
 import jinja2
 
-from enas_jax import files, types
+from enas_jax.report import candidates as candidates_lib
+from enas_jax.report import run_charts, run_files, verdict
 from enas_jax.spaces import registry
 
-Row = dict[str, Any]
-Points = Sequence[tuple[float, float]]
+Row = run_files.Row
 
 _SVG = "{http://www.w3.org/2000/svg}"
-_TOP_ARCS = 10
-_FACTS = ("dataset", "preset", "seed", "device")
+_MOST_OF_EACH = 10  # candidates of each of several runs
+_FACTS = ("dataset", "preset", "policy", "seed", "device")
+# What the table of candidates has columns of its own for.
+_PLACED = ("rank", "arc", "reward", "params", "multiply_adds")
 
 
-@dataclasses.dataclass(frozen=True)
-class _Chart:
-  """What a chart shows: the values of `keys` against that of `x`."""
+class Value(NamedTuple):
+  """A value in a table.
 
-  title: str
-  keys: tuple[str, ...]
-  x: str
-  x_label: str
-  y_label: str
-  log_y: bool = False
-
-
-_REWARDS = _Chart(
-  "Sampled against uniform architectures",
-  ("valid/reward_policy", "valid/reward_uniform"),
-  "epoch",
-  "epoch",
-  "mean reward",
-)
-_OF_OMEGA = (
-  _Chart(
-    "Training loss",
-    ("omega/loss_nats",),
-    "step",
-    "step of omega",
-    "nats per prediction",  # of a token, or of an image's class
-  ),
-  _Chart(
-    "Training accuracy",
-    ("omega/accuracy",),
-    "step",
-    "step of omega",
-    "accuracy, %",
-  ),
-  _Chart(
-    "Learning rate",
-    ("omega/learning_rate", "omega/lr"),
-    "step",
-    "step of omega",
-    "learning rate",
-  ),
-)
-_OF_THETA = (
-  _Chart(
-    "Reward of the policy",
-    ("theta/reward", "theta/baseline"),
-    "theta_step",
-    "step of theta",
-    "reward",
-  ),
-  _Chart(
-    "Loss of the policy",  # of gradient methods, which earn no rewards
-    ("theta/loss_nats",),
-    "theta_step",
-    "step of theta",
-    "nats per prediction",
-  ),
-  _Chart(
-    "Entropy of the policy",
-    ("theta/entropy_nats",),
-    "theta_step",
-    "step of theta",
-    "nats",
-  ),
-)
-
-
-def _charts(rows: Iterable[Row]) -> tuple[_Chart, ...]:
-  """What is shown: the task's metric on validation data among it."""
-  keys = dict.fromkeys(key for row in rows for key in row)
-  metrics = [
-    key.removeprefix("valid/")
-    for key in keys
-    if key.startswith("valid/") and key not in _REWARDS.keys
-  ]
-  validation = tuple(
-    _Chart(
-      f"Validation {metric.replace('_', ' ')}",
-      (f"valid/{metric}",),
-      "epoch",
-      "epoch",
-      f"{metric}, %" if _is_accuracy(metric) else metric,
-      log_y=not _is_accuracy(metric),
-    )
-    for metric in metrics
-  )
-  return (*_OF_OMEGA, *validation, *_OF_THETA, _REWARDS)
-
-
-class _Value(NamedTuple):
-  """A value in a table."""
+  Attributes:
+    text: as people read it.
+    number: the number to sort by, if it is one.
+  """
 
   text: str
-  number: bool = False
+  number: float | None = None
 
 
-def write_report(workdir: pathlib.Path) -> pathlib.Path:
-  """Writes `report.html` into a run's directory.
+class _Run(NamedTuple):
+  """What the files of a folder say.
 
-  It reads `config.json`, `metrics.jsonl`, `result.json`, `arc.svg`, `arc.json`
-  and `arcs.jsonl` there; the page says which of them it could not read.
+  Attributes:
+    folder: the folder.
+    name: what the run is called on the page.
+    saved: `config.json`.
+    result: `result.json`.
+    metrics: the rows of `metrics.jsonl`.
+    rewards: those of the policy's samples, and of uniform ones.
+    network: the network of the candidates, if it is known.
+    candidates: the different candidates, best first.
+  """
+
+  folder: pathlib.Path
+  name: str
+  saved: dict[str, Any]
+  result: dict[str, Any]
+  metrics: list[Row]
+  rewards: dict[str, list[float]]
+  network: candidates_lib.Network | None
+  candidates: list[candidates_lib.Candidate]
+
+  @property
+  def is_training(self) -> bool:
+    """Whether one architecture was trained, and none was searched."""
+    config = self.saved.get("config")
+    return isinstance(config, dict) and "theta" not in config
+
+
+def write_report(
+  workdir: pathlib.Path, path: pathlib.Path | None = None
+) -> pathlib.Path:
+  """Writes the page about a run.
+
+  It reads `config.json`, `metrics.jsonl`, `policy.jsonl`, `result.json`,
+  `rewards.json`, `arc.svg`, `arc.json` and `arcs.jsonl`; the page says which it
+  could not read, of those that every run has.
 
   Args:
-    workdir: the directory, which must exist.
+    workdir: the run's folder, which must exist.
+    path: the page; None for `report.html` in the folder.
 
   Returns:
     The page's path. The page appears there complete or not at all.
   """
+  run = _read(workdir, workdir.resolve().name, candidates_lib.MOST_SHOWN)
+  values = _values(run)
+  return _write("report.html.j2", values, path or workdir / "report.html")
+
+
+def write_comparison(
+  folders: Sequence[pathlib.Path], path: pathlib.Path
+) -> pathlib.Path:
+  """Writes one page about several runs.
+
+  Args:
+    folders: the runs' folders.
+    path: the page.
+
+  Returns:
+    Its path. The page appears there complete or not at all.
+  """
+  runs: list[_Run] = []
+  for folder in folders:
+    name = folder.resolve().name
+    taken = {run.name for run in runs}
+    if name in taken:
+      name = next(
+        new
+        for n in range(2, len(runs) + 3)
+        if (new := f"{name} ({n})") not in taken
+      )
+    runs.append(_read(folder, name, _MOST_OF_EACH))
+  groups = {run.name: run.candidates for run in runs}
+  rewards = {
+    f"{run.name} {who}".strip(): values
+    for run in runs
+    for who, values in run.rewards.items()
+  }
+  values = {
+    "title": f"{len(runs)} runs compared",
+    "runs": [_summary(run) for run in runs],
+    "rewards": verdict.distribution(rewards, {}),
+    "trade_offs": _trade_offs(groups),
+    "candidates": _table(runs),
+    "figures": run_charts.figures({run.name: run.metrics for run in runs}),
+  }
+  return _write("comparison.html.j2", values, path)
+
+
+def _write(
+  name: str, values: Mapping[str, Any], path: pathlib.Path
+) -> pathlib.Path:
   environment = jinja2.Environment(
     loader=jinja2.PackageLoader("enas_jax.report"),
     autoescape=True,
@@ -145,137 +148,110 @@ def write_report(workdir: pathlib.Path) -> pathlib.Path:
     trim_blocks=True,
     lstrip_blocks=True,
   )
-  template = environment.get_template("report.html.j2")
-  page = template.render(_values(workdir))
-  path = workdir / "report.html"
-  temporary = workdir / "report.html.tmp"
-  temporary.write_text(page, encoding="utf-8", errors="replace")
+  folder = importlib.resources.files("enas_jax.report") / "templates"
+  style, script = (
+    (folder / file).read_text(encoding="utf-8")
+    for file in ("page.css", "page.js")
+  )
+  digest = base64.b64encode(hashlib.sha256(script.encode()).digest()).decode()
+  page = environment.get_template(name).render(
+    **values, style=style, script=script, digest=digest
+  )
+  temporary = path.with_name(path.name + ".tmp")
+  temporary.write_text(page, encoding="utf-8", errors="replace", newline="\n")
   os.replace(temporary, path)
   return path
 
 
-def _values(workdir: pathlib.Path) -> dict[str, Any]:
-  """What the template shows; `problem` is "" where all is well."""
-  trained = _is_training(_saved(workdir))
+def _read(folder: pathlib.Path, name: str, most: int) -> _Run:
+  saved = run_files.read_object(folder / "config.json")
+  result = run_files.read_object(folder / "result.json")
+  rewards = run_files.read_object(folder / "rewards.json")
+  network = candidates_lib.network(saved, result)
+  rows, _ = run_files.read_rows(folder / "arcs.jsonl")
+  return _Run(
+    folder=folder,
+    name=name,
+    saved=saved,
+    result=result,
+    metrics=run_files.read_rows(folder / "metrics.jsonl")[0],
+    rewards={
+      who: values
+      for who in ("policy", "uniform")
+      if (values := run_files.numbers(rewards.get(who)))
+    },
+    network=network,
+    candidates=candidates_lib.distinct(rows, network, most),
+  )
+
+
+def _values(run: _Run) -> dict[str, Any]:
+  """What the template of one run shows; `problem` is "" where all is well."""
+  folder = run.folder
+  _, problem = run_files.read_rows(folder / "metrics.jsonl")
+  figures = run_charts.figures({"": run.metrics})
+  if not figures and not problem:
+    problem = run_files.missing(folder / "metrics.jsonl", "has nothing to draw")
   return {
-    "title": _title(workdir),
-    "config": _config_part(workdir / "config.json"),
-    "metrics": _metrics_part(workdir / "metrics.jsonl"),
-    "picture": _picture_part(workdir / "arc.svg"),
-    "result": _result_part(workdir / "result.json"),
-    "arc": _arc_part(workdir / "arc.json"),
+    "title": _title(run),
+    "config": _config_part(folder / "config.json"),
+    "metrics": {"problem": problem, "figures": figures},
+    "picture": _picture_part(folder / "arc.svg"),
+    "result": _result_part(folder / "result.json"),
+    "verdict": verdict.of(run.result, run.rewards),
+    "policy": _policy_part(run),
+    "rewards": verdict.distribution(run.rewards, _marks(run)),
+    "trade_offs": _trade_offs({"candidates": run.candidates}),
+    "arc": _arc_part(folder / "arc.json"),
     # A training samples none.
-    "arcs": None if trained else _arcs_part(workdir / "arcs.jsonl"),
+    "arcs": None if run.is_training else _arcs_part(run),
   }
 
 
-def _saved(workdir: pathlib.Path) -> dict[str, Any]:
-  """What `config.json` says; {} if it cannot be read."""
-  config, _ = _read_json(workdir / "config.json")
-  return config if isinstance(config, dict) else {}
-
-
-def _is_training(saved: dict[str, Any]) -> bool:
-  """Whether one architecture was trained, and none was searched."""
-  config = saved.get("config")
-  return isinstance(config, dict) and "theta" not in config
-
-
-def _title(workdir: pathlib.Path) -> str:
-  """What was run, if `config.json` says so, and the folder's name."""
-  saved, name = _saved(workdir), workdir.resolve().name
-  space = saved.get("space")
+def _title(run: _Run) -> str:
+  """What was run, if `config.json` says so, and the run's name."""
+  space = run.saved.get("space")
   if not isinstance(space, str) or space not in registry.names():
-    return name
-  work = "Training" if _is_training(saved) else "Search"
-  return f"{work} of {registry.get(space).title}: {name}"
+    return run.name
+  work = "Training" if run.is_training else "Search"
+  return f"{work} of {registry.get(space).title}: {run.name}"
 
 
-def _read(path: pathlib.Path) -> str | None:
-  try:
-    content = files.read_bytes(path, files.MOST_JSON)
-  except types.InputError:
-    return None
-  return content.decode("utf-8", errors="replace")
+def _marks(run: _Run) -> dict[str, float]:
+  kept = run_files.number(run.result.get("reward"))
+  return {} if kept is None else {"kept": kept}
 
 
-def _missing(path: pathlib.Path, why: str = "is not there") -> str:
-  return f"{path.name} {why}."
+def _summary(run: _Run) -> dict[str, Any]:
+  """What the page of several runs says of each."""
+  return {
+    "name": run.name,
+    "title": _title(run),
+    "facts": _facts(run.saved),
+    "verdict": verdict.of(run.result, run.rewards),
+    "rows": _result_rows(run.result),
+    "tokens": brief_arc(run.result.get("arc")),
+    "picture": _picture_part(run.folder / "arc.svg"),
+  }
 
 
-def _read_json(path: pathlib.Path) -> tuple[Any, str]:
-  """The value in a file and ""; or None and a sentence that says why not."""
-  text = _read(path)
-  if text is None:
-    return None, _missing(path)
-  try:
-    return files.parse_json(text, finite=False), ""
-  except types.InputError:
-    return None, _missing(path, "is not JSON")
-
-
-def _read_rows(path: pathlib.Path) -> tuple[list[Row], str]:
-  """The objects in a file of lines, and a sentence if anything is wrong.
-
-  A last line without its end is what a run is writing just now, or what it was
-  writing when it was killed: it is left out without a word.
-  """
-  text = _read(path)
-  if text is None:
-    return [], _missing(path)
-  *lines, rest = text.split("\n")
-  rows = [row for line in lines if (row := _parse(line)) is not None]
-  wrong = sum(bool(line.strip()) for line in lines) - len(rows)
-  last = _parse(rest)
-  if last is not None:
-    rows.append(last)
-  why = f"has {wrong} bad line{'s' if wrong > 1 else ''}"
-  return rows, _missing(path, why) if wrong else ""
-
-
-def _parse(line: str) -> Row | None:
-  try:
-    row = files.parse_json(line, finite=False)
-  except types.InputError:
-    return None
-  return row if isinstance(row, dict) else None
-
-
-def _number(value: object) -> float | None:
-  """The value if it is a finite number."""
-  if isinstance(value, bool) or not isinstance(value, int | float):
-    return None
-  try:
-    number = float(value)
-  except OverflowError:
-    return None
-  return number if math.isfinite(number) else None
-
-
-def _flat(value: object, name: str = "") -> Iterator[tuple[str, object]]:
-  """Yields the leaves of nested objects with their dotted names."""
-  if isinstance(value, dict) and value:
-    for key, below in value.items():
-      yield from _flat(below, f"{name}.{key}" if name else key)
-  else:
-    yield name, value
-
-
-def _plain(value: object) -> str:
-  return value if isinstance(value, str) else json.dumps(value)
+def _facts(saved: object) -> list[tuple[str, str]]:
+  """The settings that tell runs apart at once."""
+  leaves = [
+    (name, run_files.plain(value)) for name, value in run_files.flat(saved)
+  ]
+  facts = [(name, _fact(leaves, name)) for name in _FACTS]
+  return [(name, value) for name, value in facts if value is not None]
 
 
 def _config_part(path: pathlib.Path) -> dict[str, Any]:
-  config, problem = _read_json(path)
+  config, problem = run_files.read_json(path)
   if problem:
     return {"problem": problem}
-  leaves = [(name, _plain(value)) for name, value in _flat(config)]
-  facts = [(name, _fact(leaves, name)) for name in _FACTS]
-  return {
-    "problem": "",
-    "facts": [fact for fact in facts if fact[1] is not None],
-    "settings": leaves,
-  }
+  leaves = [
+    (name, run_files.plain(value)) for name, value in run_files.flat(config)
+  ]
+  return {"problem": "", "facts": _facts(config), "settings": leaves}
 
 
 def _fact(leaves: Iterable[tuple[str, str]], wanted: str) -> str | None:
@@ -288,148 +264,141 @@ def _fact(leaves: Iterable[tuple[str, str]], wanted: str) -> str | None:
   return min(settings)[1] if settings else None
 
 
-def _metrics_part(path: pathlib.Path) -> dict[str, Any]:
-  rows, problem = _read_rows(path)
-  figures = [
-    figure for chart in _charts(rows) if (figure := _figure(chart, rows))
-  ]
-  if not figures and not problem:
-    problem = _missing(path, "has nothing to draw")
-  return {"problem": problem, "figures": figures}
-
-
-def _figure(chart: _Chart, rows: Sequence[Row]) -> dict[str, Any] | None:
-  """A chart with its title and captions; None if there is nothing to draw."""
-  series = {key: _series(rows, chart.x, key) for key in chart.keys}
-  series = {key: points for key, points in series.items() if points}
-  if not series:
-    return None
-  # Matplotlib is slow to load, and a run without metrics needs none.
-  from enas_jax.report import chart as chart_lib
-
-  drawing = chart_lib.line_chart(
-    series, x_label=chart.x_label, y_label=chart.y_label, log_y=chart.log_y
-  )
-  if not drawing:
-    return None
-  return {
-    "title": chart.title,
-    "drawing": drawing,
-    "captions": [(key, _caption(key, chart.x, series[key])) for key in series],
-  }
-
-
-def _series(rows: Iterable[Row], x_key: str, key: str) -> Points:
-  """The finite points (row[x_key], row[key]), in the order of x.
-
-  Accuracies are in percent.
-  Of rows with the same x the last counts: a run that was resumed writes again
-  what came after its checkpoint.
-  """
-  last: dict[float, float] = {}
-  for row in rows:
-    x, y = _number(row.get(x_key)), _number(row.get(key))
-    if x is not None and y is not None:
-      last[x] = 100 * y if _is_accuracy(key) else y
-  return sorted(last.items())
-
-
-def _is_accuracy(key: str) -> bool:
-  """Whether the values of a key are fractions to be shown as percent."""
-  # That of a benchmark's table is in per cent already.
-  return key.endswith("accuracy") and key != "true_accuracy"
-
-
-def _caption(key: str, x_key: str, points: Points) -> str:
-  lowest = min(points, key=lambda point: point[1])
-  highest = max(points, key=lambda point: point[1])
-  unit = "%" if _is_accuracy(key) else ""
-  named = (("last", points[-1]), ("lowest", lowest), ("highest", highest))
-  return ", ".join(
-    f"{word} {y:.6g}{unit} at {x_key} {x:.10g}" for word, (x, y) in named
-  )
-
-
 def _picture_part(path: pathlib.Path) -> dict[str, str]:
   """The file as a data URI, and its title for those who cannot see it."""
-  text = _read(path)
+  text = run_files.read_text(path)
   if text is None:
-    return {"problem": _missing(path)}
+    return {"problem": run_files.missing(path)}
   # Ours declares no type: entities of entities might grow without an end.
   if "<!" in text:
-    return {"problem": _missing(path, "is not a drawing of enas_jax")}
+    return {"problem": run_files.missing(path, "is not a drawing of enas_jax")}
   data = text.encode()
   try:
     root = ElementTree.fromstring(data)
   except (ElementTree.ParseError, ValueError):
-    return {"problem": _missing(path, "is not XML")}
+    return {"problem": run_files.missing(path, "is not XML")}
   if root.tag != f"{_SVG}svg":
-    return {"problem": _missing(path, "is not SVG")}
-  source = f"data:image/svg+xml;base64,{base64.b64encode(data).decode()}"
+    return {"problem": run_files.missing(path, "is not SVG")}
   words = root.findtext(f"{_SVG}title") or "the architecture"
-  return {"problem": "", "source": source, "words": words}
+  return {
+    "problem": "",
+    "source": candidates_lib.as_source(data),
+    "words": words,
+  }
 
 
 def _result_part(path: pathlib.Path) -> dict[str, Any]:
   """The architecture's tokens, and what else the result says."""
-  result, problem = _read_json(path)
+  result, problem = run_files.read_json(path)
   if not problem and not isinstance(result, dict):
-    problem = _missing(path, "is not an object")
+    problem = run_files.missing(path, "is not an object")
   if problem:
     return {"problem": problem}
-  rows = [
+  tokens = brief_arc(result.get("arc"))
+  return {"problem": "", "tokens": tokens, "rows": _result_rows(result)}
+
+
+def _result_rows(result: Mapping[str, Any]) -> list[tuple[str, Value]]:
+  return [
     (key.replace("_", " "), _value(key, value))
     for key, value in result.items()
-    if key != "arc"
+    if key not in ("arc", "data")
   ]
-  tokens = _brief_arc(result.get("arc"))
-  return {"problem": "", "tokens": tokens, "rows": rows}
 
 
 def _arc_part(path: pathlib.Path) -> dict[str, str]:
-  value, problem = _read_json(path)
+  value, problem = run_files.read_json(path)
   return {"problem": problem, "text": json.dumps(value, indent=2)}
 
 
-def _brief_arc(arc: object) -> str:
+def brief_arc(arc: object) -> str:
   """An architecture's tokens if it has them, else all of it."""
   tokens = arc.get("tokens") if isinstance(arc, dict) else None
-  return _plain(tokens or arc)
+  return run_files.plain(tokens or arc)
 
 
-def _arcs_part(path: pathlib.Path) -> dict[str, Any]:
-  """The best rows: their rewards, other plain values, and architectures."""
-  rows, problem = _read_rows(path)
-  ranked = [row for row in rows if _number(row.get("reward")) is not None]
-  ranked.sort(key=lambda row: -float(row["reward"]))
-  if not ranked and not problem:
-    problem = _missing(path, "has no rewards")
-  best = ranked[:_TOP_ARCS]
-  columns = ["reward"]
-  for row in best:
-    columns += [key for key in row if key not in (*columns, "rank", "arc")]
-  shown = [
-    {
-      "cells": [_value(key, row.get(key)) for key in columns],
-      "arc": _brief_arc(row.get("arc")),
-    }
-    for row in best
+def _policy_part(run: _Run) -> dict[str, Any]:
+  """The map of the policy; nothing of a run that has none."""
+  path = run.folder / "policy.jsonl"
+  if not path.exists():
+    return {"problem": "", "drawing": None}
+  rows, problem = run_files.read_rows(path)
+  space, words = None, None
+  if run.network is not None:
+    space = run.network.options.space()
+    words = run.network.definition.vocabularies
+  drawing = run_charts.policy_map(rows, space, words or {})
+  if drawing is None and not problem:
+    problem = run_files.missing(path, "has nothing to draw")
+  return {"problem": problem, "drawing": drawing}
+
+
+def _trade_offs(
+  groups: Mapping[str, Sequence[candidates_lib.Candidate]],
+) -> list[dict[str, Any]]:
+  """Charts of reward against each cost that differs."""
+  costs = dict.fromkeys(
+    cost for group in groups.values() for one in group for cost in one.sizes
+  )
+  drawn = [
+    (cost.replace("_", " "), candidates_lib.trade_off(groups, cost))
+    for cost in costs
   ]
+  return [
+    {"title": f"Reward against {cost}", "drawing": drawing}
+    for cost, drawing in drawn
+    if drawing
+  ]
+
+
+def _arcs_part(run: _Run) -> dict[str, Any]:
+  path = run.folder / "arcs.jsonl"
+  rows, problem = run_files.read_rows(path)
+  if not run.candidates and not problem:
+    problem = run_files.missing(path, "has no rewards")
+  count = sum(one.times for one in run.candidates)
+  return {"problem": problem, "count": count, **_table([run])}
+
+
+def _table(runs: Sequence[_Run]) -> dict[str, Any]:
+  """The best different candidates, with a column for what any row says."""
+  several = len(runs) > 1
+  most = _MOST_OF_EACH if several else candidates_lib.MOST_SHOWN
+  shown = [(run, one) for run in runs for one in run.candidates[:most]]
+  names = dict.fromkeys(name for _, one in shown for name in one.row)
+  more = [name for name in names if name not in _PLACED]
+  sizes = list(dict.fromkeys(name for _, one in shown for name in one.sizes))
+  pictures = iter(
+    source
+    for run in runs
+    for source in candidates_lib.thumbnails(run.candidates[:most], run.network)
+  )
+  table = []
+  for rank, (run, one) in enumerate(shown, start=1):
+    cells = [_value("run", run.name) if several else _value("rank", rank)]
+    cells.append(_value("reward", one.reward))
+    cells += [_value(name, one.row.get(name)) for name in more]
+    cells += [_value(name, one.sizes.get(name)) for name in sizes]
+    cells.append(_value("times", one.times))
+    arc = brief_arc(one.row.get("arc"))
+    table.append({"picture": next(pictures), "cells": cells, "arc": arc})
+  columns = ["run" if several else "rank", "reward", *more, *sizes, "times"]
   return {
-    "problem": problem,
-    "count": len(ranked),
-    "columns": columns,
-    "rows": shown,
+    "columns": [column.replace("_", " ") for column in columns],
+    "rows": table,
+    "different": sum(len(run.candidates) for run in runs),
   }
 
 
-def _value(key: str, value: object) -> _Value:
+def _value(key: str, value: object) -> Value:
   if value is None:
-    return _Value("")
-  number = _number(value)
+    return Value("")
+  number = run_files.number(value)
   if number is None:
-    return _Value(_plain(value))
-  if _is_accuracy(key):
-    return _Value(f"{100 * number:.2f}%", True)
+    return Value(run_files.plain(value))
+  if run_charts.is_accuracy(key):
+    return Value(f"{100 * number:.2f}%", number)
+  if number == int(number) and abs(number) >= 10_000:
+    return Value(f"{int(number):,}", number)
   shown = f"{value:.6g}" if isinstance(value, float) else str(value)
-  return _Value(shown, True)
+  return Value(shown, number)

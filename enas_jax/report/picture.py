@@ -1,5 +1,6 @@
 """Pictures of graphs: matplotlib paints what `layout` lays out."""
 
+import functools
 import io
 from collections.abc import Mapping, Sequence
 from typing import Any, NamedTuple
@@ -58,7 +59,8 @@ def paint(
   """
   # What would name the day or the release of matplotlib is left out.
   metadata = {
-    "svg": {"Date": None, "Creator": None, "Title": title or None},
+    "svg": {"Date": None, "Creator": None}
+    | ({"Title": title} if title else {}),
     "png": {"Software": None},
   }
   target = io.BytesIO()
@@ -86,6 +88,7 @@ def _line_colors(graph: graph_lib.Graph) -> list[str]:
   ]
 
 
+@functools.lru_cache(4096)
 def measure(words: str, size: float = _FONT, weight: str = "normal") -> float:
   """How wide words are, in points; to be asked within `STYLE`."""
   if not words:

@@ -179,6 +179,7 @@ class Derivation:
       "search_seconds": self._clock.seconds,
       "seed": run.seed,
       **task.scoring(),
+      "data": self._definition.network.setting(task.data_shape),
     }
     if tuned:
       record |= {
@@ -374,6 +375,11 @@ class Derivation:
           row["tuned_steps"] = by_rank[rank].steps
       rows.append(row | {"arc": task.space.to_dict(candidate.arc)})
     folder.write_rows(self._workdir / folder.CANDIDATES, rows)
+    rewards = {
+      "policy": ranked.policy_rewards,
+      "uniform": ranked.uniform_rewards,
+    }
+    folder.write_json(self._workdir / folder.REWARDS, rewards)
     folder.write(self._workdir / folder.ARC, records.dumps(record["arc"]))
     folder.write_json(self._workdir / folder.RESULT, record)
     (self._workdir / folder.TUNED).unlink(missing_ok=True)

@@ -372,6 +372,8 @@ class Definition:
       unless the space is named.
     read: (text) -> (space, arc) of a notation of its own, None if it is none.
     named: architectures with a name, the paper's own first.
+    vocabularies: by `Decision.vocabulary`, what the alternatives are called in
+      the order of their numbers, for people.
     draw: (options, arc of Python ints) -> its graphs: one, or one for each of
       its cells.
     text: (options, arc of Python ints) -> the architecture for a terminal.
@@ -405,6 +407,9 @@ class Definition:
   most_tokens: int | None = None
   read: Callable[[str], tuple[Any, types.Arc] | None] = _no_notation
   named: Mapping[str, Named] = dataclasses.field(default_factory=dict)
+  vocabularies: Mapping[str, tuple[str, ...]] = dataclasses.field(
+    default_factory=dict
+  )
   live: Callable[[Any, types.Arc], types.Arc] = _as_it_is
   ignored_in_search: tuple[str, ...] = ()
   benchmark: Mapping[str, Mapping[str, Any]] = dataclasses.field(

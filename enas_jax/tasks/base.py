@@ -60,6 +60,11 @@ class Task(Protocol):
     ...
 
   @property
+  def data_shape(self) -> spaces.DataShape:
+    """What the network's weights are made for."""
+    ...
+
+  @property
   def gathers(self) -> bool:
     """Whether a traced arc's `child_params` are part of omega only.
 

@@ -82,6 +82,12 @@ class ImageClassifier:
     return self.config.child.space()
 
   @property
+  def data_shape(self) -> spaces.DataShape:
+    """What the network's weights are made for."""
+    shape, classes = self.image_shape, self.num_classes
+    return spaces.DataShape(image_shape=shape, num_classes=classes)
+
+  @property
   def _computing(self) -> spaces.ImageNetwork:
     """The network in the type that the configuration names."""
     return precision.at(self.network, self.config.run.compute_dtype)

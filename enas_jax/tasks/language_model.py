@@ -65,6 +65,11 @@ class LanguageModel:
     return self.network.add_to_child is not None
 
   @property
+  def data_shape(self) -> spaces.DataShape:
+    """What the network's weights are made for."""
+    return spaces.DataShape(vocabulary_size=self.vocabulary_size)
+
+  @property
   def _computing(self) -> spaces.TextNetwork:
     """The network in the type that the configuration names."""
     return precision.at(self.network, self.config.run.compute_dtype)

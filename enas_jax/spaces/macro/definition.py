@@ -103,6 +103,7 @@ DEFINITION = base.Definition(
       {"main_input": "previous"},
     ),
   },
+  vocabularies={"op": arc_lib.OPS},
   draw=drawing.graphs,
   text=drawing.text,
   shape=shape,

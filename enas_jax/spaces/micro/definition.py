@@ -74,6 +74,7 @@ DEFINITION = base.Definition(
       "the cells of Figure 8, 7 nodes",
     ),
   },
+  vocabularies={"op": arc_lib.OPS},
   draw=drawing.graphs,
   text=drawing.text,
   shape=shape,

@@ -116,6 +116,7 @@ DEFINITION = base.Definition(
   of_record=arc_lib.from_dict,
   of_count=lambda count: arc_lib.NasBench201Space(),
   read=read,
+  vocabularies={"op": arc_lib.OPS},
   draw=drawing.graphs,
   text=drawing.text,
   shape=shape,

@@ -84,6 +84,7 @@ DEFINITION = base.Definition(
       {"output": "all_nodes"},
     ),
   },
+  vocabularies={"op": arc_lib.OPS},
   draw=drawing.graphs,
   text=drawing.text,
   shape=shape,
