@@ -6,6 +6,7 @@ the search.
 """
 
 import importlib
+import types as types_lib
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
@@ -126,6 +127,19 @@ if not TYPE_CHECKING:  # or type checkers would believe in any name
     value = getattr(found, attribute or name)
     globals()[name] = value
     return value
+
+
+class _Callable(types_lib.ModuleType):
+  """The module `enas_jax.search`, which is a function, too."""
+
+  def __call__(self, *args: Any, **kwargs: Any) -> Any:
+    one_call = importlib.import_module("enas_jax.running.one_call")
+    return one_call.search(*args, **kwargs)
+
+
+# The room of that name must stay what it is, yet a whole search be one call:
+# `enas_jax.search("micro", data)`. It is empty and imports nothing.
+importlib.import_module("enas_jax.search").__class__ = _Callable
 
 
 def __dir__() -> list[str]:

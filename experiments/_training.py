@@ -11,6 +11,7 @@ from enas_jax import config as config_lib
 from enas_jax import export, files, types
 from enas_jax.report import drawing as drawing_lib
 from enas_jax.report import html
+from enas_jax.running import progress as progress_lib
 from enas_jax.search import folder as folder_lib
 from enas_jax.search import runs, train
 from enas_jax.spaces import arcs, registry
@@ -21,7 +22,6 @@ from experiments import (
   _data,
   _flags,
   _saved,
-  _terminal,
   _workdir,
 )
 
@@ -250,7 +250,7 @@ def run(experiment: str, names: tuple[str, ...]) -> None:
   _workdir.print_config(*record)
   devices = _workdir.open_devices(config.data.batch_size)
   data = task.load(job.dataset, values.data_dir, config)
-  progress = _terminal.TerminalProgress()
+  progress = progress_lib.TerminalProgress()
   progress.line(task.describe(data, config))
   _cli.enable_compilation_cache()
   omegas = [job.source and job.source.child_params(arc) for arc in job.arcs]
@@ -259,7 +259,7 @@ def run(experiment: str, names: tuple[str, ...]) -> None:
   folder_lib.write_json(
     workdir / folder_lib.PREPROCESSING, export.to_preprocessing(preprocessing)
   )
-  stop = _terminal.SignalCatcher().stop
+  stop = progress_lib.SignalCatcher().stop
 
   def draw(arc: types.Arc, folder: pathlib.Path) -> None:
     drawing = drawing_lib.draw_arc(job.space, config.child, arc, "Architecture")
