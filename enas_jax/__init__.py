@@ -17,6 +17,7 @@ if TYPE_CHECKING:
   from enas_jax.export import load as load_exported
   from enas_jax.export import save as save_exported
   from enas_jax.report.drawing import draw
+  from enas_jax.running.one_call import train
   from enas_jax.search.derive import Candidate, Ranked, Result
   from enas_jax.search.evaluate import make_evaluate, make_score
   from enas_jax.search.loop import Progress
@@ -74,6 +75,7 @@ __all__ = [
   "override",
   "preset",
   "save_exported",
+  "train",
   "with_policy",
 ]
 
@@ -114,6 +116,7 @@ _SOURCES = {
   "override": "config",
   "preset": "spaces.registry",
   "save_exported": "export:save",
+  "train": "running.one_call",
   "with_policy": "strategies.registry",
 }
 

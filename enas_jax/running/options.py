@@ -8,6 +8,7 @@ from typing import Any, NamedTuple
 from enas_jax import config as config_lib
 from enas_jax import types
 from enas_jax.config import parts
+from enas_jax.spaces import arcs
 from enas_jax.spaces import registry as spaces
 from enas_jax.tasks import registry as tasks
 
@@ -129,6 +130,29 @@ def take(
     name: options[name].parse(value, name) if isinstance(value, str) else value
     for name, value in values.items()
   }
+
+
+def of_architecture(
+  loaded: arcs.Architecture, config: config_lib.AnyConfig
+) -> dict[str, Any]:
+  """The options of the network that an architecture decides.
+
+  Args:
+    loaded: the architecture.
+    config: a configuration of its space.
+  """
+  return {
+    field.name: getattr(loaded.space, field.name)
+    for field in dataclasses.fields(loaded.space)
+    # The others are about drawing architectures at random.
+    if field.compare and hasattr(config.child, field.name)
+  }
+
+
+def of_search(searched: config_lib.AnyConfig, space: str) -> dict[str, Any]:
+  """The options of the data that a training has from a search."""
+  names = tasks.get(spaces.get(space).task).of_data
+  return {name: getattr(searched.data, name) for name in names}
 
 
 def typed(value: Any) -> str:

@@ -5,9 +5,6 @@ from typing import Any
 from enas_jax import config as config_lib
 from enas_jax.running import provenance
 
-# The scripts that go on with any search of theirs know it by this name.
-SEARCH = "search"
-
 
 def make(
   experiment: str,

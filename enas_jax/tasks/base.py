@@ -271,6 +271,8 @@ class Definition:
     error_name: what a table of results shows, less being better, with its unit.
     error_of: (metric) -> that number.
     has_validation: (config) -> whether some data is set aside for validation.
+    of_data: fields of `config.data` that say what the data are, not how many
+      are taken at a time: a training has them from the search.
     ignored: flags of the configuration that do nothing in this task.
     ignored_in_training: the same where one architecture is trained alone.
   """
@@ -290,5 +292,6 @@ class Definition:
   has_validation: Callable[[config_lib.AnyConfig], bool]
   error_name: str
   error_of: Callable[[float], float]
+  of_data: tuple[str, ...] = ()
   ignored: tuple[str, ...] = ()
   ignored_in_training: tuple[str, ...] = ()

@@ -443,6 +443,7 @@ DEFINITION = base.Definition(
   has_validation=lambda config: config.data.num_valid > 0,
   error_name="error, %",
   error_of=lambda accuracy: 100.0 * (1.0 - accuracy),
+  of_data=("image_size", "num_valid", "flip"),
   ignored=(
     *("omega_l2_form", "omega_slowness_weight", "omega_activation_weight"),
     "theta_reward_scale",
