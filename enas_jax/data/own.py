@@ -86,12 +86,12 @@ def keep_images(data: Any, folder: pathlib.Path) -> str:
 def _with_test(images: Any, labels: Any) -> dict[str, Any]:
   """Splits a random fifth off, the same each time."""
   pixels, classes = np.asarray(images), np.asarray(labels)
-  order = np.random.RandomState(0).permutation(len(pixels))
-  test, train = np.split(order, [len(order) // _FIFTH])
   if len(classes) != len(pixels):
     raise types.InputError(
       f"data has {len(pixels)} images and {len(classes)} labels."
     )
+  order = np.random.RandomState(0).permutation(len(pixels))
+  test, train = np.split(order, [len(order) // _FIFTH])
   return {
     "train": (pixels[train], classes[train]),
     "test": (pixels[test], classes[test]),

@@ -1,6 +1,8 @@
 """What is shown while a run lasts, and how a signal stops it."""
 
 import contextlib
+import importlib
+import importlib.util
 import signal
 import sys
 import threading
@@ -9,29 +11,51 @@ from typing import Any
 
 import tqdm
 
-from enas_jax.search import loop
+from enas_jax.search import loop, patience
+
+_SHORT = 1.0  # seconds of waiting that are not worth a word
 
 
 class TerminalProgress(loop.Progress):
-  """A bar with rate and remaining time on a terminal, plain lines elsewhere."""
+  """Bars with rate and remaining time where they can move, else plain lines."""
 
   def __init__(self) -> None:
-    self._tty = sys.stdout.isatty()
-    self._bar: tqdm.tqdm | None = None
-    self._head = ""
+    self._make = _bar_class()
+    self._bar: Any = None
+    self._head = self._said = ""
+    self._waits = False
 
   def start(self, phase: str, epoch: int, done: int, total: int) -> None:
     """Opens the phase's bar."""
+    self._close()
     self._head = f"epoch {epoch} {phase}"
-    if self._tty:
-      self._bar = tqdm.tqdm(
+    if self._make:
+      self._bar = self._make(
         total=total, initial=done, desc=self._head, leave=False, unit="step"
       )
 
   def advance(self) -> None:
     """Moves the bar."""
+    if self._bar is None:
+      return
+    if self._waits:
+      self._waits = False
+      self._bar.set_postfix_str("", refresh=False)
+      self._bar.unpause()  # the wait was no step's
+    self._bar.update()
+
+  def waiting(self, text: str, seconds: float) -> None:
+    """Says what lasts, beside the bar or in a line of its own."""
+    if seconds < _SHORT:
+      return
+    if self._make and self._bar is None:
+      self._bar = self._make(bar_format="{desc}{postfix}", leave=False)
     if self._bar is not None:
-      self._bar.update()
+      self._waits = True
+      self._bar.set_postfix_str(f"{text}, {seconds:.0f} s")
+    elif text != self._said:
+      self._said = text
+      print(text, flush=True)
 
   def finish(self, summary: str) -> None:
     """Closes the bar and leaves one line."""
@@ -44,9 +68,20 @@ class TerminalProgress(loop.Progress):
     print(text, flush=True)
 
   def _close(self) -> None:
+    self._waits = False
     if self._bar is not None:
       self._bar.close()
       self._bar = None
+
+
+def _bar_class() -> Any:
+  """What makes a bar here; None where none can move."""
+  if sys.stdout.isatty():
+    return tqdm.tqdm
+  widgets = importlib.util.find_spec("ipywidgets") is not None
+  if "ipykernel" in sys.modules and widgets:
+    return importlib.import_module("tqdm.notebook").tqdm
+  return None
 
 
 class SignalCatcher:
@@ -57,6 +92,7 @@ class SignalCatcher:
     self._before: dict[int, Any] = {}
     for signum in (signal.SIGTERM, signal.SIGINT):
       self._before[signum] = signal.signal(signum, self._catch)
+    patience.watch()
 
   def stop(self) -> int:
     """The signal's number, or 0."""
@@ -66,6 +102,7 @@ class SignalCatcher:
     """Hands signals back to whoever had them before."""
     for signum, handler in self._before.items():
       signal.signal(signum, handler)
+    patience.rest()
 
   def _catch(self, signum: int, frame: Any) -> None:
     del frame
@@ -76,6 +113,7 @@ class SignalCatcher:
       file=sys.stderr,
       flush=True,
     )
+    patience.wake()
 
 
 @contextlib.contextmanager
