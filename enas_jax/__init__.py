@@ -6,6 +6,7 @@ the search.
 """
 
 import importlib
+import types as types_lib
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
@@ -16,6 +17,7 @@ if TYPE_CHECKING:
   from enas_jax.export import load as load_exported
   from enas_jax.export import save as save_exported
   from enas_jax.report.drawing import draw
+  from enas_jax.running.one_call import train
   from enas_jax.search.derive import Candidate, Ranked, Result
   from enas_jax.search.evaluate import make_evaluate, make_score
   from enas_jax.search.loop import Progress
@@ -73,6 +75,7 @@ __all__ = [
   "override",
   "preset",
   "save_exported",
+  "train",
   "with_policy",
 ]
 
@@ -113,6 +116,7 @@ _SOURCES = {
   "override": "config",
   "preset": "spaces.registry",
   "save_exported": "export:save",
+  "train": "running.one_call",
   "with_policy": "strategies.registry",
 }
 
@@ -126,6 +130,19 @@ if not TYPE_CHECKING:  # or type checkers would believe in any name
     value = getattr(found, attribute or name)
     globals()[name] = value
     return value
+
+
+class _Callable(types_lib.ModuleType):
+  """The module `enas_jax.search`, which is a function, too."""
+
+  def __call__(self, *args: Any, **kwargs: Any) -> Any:
+    one_call = importlib.import_module("enas_jax.running.one_call")
+    return one_call.search(*args, **kwargs)
+
+
+# The room of that name must stay what it is, yet a whole search be one call:
+# `enas_jax.search("micro", data)`. It is empty and imports nothing.
+importlib.import_module("enas_jax.search").__class__ = _Callable
 
 
 def __dir__() -> list[str]:

@@ -15,7 +15,7 @@ import re
 import stat
 import zipfile
 import zlib
-from typing import Any
+from typing import IO, Any
 
 import numpy as np
 
@@ -276,6 +276,16 @@ def read_arrays(path: pathlib.Path) -> dict[str, np.ndarray]:
     raise unreadable(path, why.removesuffix(".")) from None
 
 
+def read_shape(path: pathlib.Path, name: str) -> tuple[int, ...]:
+  """The shape of an array of a NumPy archive; () if that cannot be told."""
+  try:
+    with zipfile.ZipFile(path) as archive, archive.open(f"{name}.npy") as file:
+      shape, _, _ = _read_head(file)
+      return shape
+  except Exception:  # noqa: BLE001, whoever reads the archive says what it lacks
+    return ()
+
+
 def _starts_with(path: pathlib.Path, magic: bytes) -> bool:
   with open(path, "rb") as file:
     return file.read(len(magic)) == magic
@@ -287,14 +297,7 @@ def _check_member(archive: zipfile.ZipFile, member: zipfile.ZipInfo) -> None:
   NumPy makes room for what is announced before it reads.
   """
   with archive.open(member) as file:
-    version = np.lib.format.read_magic(file)
-    read = {
-      (1, 0): np.lib.format.read_array_header_1_0,
-      (2, 0): np.lib.format.read_array_header_2_0,
-    }.get(version)
-    if read is None:
-      raise types.InputError(f"{member.filename} is of version {version}")
-    shape, _, dtype = read(file)
+    shape, _, dtype = _read_head(file)
     if dtype.hasobject:
       raise types.InputError(
         f"{member.filename} has Python objects, which are not read; store"
@@ -306,6 +309,23 @@ def _check_member(archive: zipfile.ZipFile, member: zipfile.ZipInfo) -> None:
       f"{member.filename} announces an array of {size:,} bytes and has"
       f" {member.file_size:,}"
     )
+
+
+def _read_head(file: IO[bytes]) -> tuple[tuple[int, ...], bool, np.dtype]:
+  """What an array's head announces: shape, order and type.
+
+  Raises:
+    InputError: if it is of a version that has no numbers alone.
+  """
+  version = np.lib.format.read_magic(file)
+  read = {
+    (1, 0): np.lib.format.read_array_header_1_0,
+    (2, 0): np.lib.format.read_array_header_2_0,
+  }.get(version)
+  if read is None:
+    raise types.InputError(f"{file.name} is of version {version}")
+  head: tuple[tuple[int, ...], bool, np.dtype] = read(file)
+  return head
 
 
 def check_pickle(content: bytes) -> None:

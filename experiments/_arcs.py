@@ -1,6 +1,5 @@
 """The flag `--arc`, and the configuration that follows from it."""
 
-import dataclasses
 from typing import Any
 
 from absl import flags
@@ -8,6 +7,7 @@ from absl import flags
 from enas_jax import config as config_lib
 from enas_jax import types
 from enas_jax.config import parts
+from enas_jax.running import options as options_lib
 from enas_jax.spaces import arcs, registry
 from experiments import _flags
 
@@ -63,12 +63,7 @@ def fit(loaded: arcs.Architecture, config: parts.Config) -> parts.Config:
   Raises:
     InputError: if a flag contradicts the architecture.
   """
-  options = {
-    field.name: getattr(loaded.space, field.name)
-    for field in dataclasses.fields(loaded.space)
-    # The others are about drawing architectures at random.
-    if field.compare and hasattr(config.child, field.name)
-  }
+  options = options_lib.of_architecture(loaded, config)
   for name, value in options.items():
     asked = flags.FLAGS[name].value
     if asked not in (None, value):

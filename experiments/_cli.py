@@ -4,6 +4,7 @@ import errno
 import importlib
 import importlib.metadata
 import itertools
+import os
 import pathlib
 import sys
 from collections.abc import Callable, Collection, Sequence
@@ -13,7 +14,7 @@ import jax
 from absl import app, flags, logging
 
 from enas_jax import files, types
-from enas_jax.search import loop
+from enas_jax.search import loop, patience
 from experiments import _commands, _help
 
 # A full disk, and folders that nothing can be written to.
@@ -116,7 +117,13 @@ def run(main: Callable[[], None], unused: Collection[str] = ()) -> NoReturn:
     except loop.Interrupted as stopped:
       command = _commands.to_resume(flags.FLAGS.workdir)
       print(f"{stopped}; go on with: {command}", file=sys.stderr)
-      return 128 + stopped.signum
+      status = 128 + stopped.signum
+      if patience.has_left_work():
+        # Python would wait for the compiler, or end under its feet.
+        sys.stdout.flush()
+        sys.stderr.flush()
+        os._exit(status)
+      return status
     except loop.Diverged as error:
       print(f"error: {error}", file=sys.stderr)
       return 1

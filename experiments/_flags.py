@@ -3,13 +3,14 @@
 import dataclasses
 import pathlib
 from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
-from typing import Any, NamedTuple
+from typing import Any
 
 from absl import flags
 
 from enas_jax import config as config_lib
 from enas_jax import types
 from enas_jax.config import parts
+from enas_jax.running import options as options_lib
 from enas_jax.search import rollback, runs
 from enas_jax.spaces import registry as spaces
 from enas_jax.strategies import registry as strategies
@@ -17,50 +18,13 @@ from enas_jax.tasks import base as tasks_base
 from enas_jax.tasks import registry as tasks
 from experiments import _saved
 
-# Where the fields of a part of the configuration appear among the flags.
-_PREFIXES = {
-  "child": "",
-  "data": "",
-  "omega": "omega_",
-  "theta": "theta_",
-  "strategy": "theta_",
-  "run": "",
-}
 # Fields of the last step, which keeps one architecture.
 LAST_STEP = ("derive_", "tune_")
-# Options of the policy's samples, of which the training of one has none.
-_SAMPLING = ("omega_num_arcs", "omega_fair_ops", "omega_op_weights")
-# Fields that a resumed run may change: they alter no step that was taken.
-_FREE_ON_RESUME = {"num_epochs", "checkpoint_every_minutes"}
 # Those that it may change once it has ended, as its numbers overflowed.
 _FREE_ONCE_DIVERGED = {
   *("omega_learning_rate", "omega_min_learning_rate", "omega_clip_norm"),
   *("theta_learning_rate", "max_skipped", "max_rollbacks"),
 }
-
-
-class _Option(NamedTuple):
-  """A field of the configuration, which is a flag.
-
-  Attributes:
-    path: the names that lead to the field, the part's first.
-    field: the field, with what its flag needs to know.
-  """
-
-  path: tuple[str, ...]
-  field: dataclasses.Field[Any]
-
-  def get(self, config: config_lib.AnyConfig) -> Any:
-    """The field's value."""
-    value: Any = config
-    for name in (*self.path, self.field.name):
-      value = getattr(value, name)
-    return value
-
-  def parse(self, value: Any, name: str) -> Any:
-    """The field's value from that of the flag of that name."""
-    read = self.field.metadata["parse"]
-    return read(value, name) if read else value
 
 
 Preset = Callable[
@@ -98,7 +62,7 @@ def define_config_flags(*names: str, preset: Preset = spaces.preset) -> None:
   for space in names:
     _defined.append((space, preset))
     for config in _of_every_strategy(preset("paper", space)):
-      for name, (path, field) in config_fields(config, space).items():
+      for name, (path, field) in options_lib.of(config, space).items():
         if name not in flags.FLAGS:
           _define(name, field, path[0])
 
@@ -167,7 +131,7 @@ def override_derive(
     InputError: if a value is not allowed.
   """
   changes = {
-    field.name: _Option((), field).parse(
+    field.name: options_lib.Option((), field).parse(
       flags.FLAGS[field.name].value, field.name
     )
     for field in _derive_fields()
@@ -199,42 +163,6 @@ def _of_every_strategy(
     yield strategies.with_policy(config, policy)
 
 
-def config_fields(
-  config: config_lib.AnyConfig, space: str
-) -> dict[str, _Option]:
-  """The fields of a configuration by flag, without those that do nothing."""
-  without = _ignored(config, space)
-  kinds = {d.kind for d in config.child.space().decisions()} | {""}
-  return {
-    name: option
-    for part, prefix in _PREFIXES.items()
-    if hasattr(config, part)
-    for name, option in _options(getattr(config, part), (part,), prefix)
-    if name not in without and option.field.metadata["only_for"] in kinds
-  }
-
-
-def _options(
-  part: Any, path: tuple[str, ...], prefix: str
-) -> Iterator[tuple[str, _Option]]:
-  """The flags and fields of options, also of those that they hold."""
-  for field in dataclasses.fields(part):
-    value = getattr(part, field.name)
-    if dataclasses.is_dataclass(value):
-      yield from _options(value, (*path, field.name), f"{field.name}_")
-    else:
-      yield prefix + field.name, _Option(path, field)
-
-
-def _ignored(config: config_lib.AnyConfig, space: str) -> tuple[str, ...]:
-  """Flags that would do nothing in this space, or in its task."""
-  definition = spaces.get(space)
-  task = tasks.get(definition.task)
-  if isinstance(config, config_lib.TrainConfig):
-    return (*task.ignored, *task.ignored_in_training, *_SAMPLING)
-  return (*task.ignored, *definition.ignored_in_search)
-
-
 def resolve_config(
   space: str,
   saved: Mapping[str, Any] | None = None,
@@ -263,25 +191,27 @@ def resolve_config(
     config = runs.restore_config(preset("paper", space), saved)
   else:
     config = _start(space, preset, policy)
-  known = config_fields(config, space)
+  known = options_lib.of(config, space)
   _check_no_others(space, config, {*known, *also}, beside)
   if saved and _saved.read():
     _check_started(known, config, _start(space, preset, policy))
-  changes: dict[str, dict[str, Any]] = {}
-  others = []
-  for name, option in known.items():
-    if values[name].value is None or (policy and name == "policy"):
-      continue
-    value, old = option.parse(values[name].value, name), option.get(config)
-    if saved and value != old and name not in _free_on_resume():
-      others.append((name, values[name].value, old))
-    place: dict[str, Any] = changes
-    for key in option.path:
-      place = place.setdefault(key, {})
-    place[option.field.name] = value
+  asked = {
+    name: option.parse(values[name].value, name)
+    for name, option in known.items()
+    if is_set(name) and not (policy and name == "policy")
+  }
+  others = (
+    [
+      (name, values[name].value, known[name].get(config))
+      for name, value in asked.items()
+      if value != known[name].get(config) and name not in _free_on_resume()
+    ]
+    if saved
+    else []
+  )
   if others:
     raise differs(*others)
-  config = config_lib.override_parts(config, changes)
+  config = options_lib.override(config, known, asked)
   if isinstance(config, config_lib.SearchConfig):
     config = config.settled()
     # Options that do not go with the space are refused before there is a run.
@@ -290,7 +220,7 @@ def resolve_config(
 
 
 def _check_started(
-  options: Mapping[str, _Option],
+  options: Mapping[str, options_lib.Option],
   kept: config_lib.AnyConfig,
   started: config_lib.AnyConfig,
 ) -> None:
@@ -305,7 +235,7 @@ def _check_started(
 
 def option_names(config: config_lib.AnyConfig, space: str) -> tuple[str, ...]:
   """The flags that decide a configuration of a space."""
-  return tuple(config_fields(config, space))
+  return tuple(options_lib.of(config, space))
 
 
 def define_seeds_flag(default: Sequence[str] | None) -> None:
@@ -348,7 +278,7 @@ def suit(
     return config
   suited = {
     name: value
-    for name, value in task.suited(dataset).items()
+    for name, value in task.suited(dataset, config).items()
     if not is_set(name)
   }
   return config_lib.override(config, "data", **suited)
@@ -357,8 +287,8 @@ def suit(
 def _free_on_resume() -> set[str]:
   workdir = pathlib.Path(flags.FLAGS.workdir).expanduser()
   if rollback.has_ended(workdir):
-    return _FREE_ON_RESUME | _FREE_ONCE_DIVERGED
-  return _FREE_ON_RESUME
+    return options_lib.FREE_ON_RESUME | _FREE_ONCE_DIVERGED
+  return options_lib.FREE_ON_RESUME
 
 
 def differs(*fields: tuple[str, Any, Any]) -> types.InputError:
@@ -396,12 +326,12 @@ def check_same(
       to grow: what was done beyond it cannot be undone.
   """
   # First, since of two strategies the other fields have no counterpart.
-  options = config_fields(wanted, space)
+  options = options_lib.of(wanted, space)
   for name in sorted(options, key=lambda name: name != "policy"):
     old, new = (options[name].get(config) for config in (kept, wanted))
     if name == "checkpoint_every_minutes":
       continue
-    grows = name in _FREE_ON_RESUME and old < new
+    grows = name in options_lib.FREE_ON_RESUME and old < new
     if old != new and not grows:
       raise types.InputError(
         f"the search in {folder} has --{name}={old}, not {new} as is asked for"
@@ -420,7 +350,7 @@ def _check_no_others(
   if isinstance(config, config_lib.SearchConfig):
     paper = spaces.preset("paper", space)
     of_strategies = {
-      policy: config_fields(strategies.with_policy(paper, policy), space)
+      policy: options_lib.of(strategies.with_policy(paper, policy), space)
       for policy in strategies.names()
     }
     for policy in beside:
@@ -437,7 +367,7 @@ def _check_no_others(
   ]
   for other, preset in others:
     for variant in _of_every_strategy(preset("paper", other)):
-      names = config_fields(variant, other).keys()
+      names = options_lib.of(variant, other).keys()
       for name in filter(is_set, sorted(names - allowed)):
         where = f"in the {space} space"
         if other == space:

@@ -10,6 +10,7 @@ from typing import Any, NamedTuple
 from absl import flags
 
 from enas_jax import config as config_lib
+from enas_jax.running import options as options_lib
 from experiments import _commands, _flags, _saved, _terminal
 
 # The words that ask for it; absl's --helpfull has the libraries' flags, too.
@@ -115,7 +116,7 @@ def _options(
   for space, config in starts:
     searched = isinstance(config, config_lib.SearchConfig)
     kind = "search" if searched else "training"
-    for name, option in _flags.config_fields(config, space).items():
+    for name, option in options_lib.of(config, space).items():
       text = _text(option.get(config))
       known = found.get(name, _Option(0, {}, option.field.metadata["help"]))
       kinds = {**known.defaults, text: kind}
@@ -167,16 +168,7 @@ def _joined(defaults: Mapping[str, str]) -> str:
 
 def _text(value: Any) -> str:
   """A value as one types it."""
-  if value is None:
-    return ""
-  if isinstance(value, bool):
-    return str(value).lower()
-  if isinstance(value, list | tuple):
-    return ",".join(
-      "=".join(map(_text, part)) if isinstance(part, tuple) else _text(part)
-      for part in value
-    )
-  return str(value).replace(str(pathlib.Path.home()), "~")
+  return options_lib.typed(value).replace(str(pathlib.Path.home()), "~")
 
 
 def _lines(name: str, default: str, text: str, width: int) -> Sequence[str]:

@@ -10,8 +10,8 @@ from absl import flags
 from enas_jax import types
 from enas_jax.analysis import benchmark_table, ranking, table_lookup
 from enas_jax.report import html
+from enas_jax.running import searches
 from enas_jax.search import derive, folder
-from experiments import _search
 
 _DRAWS = (1, 10, 100)
 
@@ -138,7 +138,7 @@ def write_result(workdir: pathlib.Path, record: dict[str, Any]) -> None:
 
 
 def rank(
-  finished: _search.Finished, table: benchmark_table.BenchmarkTable
+  finished: searches.Finished, table: benchmark_table.BenchmarkTable
 ) -> ranking.Ranking:
   """How well the weights of a search rank `--ranking_arcs` cells."""
   count = min(flags.FLAGS.ranking_arcs, len(table.accuracies))

@@ -8,9 +8,9 @@ from typing import Any, NamedTuple
 from absl import flags
 
 from enas_jax import config as config_lib
-from enas_jax import export, files, types
-from enas_jax.report import drawing as drawing_lib
-from enas_jax.report import html
+from enas_jax import files, types
+from enas_jax.running import progress as progress_lib
+from enas_jax.running import trainings
 from enas_jax.search import folder as folder_lib
 from enas_jax.search import runs, train
 from enas_jax.spaces import arcs, registry
@@ -21,7 +21,6 @@ from experiments import (
   _data,
   _flags,
   _saved,
-  _terminal,
   _workdir,
 )
 
@@ -244,37 +243,16 @@ def run(experiment: str, names: tuple[str, ...]) -> None:
   """
   job = open_job(experiment, names)
   config, values = job.config, flags.FLAGS
-  definition = registry.get(job.space)
-  task = tasks.get(definition.task)
   record = (experiment, job.space, config, job.dataset, job.saved, job.kept)
   _workdir.print_config(*record)
-  devices = _workdir.open_devices(config.data.batch_size)
-  data = task.load(job.dataset, values.data_dir, config)
-  progress = _terminal.TerminalProgress()
-  progress.line(task.describe(data, config))
+  progress = progress_lib.TerminalProgress()
+  ready = trainings.prepare(
+    *(job.space, job.arcs, config, job.dataset),
+    *(values.data_dir, values.num_devices, progress),
+  )
   _cli.enable_compilation_cache()
   omegas = [job.source and job.source.child_params(arc) for arc in job.arcs]
   workdir = _workdir.write_config(job.workdir, *record)
-  preprocessing = export.preprocessing_of(definition.network.kind, data)
-  folder_lib.write_json(
-    workdir / folder_lib.PREPROCESSING, export.to_preprocessing(preprocessing)
-  )
-  stop = _terminal.SignalCatcher().stop
-
-  def draw(arc: types.Arc, folder: pathlib.Path) -> None:
-    drawing = drawing_lib.draw_arc(job.space, config.child, arc, "Architecture")
-    progress.line(drawing.text)
-    folder_lib.write(folder / folder_lib.DRAWING, drawing.svg)
-
-  watched: dict[str, Any] = {
-    "progress": progress,
-    "stop": stop,
-    "begin": draw,
-    "devices": devices,
-  }
-  if job.kept["retrain_top"]:
-    train.train_best(config, job.arcs, data, workdir, omegas, **watched)
-  else:
-    train.train_arc(config, job.arcs[0], data, workdir, omegas[0], **watched)
-  html.write_report(workdir)
-  progress.line(f"result.json and report.html are in {workdir}")
+  stop = progress_lib.SignalCatcher().stop
+  best = bool(job.kept["retrain_top"])
+  trainings.run(ready, workdir, omegas, progress, stop, best)

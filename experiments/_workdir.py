@@ -1,23 +1,19 @@
 """A run's data set and folder: their flags, and `config.json`."""
 
 import datetime
-import importlib.metadata
-import os
 import pathlib
-import platform
 import re
 import shlex
-import subprocess
 import sys
 from collections.abc import Mapping
 from typing import Any
 
-import jax
 from absl import flags
 
 from enas_jax import config as config_lib
 from enas_jax import files, types
 from enas_jax.report import results
+from enas_jax.running import provenance, record
 from enas_jax.search import devices as devices_lib
 from enas_jax.search import folder as folder_lib
 from enas_jax.search import lock
@@ -26,10 +22,6 @@ from enas_jax.tasks import base as tasks_base
 from enas_jax.tasks import registry as tasks
 from experiments import _cli, _data, _flags, _saved, _terminal
 
-_PACKAGES = (
-  *("enas_jax", "jax", "jaxlib", "flax", "optax", "orbax-checkpoint"),
-  "numpy",
-)
 # What stands for a path in a command line that others shall read.
 _PLACES = {
   "data_dir": "DIR",
@@ -238,7 +230,7 @@ def write_config(
     InputError: if the folder cannot be written to, or another process writes
       to it.
   """
-  record = _record(experiment, space, config, dataset, saved, more)
+  made = _record(experiment, space, config, dataset, saved, more)
   try:
     if flags.FLAGS.workdir is None:
       workdir = folder_lib.make_new(workdir)
@@ -250,7 +242,7 @@ def write_config(
         f"--workdir={workdir} has become another run's meanwhile; give another"
         " folder."
       )
-    folder_lib.write_json(workdir / folder_lib.CONFIG, record)
+    folder_lib.write_json(workdir / folder_lib.CONFIG, made)
   except OSError as error:
     raise _unusable(workdir, error) from None
   return workdir
@@ -266,8 +258,8 @@ def print_config(
 ) -> None:
   """With `--print_config` prints what `write_config` would write, and ends."""
   if flags.FLAGS.print_config:
-    record = _record(experiment, space, config, dataset, saved, more)
-    _terminal.answer(folder_lib.dumps(record, indent=2))
+    made = _record(experiment, space, config, dataset, saved, more)
+    _terminal.answer(folder_lib.dumps(made, indent=2))
     sys.exit(0)
 
 
@@ -280,19 +272,16 @@ def _record(
   more: Mapping[str, Any] | None,
 ) -> dict[str, Any]:
   """What `config.json` holds; arguments as `write_config`."""
-  return {
-    "experiment": experiment,
-    "space": space,
-    "preset": saved["preset"] if saved else _saved.preset(),
-    "dataset": dataset,
-    "data_dir": _data.folder(saved),
-    "config": config.to_dict(),
-    "seed": config.run.seed,
-    "command": (saved or {}).get("command") or command_line(),
-    **provenance(),
-    **machine(),
-    **(more or {}),
-  }
+  made = record.make(
+    experiment,
+    space,
+    config,
+    preset=saved["preset"] if saved else _saved.preset(),
+    dataset=dataset,
+    data_dir=_data.folder(saved),
+    command=(saved or {}).get("command") or command_line(),
+  )
+  return made | dict(more or {})
 
 
 def hold(folder: pathlib.Path) -> None:
@@ -364,76 +353,6 @@ def origin() -> dict[str, Any]:
   Returns:
     "command", "commit", "device" and "versions".
   """
-  known = provenance()
+  known = provenance.provenance()
   known["commit"] = known["commit"] or results.NOT_RECORDED
   return {"command": [shown_command(command_line())], **known}
-
-
-def provenance() -> dict[str, Any]:
-  """What a process runs on, JSON-ready.
-
-  Returns:
-    "device"; "versions", by package; "commit", None if the code does not run
-    from a checkout.
-  """
-  versions = {name: _version(name) for name in _PACKAGES}
-  return {
-    "device": device_name(),
-    "versions": {
-      "python": platform.python_version(),
-      **{name: version for name, version in versions.items() if version},
-    },
-    "commit": _commit(),
-  }
-
-
-def machine() -> dict[str, Any]:
-  """The host and every device that JAX sees, JSON-ready.
-
-  Returns:
-    "hosts", by name; "devices", with "id", "platform", "kind" and "host", the
-    number of the process that has it.
-  """
-  return {
-    "hosts": [platform.node()],
-    "devices": [
-      {
-        "id": device.id,
-        "platform": device.platform,
-        "kind": device.device_kind,
-        "host": device.process_index,
-      }
-      for device in jax.devices()
-    ],
-  }
-
-
-def device_name() -> str:
-  """The devices that JAX runs on, in words."""
-  devices = jax.devices()
-  kind = devices[0].device_kind
-  if devices[0].platform == "cpu":
-    kind = f"{platform.machine()} CPU, {os.cpu_count()} cores"
-  return f"{len(devices)} x {kind}"
-
-
-def _version(package: str) -> str | None:
-  try:
-    return importlib.metadata.version(package)
-  except importlib.metadata.PackageNotFoundError:
-    return None
-
-
-def _commit() -> str | None:
-  """The commit that the code is at, if it runs from a checkout."""
-  here = pathlib.Path(__file__).resolve().parent
-  try:
-    answer = subprocess.run(
-      ["git", "-C", str(here), "rev-parse", "HEAD"],
-      capture_output=True,
-      text=True,
-      timeout=10,
-    )
-  except (OSError, subprocess.TimeoutExpired):
-    return None
-  return answer.stdout.strip() or None

@@ -40,6 +40,7 @@ from enas_jax.analysis import (
   no_sharing,
 )
 from enas_jax.report import results
+from enas_jax.running import progress as progress_lib
 from enas_jax.search import folder as folder_lib
 from enas_jax.search import loop
 from enas_jax.spaces import arcs, registry
@@ -51,7 +52,6 @@ from experiments import (
   _arcs,
   _cli,
   _flags,
-  _terminal,
   _workdir,
 )
 
@@ -119,7 +119,7 @@ def main() -> None:
   workdir = _workdir.write_config(
     workdir, _EXPERIMENT, definition.name, configs.search, dataset, saved, more
   )
-  progress = loop.Progress() if values.json else _terminal.TerminalProgress()
+  progress = loop.Progress() if values.json else progress_lib.TerminalProgress()
 
   def open_folder(
     name: str, config: config_lib.AnyConfig, arc: types.Arc | None
@@ -131,7 +131,7 @@ def main() -> None:
     load=load,
     open_folder=open_folder,
     progress=progress,
-    stop=_terminal.SignalCatcher().stop,
+    stop=progress_lib.SignalCatcher().stop,
   )  # fmt: skip
   trials: dict[str, list[ablation_lab.Trial]] = {name: [] for name in names}
   # Seed by seed, so that studies that are stopped have whole pairs.

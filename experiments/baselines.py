@@ -59,6 +59,8 @@ from enas_jax.analysis import (
 )
 from enas_jax.data import images
 from enas_jax.report import results
+from enas_jax.running import progress as progress_lib
+from enas_jax.running import searches
 from enas_jax.search import folder as folder_lib
 from enas_jax.search import loop, runs
 from enas_jax.spaces import registry
@@ -70,9 +72,7 @@ from experiments import (
   _baseline_table,
   _cli,
   _flags,
-  _search,
   _table,
-  _terminal,
   _workdir,
 )
 
@@ -108,7 +108,7 @@ def main() -> None:
   if "table_reinforce" in policies:
     table_reinforce.check_budget(configs["controller"], values.num_queries)
   table = _table.load_complete()
-  progress = loop.Progress() if values.json else _terminal.TerminalProgress()
+  progress = loop.Progress() if values.json else progress_lib.TerminalProgress()
   # As they are asked for: with equal seconds they are scaled anew each time.
   asked = {name: c.to_dict() for name, c in configs.items()}
   runner = _Runner(configs, dataset, table, workdir, saved, progress)
@@ -293,7 +293,7 @@ class _Runner:
   ) -> dict[str, Any]:
     """A search on the table: seconds, so it is not kept."""
     # The catcher of the search before would swallow a signal.
-    stop = _terminal.SignalCatcher().stop
+    stop = progress_lib.SignalCatcher().stop
     # Fractions, as the accuracies that reward a controller elsewhere.
     table = table_reinforce.Table(
       config.child.space(),
@@ -310,13 +310,14 @@ class _Runner:
     """One search in a folder of its own, unless it is finished."""
     folder = self._folder(config.run.policy, config.run.seed)
     task, splits = self._prepare(config)
-    _workdir.open_devices(config.data.batch_size)  # refused before it writes
+    # Refused before it writes.
+    devices = _workdir.open_devices(config.data.batch_size)
     _workdir.write_config(
       folder, _SPACE.name, _SPACE.name, config, self._dataset, self._saved
     )
-    finished = _search.run(
-      _SPACE.name, _TITLE, config, task, splits, folder, self._progress
-    )
+    ready = searches.Ready(_SPACE.name, config, task, splits, devices)
+    stop = progress_lib.SignalCatcher().stop
+    finished = searches.run(ready, folder, self._progress, stop, _TITLE)
     row = self._row(config, finished.result.arc)
     for name in ("search_seconds", "omega_steps", "theta_steps"):
       row[name] = finished.result.record[name]
@@ -325,7 +326,7 @@ class _Runner:
     return row
 
   def _kendall_tau(
-    self, finished: _search.Finished, row: Mapping[str, Any]
+    self, finished: searches.Finished, row: Mapping[str, Any]
   ) -> float:
     """That of a search, which is kept in its folder: it takes a while."""
     path = finished.workdir / _TAU

@@ -20,8 +20,9 @@ from absl import flags
 
 from enas_jax import config as config_lib
 from enas_jax.analysis import timing
+from enas_jax.running import provenance
 from enas_jax.spaces import registry
-from experiments import _arcs, _cli, _flags, _workdir
+from experiments import _arcs, _cli, _flags
 
 
 def main() -> None:
@@ -30,7 +31,7 @@ def main() -> None:
   record = _search_record() if values.arc is None else _training_record()
   record |= {
     "peak_rss_mb": timing.peak_rss_mb(),
-    "device": _workdir.device_name(),
+    "device": provenance.device_name(),
   }
   if values.json:
     print(json.dumps(record))

@@ -24,8 +24,9 @@ from absl import flags
 
 from enas_jax import types
 from enas_jax.analysis import chips, compile_ahead, preset_programs
+from enas_jax.running import provenance
 from enas_jax.spaces import arcs, registry
-from experiments import _arcs, _cli, _flags, _workdir
+from experiments import _arcs, _cli, _flags
 
 _RANDOM = "random:0"
 _TRAINING = "training alone"
@@ -59,7 +60,7 @@ def main() -> None:
     "config": searching.to_dict(),
     "programs": rows,
     "totals": wholes,
-    **_workdir.provenance(),
+    **provenance.provenance(),
   }
   print(json.dumps(record))
 

@@ -19,15 +19,15 @@ import jax
 from absl import flags
 
 from enas_jax import files, types
+from enas_jax.running import progress as progress_lib
+from enas_jax.running import searches
 from enas_jax.search import derive, loop, runs
 from enas_jax.strategies import registry as strategies
 from experiments import (
   _cli,
   _data,
   _flags,
-  _search,
   _table,
-  _terminal,
   _workdir,
 )
 
@@ -61,12 +61,12 @@ def main() -> None:
   workdir = _workdir.write_config(
     workdir, _EXPERIMENT, run.space, config, dataset, None, {"run": source}
   )
-  progress = _terminal.TerminalProgress()
+  progress = progress_lib.TerminalProgress()
   clock = loop.Clock()
   result = derive.Derivation(
     config, opened.task, opened.splits, workdir, progress, clock
   ).run(state)
-  _search.show(
+  searches.show(
     run.space, "Architecture derived again", config, opened.task, result,
     workdir, progress,
   )  # fmt: skip

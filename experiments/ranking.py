@@ -43,12 +43,13 @@ from enas_jax import files, types
 from enas_jax.analysis import ranking, trained_alone
 from enas_jax.analysis import truth as truth_lib
 from enas_jax.config import fields
+from enas_jax.running import progress as progress_lib
 from enas_jax.search import folder as folder_lib
 from enas_jax.search import loop, runs, zero_cost
 from enas_jax.spaces import registry as spaces
 from enas_jax.tasks import base as tasks_base
 from enas_jax.tasks import registry as tasks
-from experiments import _cli, _data, _flags, _table, _terminal, _workdir
+from experiments import _cli, _data, _flags, _table, _workdir
 
 _NUM_FIRST = 10  # architectures shown
 _NUM_CELLS = 1000  # of the table
@@ -155,7 +156,7 @@ def _truth(run: runs.Opened, folder: pathlib.Path) -> truth_lib.Truth:
     changes["tune_changes"] = fields.parse_changes(
       changes["tune_changes"], "tune_changes"
     )
-  progress = loop.Progress() if values.json else _terminal.TerminalProgress()
+  progress = loop.Progress() if values.json else progress_lib.TerminalProgress()
   path = trained_alone.train(
     run, folder, num_arcs, values.seed, changes, progress
   )

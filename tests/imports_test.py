@@ -32,6 +32,7 @@ ALLOWED |= {
   "released": ("types", "nn", "config", "spaces"),
   # An exported model loads without the search.
   "export": ("types", "files", "nn", "config", "data", "spaces"),
+  "running": (*_BELOW, "report", "export"),
 }
 
 

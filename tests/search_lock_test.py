@@ -43,6 +43,9 @@ class LockTest(absltest.TestCase):
     with (self.folder / ".lock").open() as file:
       with self.assertRaises(BlockingIOError):
         fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+      lock.release(self.folder)
+      fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    lock.release(self.folder)  # has none
 
   def test_a_file_system_without_locks(self):
     for number in (errno.ENOLCK, errno.ENOTSUP):

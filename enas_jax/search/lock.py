@@ -19,12 +19,13 @@ except ImportError:  # there is none outside POSIX
 
 # Of a file system that has no locks, such as some network mounts.
 _NO_LOCKS = (errno.ENOLCK, errno.ENOSYS, errno.ENOTSUP, errno.EINVAL)
-# Descriptors stay open, and folders locked, until the process ends.
+# Descriptors stay open, and folders locked, until the process ends or releases
+# them.
 _held: dict[pathlib.Path, int] = {}
 
 
 def hold(folder: pathlib.Path) -> bool:
-  """Locks a folder for as long as this process lives.
+  """Locks a folder for as long as this process lives, or until `release`.
 
   Args:
     folder: the run's folder, which exists. It may be locked by this process
@@ -62,3 +63,10 @@ def hold(folder: pathlib.Path) -> bool:
   os.write(descriptor, f"process {os.getpid()} on {platform.node()}".encode())
   _held[place] = descriptor
   return True
+
+
+def release(folder: pathlib.Path) -> None:
+  """Lets others write to a folder again, if this process has locked it."""
+  descriptor = _held.pop(folder.resolve(), None)
+  if descriptor is not None:
+    os.close(descriptor)

@@ -12,12 +12,13 @@ from typing import Any, Generic, TypeVar
 import jax
 
 from enas_jax import config as config_lib
-from enas_jax.search import checkpoint, folder, metrics, rollback
+from enas_jax.search import checkpoint, folder, metrics, patience, rollback
 from enas_jax.search import devices as devices_lib
 from enas_jax.search import state as state_lib
 from enas_jax.tasks import base as tasks
 
 _Result = TypeVar("_Result")
+_Value = TypeVar("_Value")
 
 
 class Interrupted(Exception):
@@ -48,6 +49,9 @@ class Progress:
 
   def advance(self) -> None:
     """One more step is done."""
+
+  def waiting(self, text: str, seconds: float) -> None:
+    """What the run waits for, several times a second, and for how long."""
 
   def finish(self, summary: str) -> None:
     """The phase is over."""
@@ -125,6 +129,33 @@ class Loop(Generic[state_lib.State]):
     self._rollbacks.forgive()
     self._saved_at = time.monotonic()
     self._clock = Clock()
+    self._compiled: set[str] = set()  # what this process has compiled
+
+  def _patiently(self, what: str, function: Callable[[], _Value]) -> _Value:
+    """What a function returns that the first time compiles for long.
+
+    Args:
+      what: what is compiled.
+      function: changes nothing of the state.
+
+    Raises:
+      Interrupted: after a signal, once the checkpoint is saved.
+    """
+    first = what not in self._compiled
+
+    def tick(seconds: float) -> None:
+      if first:
+        self._progress.waiting(f"compiling {what} (once)", seconds)
+
+    try:
+      result = patience.call(function, tick)
+    except patience.Abandoned:
+      if not hasattr(self, "state") or not self._position():
+        raise Interrupted(self._stop()) from None  # nothing is lost
+      self._serve_signal()
+      raise
+    self._compiled.add(what)
+    return result
 
   def _begin(self, fresh: state_lib.State) -> dict[str, Any]:
     """Goes on from the newest checkpoint; without one, from a fresh state.
@@ -231,6 +262,11 @@ class Loop(Generic[state_lib.State]):
     if done >= total:
       return
     self._progress.start(phase, int(self.state.epoch) + 1, done, total)
+    if (compiled := getattr(step, "lower", None)) is not None:
+      # Of the same program the call below compiles nothing more.
+      self._patiently(
+        f"the {phase} step", lambda: compiled(self.state, *data).compile()
+      )
     before, since = time.monotonic(), done
     row: dict[str, Any] = {}
     for index in range(done, total):

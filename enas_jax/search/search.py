@@ -92,7 +92,11 @@ class Search(loop.Loop[state_lib.SearchState]):
     self._asking = asking.Asking(
       config, task, data, strategy, score, self._serve_signal, devices
     )
-    self._begin(state_lib.init_state(config, task, strategy, self._omega_steps))
+    fresh = self._patiently(
+      "the first weights",
+      lambda: state_lib.init_state(config, task, strategy, self._omega_steps),
+    )
+    self._begin(fresh)
 
   @property
   def finished(self) -> bool:
@@ -151,7 +155,10 @@ class Search(loop.Loop[state_lib.SearchState]):
           self._run_phase(writer, "theta", self.theta_step, self._theta_steps)
           self._answer(writer)
         self._end_epoch(writer)
-      result = self._derivation.run(self.state, self._serve_signal)
+      result = self._patiently(
+        "the scores of candidates",
+        lambda: self._derivation.run(self.state, self._serve_signal),
+      )
       self._checkpoints.wait()
       return result
     finally:
@@ -184,7 +191,7 @@ class Search(loop.Loop[state_lib.SearchState]):
     }
 
   def _end_epoch(self, writer: metrics.MetricWriter) -> None:
-    row = self._evaluate_epoch()
+    row = self._patiently("the evaluation", self._evaluate_epoch)
     writer.write(row)
     shown = [
       f"{k.removeprefix('valid/')} {v:.4g}"
@@ -222,9 +229,13 @@ class Search(loop.Loop[state_lib.SearchState]):
     count = self.config.run.eval_arcs
     arcs = ask.propose(state.strategy, key_policy, count)
     uniform = ask.propose_uniform((), key_uniform, count)
-    whole = [
-      ask.evaluate(state, evaluate.nth(arcs, i), valid) for i in range(count)
-    ]
+    epoch = int(state.epoch) + 1
+    self._progress.start("evaluation", epoch, 0, count)
+    whole = []
+    for index in range(count):
+      one = evaluate.nth(arcs, index)
+      whole.append(ask.evaluate(state, one, valid))
+      self._progress.advance()
     policy_mean, uniform_mean = (
       derive.mean_and_error(ask.score(state, some, valid, key_batch))[0]
       for some in (arcs, uniform)

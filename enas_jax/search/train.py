@@ -77,7 +77,10 @@ class Training(loop.Loop[state_lib.TrainState]):
       task = task.with_config(config)
     self._steps = task.steps_per_epoch(self._data.train)
     self.step = steps.make_train_step(config, task, self._steps, self._devices)
-    fresh = state_lib.init_training(config, task, self._steps, self._start)
+    fresh = self._patiently(
+      "the first weights",
+      lambda: state_lib.init_training(config, task, self._steps, self._start),
+    )
     # Metric of the validation split after each epoch.
     self._history: list[float] = self._begin(fresh).get("history", [])
 
@@ -152,7 +155,10 @@ class Training(loop.Loop[state_lib.TrainState]):
     }
     if self._data.valid is not None:
       task = self._task
-      score = self._evaluate(self._shown(), (), self._data.valid)
+      score = self._patiently(
+        "the evaluation",
+        lambda: self._evaluate(self._shown(), (), self._data.valid),
+      )
       row[f"valid/{task.metric}"] = score
       averaging = bool(int(self.state.num_averaged))
       self._progress.line(

@@ -6,6 +6,7 @@ line for each.
 """
 
 import dataclasses
+import pathlib
 from collections.abc import Callable, Mapping
 from typing import Any, NamedTuple, Protocol
 
@@ -268,10 +269,15 @@ class Definition:
       `dataset` gives, and how many its validation split would.
     dataset: the data set if none is named.
     data_help: the help of `--dataset`: what it takes.
-    suited: (data set) -> fields of `config.data` that suit it.
+    suited: (data set, config) -> fields of `config.data` that suit it.
+    keep: (data, folder) -> the data set's name, once data that a user has as
+      Python values are written below the folder as `load` reads them. Raises
+      InputError.
     error_name: what a table of results shows, less being better, with its unit.
     error_of: (metric) -> that number.
     has_validation: (config) -> whether some data is set aside for validation.
+    of_data: fields of `config.data` that say what the data are, not how many
+      are taken at a time: a training has them from the search.
     ignored: flags of the configuration that do nothing in this task.
     ignored_in_training: the same where one architecture is trained alone.
   """
@@ -286,9 +292,11 @@ class Definition:
   num_batches: Callable[[config_lib.AnyConfig], tuple[int, int]]
   dataset: str
   data_help: str
-  suited: Callable[[str], Mapping[str, Any]]
+  suited: Callable[[str, config_lib.AnyConfig], Mapping[str, Any]]
+  keep: Callable[[Any, pathlib.Path], str]
   has_validation: Callable[[config_lib.AnyConfig], bool]
   error_name: str
   error_of: Callable[[float], float]
+  of_data: tuple[str, ...] = ()
   ignored: tuple[str, ...] = ()
   ignored_in_training: tuple[str, ...] = ()

@@ -18,7 +18,7 @@ import optax
 
 from enas_jax import config as config_lib
 from enas_jax import types
-from enas_jax.data import augment, batches, images
+from enas_jax.data import augment, batches, images, own
 from enas_jax.nn import losses
 from enas_jax.spaces import base as spaces
 from enas_jax.spaces import precision
@@ -445,9 +445,11 @@ DEFINITION = base.Definition(
   data_help="'cifar10', 'digits' (no download), 'fashion_mnist', 'tfds:NAME',"
   " or 'npz:FILE' with x_train, y_train, x_test and y_test",
   suited=image_data.suited,
+  keep=own.keep_images,
   has_validation=lambda config: config.data.num_valid > 0,
   error_name="error, %",
   error_of=lambda accuracy: 100.0 * (1.0 - accuracy),
+  of_data=("image_size", "num_valid", "flip"),
   ignored=(
     *("omega_l2_form", "omega_slowness_weight", "omega_activation_weight"),
     "theta_reward_scale",

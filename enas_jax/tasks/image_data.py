@@ -4,7 +4,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from enas_jax import config as config_lib
-from enas_jax.data import images
+from enas_jax.data import images, own
 from enas_jax.data import synthetic as synthetic_data
 from enas_jax.spaces import base as spaces
 
@@ -19,9 +19,12 @@ _SUITED: dict[str, dict[str, Any]] = {
 }
 
 
-def suited(dataset: str) -> Mapping[str, Any]:
+def suited(dataset: str, config: config_lib.AnyConfig) -> Mapping[str, Any]:
   """Fields of `config.data` that suit the data set of that name."""
-  return _SUITED.get(dataset, {})
+  data = config.data
+  return own.suited(dataset, data.num_valid, data.image_size) | _SUITED.get(
+    dataset, {}
+  )
 
 
 def load(

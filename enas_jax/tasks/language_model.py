@@ -15,8 +15,8 @@ from jax import lax
 
 from enas_jax import config as config_lib
 from enas_jax import types
+from enas_jax.data import own, text
 from enas_jax.data import synthetic as synthetic_data
-from enas_jax.data import text
 from enas_jax.nn import losses
 from enas_jax.spaces import base as spaces
 from enas_jax.spaces import precision
@@ -425,7 +425,8 @@ DEFINITION = base.Definition(
   dataset="ptb",
   data_help="'ptb', 'python_docs' (no download), or 'text:DIR' with files"
   " train.txt, valid.txt and test.txt",
-  suited=lambda dataset: {},
+  suited=lambda dataset, config: {},
+  keep=own.keep_texts,
   has_validation=lambda config: True,
   error_name="perplexity",
   error_of=lambda perplexity: perplexity,
