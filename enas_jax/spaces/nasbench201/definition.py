@@ -103,6 +103,15 @@ def read(
   return None
 
 
+def in_torch(
+  options: presets.NasBench201Config, arc: arc_lib.NasBench201Arc
+) -> base.TorchChild:
+  """The architecture in PyTorch; see `Definition.torch_child`."""
+  from enas_jax.spaces.nasbench201 import torch_child  # PyTorch is an extra
+
+  return torch_child.make(options, arc)
+
+
 DEFINITION = base.Definition(
   name="nasbench201",
   title="a cell of NAS-Bench-201",
@@ -121,4 +130,5 @@ DEFINITION = base.Definition(
   shape=shape,
   live=live,
   benchmark={"data": {"batch_size": 64, "reward_batch_size": 64}},
+  torch_child=in_torch,
 )
