@@ -11,10 +11,11 @@ faster of PyTorch's two layouts on a CPU. Padding is TensorFlow's SAME, as in
 from collections.abc import Mapping
 
 import numpy as np
+import numpy.typing
 import torch
 from torch.nn import functional
 
-ArrayLike = np.typing.ArrayLike
+ArrayLike = numpy.typing.ArrayLike
 Tensor = torch.Tensor
 
 

@@ -51,7 +51,9 @@ class ImageChild:
     labels = torch_ops.array(batch.labels)
     return torch_ops.images(batch.images), labels.long()
 
-  def loss(self, weights: Weights, batch: Batch, *, train: bool) -> torch.Tensor:
+  def loss(
+    self, weights: Weights, batch: Batch, *, train: bool
+  ) -> torch.Tensor:
     """The mean cross-entropy, [] float32, nats; see `TorchChild.loss`."""
     images, labels = batch
     x = self.features(weights, images)

@@ -84,6 +84,7 @@ _PERTURBATIONS = {
   ),
 }
 
+
 def in_torch(
   options: presets.MacroConfig, arc: arc_lib.MacroArc
 ) -> base.TorchChild:

@@ -55,6 +55,7 @@ _PERTURBATIONS = {
   ),
 }
 
+
 def in_torch(
   options: presets.MicroConfig, arc: arc_lib.MicroArc
 ) -> base.TorchChild:

@@ -60,7 +60,9 @@ def _cells(
   count = max((len(conv["w"]) for conv in stage.values()), default=0)
   return [
     {
-      edge: t.kernel(stage[arc_lib.OPS[op]]["w"][cell][arc.ops[:edge].count(op)])
+      edge: t.kernel(
+        stage[arc_lib.OPS[op]]["w"][cell][arc.ops[:edge].count(op)]
+      )
       for edge, op in enumerate(arc.ops)
       if arc_lib.OPS[op] in network.CONVS
     }

@@ -58,6 +58,7 @@ _PERTURBATIONS = {
   ),
 }
 
+
 def in_torch(
   options: presets.RecurrentConfig, arc: arc_lib.RecurrentArc
 ) -> base.TorchChild:

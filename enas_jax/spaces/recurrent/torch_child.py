@@ -1,4 +1,4 @@
-"""A recurrent cell between an embedding and a softmax, in plain eager PyTorch."""
+"""A recurrent cell, its embedding and its softmax in plain eager PyTorch."""
 
 import dataclasses
 
@@ -35,7 +35,9 @@ class TextChild:
     """Words and the words after them, [T, B] int64 each."""
     return t.array(batch.inputs).long(), t.array(batch.targets).long()
 
-  def loss(self, weights: _Weights, batch: _Batch, *, train: bool) -> torch.Tensor:
+  def loss(
+    self, weights: _Weights, batch: _Batch, *, train: bool
+  ) -> torch.Tensor:
     """The mean cross-entropy, [] float32, nats; see `TorchChild.loss`."""
     words, targets = batch
     rates, embedding = self.options, weights["embedding"]
