@@ -9,7 +9,8 @@ from enas_jax import types
 from enas_jax.nn import torch_ops as t
 from enas_jax.spaces import torch_child
 from enas_jax.spaces.nasbench201 import arc as arc_lib
-from enas_jax.spaces.nasbench201 import definition, network, presets
+from enas_jax.spaces.nasbench201 import cell as cell_lib
+from enas_jax.spaces.nasbench201 import definition, presets
 
 
 def make(
@@ -64,7 +65,7 @@ def _cells(
         stage[arc_lib.OPS[op]]["w"][cell][arc.ops[:edge].count(op)]
       )
       for edge, op in enumerate(arc.ops)
-      if arc_lib.OPS[op] in network.CONVS
+      if arc_lib.OPS[op] in cell_lib.CONVS
     }
     for cell in range(count)
   ]
@@ -102,7 +103,7 @@ def _cell(
     name, node = arc_lib.OPS[arc.ops[edge]], nodes[source]
     if name == "none" or node is None:
       continue
-    if name in network.CONVS:
+    if name in cell_lib.CONVS:
       y = t.batch_norm(t.conv(torch.relu(node), kernels[edge]), None)
     else:
       y = node if name == "skip_connect" else t.avg_pool(node)
