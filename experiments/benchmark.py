@@ -2,6 +2,7 @@
 
   python -m experiments.benchmark --space=recurrent --json
   python -m experiments.benchmark --arc=enas_micro --preset=paper --steps=1
+  python -m experiments.benchmark --space=all --against=torch --json
 
 With `--arc` it is a step of the training of that architecture alone.
 
@@ -11,23 +12,39 @@ that serves every architecture with the same step compiled for one alone, which
 holds only that child's weights. Without `--preset` the sizes are the paper's
 but for 200 hidden units in text and batches of 32 images. The compilation cache
 is off.
+
+`--against=torch` also times a plain eager PyTorch child of the same
+architectures, in turn with ours. `--space=all` measures the spaces one after
+another, in a process for each.
 """
 
 import json
+import subprocess
+import sys
 from typing import Any
 
 from absl import flags
 
 from enas_jax import config as config_lib
-from enas_jax.analysis import timing
+from enas_jax import types
+from enas_jax.analysis import against_torch, timing
 from enas_jax.running import provenance
 from enas_jax.spaces import registry
 from experiments import _arcs, _cli, _flags
+
+_ALL = "all"  # the spaces, one after another
 
 
 def main() -> None:
   """Runs the benchmark that the flags ask for and prints it."""
   values = flags.FLAGS
+  if values.arc is not None and values.against:
+    raise types.InputError(
+      "--against compares the steps of a search, so it takes no --arc."
+    )
+  if values.space == _ALL:
+    _measure_all()
+    return
   record = _search_record() if values.arc is None else _training_record()
   record |= {
     "peak_rss_mb": timing.peak_rss_mb(),
@@ -39,21 +56,53 @@ def main() -> None:
   record.pop("config")
   for name, value in record.items():
     text = f"{value:.4g}" if isinstance(value, float) else value
-    print(f"{name:20} {text}")
+    print(f"{name:26} {text}")
+
+
+def _measure_all() -> None:
+  """Runs this script for every space.
+
+  Raises:
+    InputError: if it is asked for one architecture.
+  """
+  values = flags.FLAGS
+  if values.arc is not None:
+    raise types.InputError("--space=all takes no --arc, which is of one space.")
+  given = [word for word in sys.argv[1:] if not word.startswith("--space")]
+  records = []
+  for space in registry.names():
+    # A process each: peak memory never falls again.
+    command = [sys.executable, "-m", "experiments.benchmark", *given]
+    run = subprocess.run(
+      [*command, f"--space={space}"], stdout=subprocess.PIPE, text=True
+    )
+    if run.returncode:
+      sys.exit(run.returncode)  # it has said why
+    if values.json:
+      records.append(json.loads(run.stdout))
+    else:
+      print(run.stdout, flush=True)
+  if values.json:
+    print(json.dumps({"spaces": records}))
 
 
 def _search_record() -> dict[str, Any]:
   """Seconds and compilations of the steps of a search."""
   values = flags.FLAGS
   config = _flags.resolve_config(values.space, preset=_preset)
+  if values.against:
+    against_torch.check(config, values.space)
   timer = timing.SearchTimer(config, values.space, values.vocabulary_size)
+  compare = (
+    against_torch.compare if values.against else timing.SearchTimer.omega
+  )
   return {
     "space": values.space,
     "preset": values.preset,
     "config": config.to_dict(),
     # First, while nothing is compiled yet.
     **timer.compilations(values.compilation_arcs),
-    **timer.omega(values.num_arcs, values.steps),
+    **compare(timer, values.num_arcs, values.steps),
     **timer.theta(values.steps),
   }
 
@@ -86,7 +135,12 @@ def _training_record() -> dict[str, Any]:
 if __name__ == "__main__":
   _cli.import_plugins()
   _flags.define_preset_flag()
-  flags.DEFINE_enum("space", "recurrent", registry.names(), "the search space")
+  flags.DEFINE_enum(
+    "space", "recurrent", [*registry.names(), _ALL], "the search space"
+  )
+  flags.DEFINE_enum(
+    "against", None, ["torch"], "the library to compare the omega step with"
+  )
   flags.DEFINE_integer("num_arcs", 5, "architectures that take turns", 1)
   flags.DEFINE_integer("steps", 5, "timed repetitions of each", 1)
   flags.DEFINE_integer(

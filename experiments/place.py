@@ -30,9 +30,10 @@ from enas_jax import files, types
 from enas_jax.analysis import placing, trained_alone
 from enas_jax.analysis import truth as truth_lib
 from enas_jax.report import results
+from enas_jax.running import progress as progress_lib
 from enas_jax.search import folder as folder_lib
 from enas_jax.search import loop, runs, zero_cost
-from experiments import _cli, _data, _terminal, _workdir
+from experiments import _cli, _data, _workdir
 
 _ADVICE = "give --run=DIR, the folder of a finished search"
 _FIELDS: Mapping[str, type] = {"arc": dict, "policy": str, "seed": int}
@@ -72,7 +73,7 @@ def main() -> None:
   _cli.enable_compilation_cache()
   run = runs.open_search(kept_run, values.data_dir)
   kept = [_read(run, name) for name in values.run]
-  progress = loop.Progress() if values.json else _terminal.TerminalProgress()
+  progress = loop.Progress() if values.json else progress_lib.TerminalProgress()
   worth = trained_alone.train_alike(
     run, folder, [one.arc for one in kept], progress
   )

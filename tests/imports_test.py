@@ -91,7 +91,7 @@ class ImportsTest(absltest.TestCase):
     # What is compiled for one child alone, and for scores that train nothing.
     known |= {"timing.py", "zero_cost.py"}
     # A cell's edges are traced as one.
-    self.assertEqual(users, known | {"network.py"})
+    self.assertEqual(users, known | {"cell.py"})
 
   def test_the_package_imports_its_names_when_they_are_used(self):
     tree = ast.parse((ROOT / "__init__.py").read_text())

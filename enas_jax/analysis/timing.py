@@ -6,12 +6,15 @@ child's weights. The two take turns: whatever slows the machine down for a while
 then slows both.
 """
 
+import functools
+import pathlib
 import resource
 import time
-from collections.abc import Callable
-from typing import Any
+from collections.abc import Callable, Sequence
+from typing import Any, NamedTuple
 
 import jax
+import jax.numpy as jnp
 import numpy as np
 from jax import lax
 
@@ -20,7 +23,7 @@ from enas_jax import types
 from enas_jax.search import evaluate, optimizers, steps, train
 from enas_jax.search import state as state_lib
 from enas_jax.spaces import base as spaces
-from enas_jax.spaces import decisions, registry
+from enas_jax.spaces import decisions, describe, registry
 from enas_jax.strategies import registry as strategies
 from enas_jax.strategies import uniform
 from enas_jax.tasks import base as tasks_base
@@ -29,6 +32,21 @@ from enas_jax.tasks import registry as tasks
 _COMPILED = "/jax/core/compile/backend_compile_duration"
 _BATCHES = 8  # of the random data
 _FUSED = 10  # theta steps in one program
+
+
+class Seconds(NamedTuple):
+  """How long something took.
+
+  Attributes:
+    wall: by the clock.
+    cpu: of all threads of its process, which other programs add little to.
+  """
+
+  wall: float
+  cpu: float
+
+
+Peers = Sequence[Callable[[], Seconds]]  # by architecture
 
 
 class SearchTimer:
@@ -53,20 +71,64 @@ class SearchTimer:
     """
     self.config, self.compiled = config, Compilations()
     self.task, self.data = _make_task(config, space, vocabulary_size)
+    self._space, self._shape = space, _data_shape(config, vocabulary_size)
     self._alone: Any = _ChildAlone(self.task)
     strategy = strategies.create(config, self.task.space)
-    self._state = state_lib.init_state(config, self.task, strategy, _BATCHES)
+    self._start: dict[str, float] = {}
+    self._state = self._first(
+      "init",
+      lambda: state_lib.init_state(config, self.task, strategy, _BATCHES),
+    )
     self._omega_step = jax.jit(
       steps.make_arcs_step(config, self.task, _BATCHES), donate_argnums=0
     )
     theta_step = steps.make_theta_step(self.task, strategy)
     self._theta_step = lambda state, data: theta_step(state, data, data)
 
+  def _first(self, part: str, run: Callable[[], Any]) -> Any:
+    """The result of a first call; notes what its compilation took."""
+    compiled, cpu = self.compiled.seconds, time.process_time()
+    result = jax.block_until_ready(run())
+    self._start |= {
+      f"{part}_compile_seconds": self.compiled.seconds - compiled,
+      # Tracing is among it, and the one execution.
+      f"{part}_first_cpu_seconds": time.process_time() - cpu,
+    }
+    return result
+
   def _fresh(self) -> state_lib.SearchState:
     # A copy, as steps take their state's memory; compiled but once.
     return jax.tree.map(lambda leaf: leaf.copy(), self._state)
 
-  def _arcs(self, count: int) -> list[types.Arc]:
+  def child(self, arc: types.Arc) -> types.Omega:
+    """The weights of one architecture of Python ints, as the search starts."""
+    child: types.Omega = jax.jit(
+      lambda omega: self.task.child_params(omega, arc)
+    )(self._state.omega)
+    return child
+
+  def batches(self) -> tuple[tasks_base.Batch, tasks_base.Batch]:
+    """A batch of an omega step and one of a reward."""
+    key, carry = jax.random.key(0), self._state.carry
+
+    def draw() -> tuple[tasks_base.Batch, tasks_base.Batch]:
+      batch = self.task.train_batch(self.data, carry, jnp.int32(0), key)
+      return batch, self.task.reward_batch(self.data, key)
+
+    return jax.jit(draw)()
+
+  def multiply_adds(self, arc: types.Arc) -> int:
+    """Those of the forward pass of an omega step.
+
+    Args:
+      arc: the architecture, of Python ints.
+    """
+    targets = jax.eval_shape(self.batches)[0][1]
+    record = describe.describe(self._space, self.config.child, arc, self._shape)
+    return int(targets.size) * int(record["multiply_adds"])
+
+  def arcs(self, count: int) -> list[types.Arc]:
+    """Architectures of Python ints, the same each time."""
     space = self.task.space
     propose = evaluate.make_propose(uniform.Uniform(space))
     arcs = propose((), jax.random.key(1), count)
@@ -80,54 +142,82 @@ class SearchTimer:
     Args:
       count: the number of architectures.
     """
-    arcs = [decisions.as_arrays(arc) for arc in self._arcs(count)]
+    arcs = [decisions.as_arrays(arc) for arc in self.arcs(count)]
     state = self._fresh()
-    counted, seconds = self.compiled.count, self.compiled.seconds
+    counted = self.compiled.count
     begin = time.perf_counter()
-    state, metrics = self._omega_step(state, self.data, arcs[0])
-    jax.block_until_ready(metrics)
+    state, _ = self._first(
+      "omega", lambda: self._omega_step(state, self.data, arcs[0])
+    )
     first = time.perf_counter() - begin
-    seconds = self.compiled.seconds - seconds
     for arc in arcs[1:]:
       state, _ = self._omega_step(state, self.data, arc)
     omega_count = self.compiled.count - counted
     counted = self.compiled.count
-    for _ in range(count):
+    state, metrics = self._first(
+      "theta", lambda: self._theta_step(state, self.data)
+    )
+    for _ in range(count - 1):
       state, metrics = self._theta_step(state, self.data)
     jax.block_until_ready(metrics)
+    theta_count = self.compiled.count - counted
+    self._first("evaluation", lambda: self._evaluate(arcs[0]))
     return {
       "compilation_arcs": count,
       "omega_compilations": omega_count,
-      "theta_compilations": self.compiled.count - counted,
-      "compile_seconds": seconds,
+      "theta_compilations": theta_count,
+      "compile_seconds": self._start["omega_compile_seconds"],
       "first_call_seconds": first,
+      **self._start,
+      **{
+        f"start_{name}": sum(
+          value for key, value in self._start.items() if key.endswith(name)
+        )
+        for name in ("compile_seconds", "first_cpu_seconds")
+      },
+      "start_peak_rss_mb": peak_rss_mb(),
     }
 
-  def omega(self, count: int, rounds: int) -> dict[str, Any]:
+  def _evaluate(self, arc: types.Arc) -> Any:
+    state = self._state
+    carry = self.task.start_split(state.carry)
+    chunk = evaluate.make_chunk(self.task)
+    return chunk(state.omega, arc, self.data, jnp.int32(0), carry)
+
+  def omega(
+    self, count: int, rounds: int, peers: Peers | None = None
+  ) -> dict[str, Any]:
     """The omega step: traced against static, taking turns.
 
     Args:
       count: the number of architectures.
       rounds: the number of timings of each.
+      peers: by architecture, what takes its turn after the two.
+
+    Returns:
+      Medians, and of the ratios of CPU seconds within a turn; those of `peers`
+      have "peer" in their names.
     """
-    arcs = self._arcs(count)
-    runs: list[tuple[_Timed, _Timed]] = []
+    arcs = self.arcs(count)
+    runs: list[list[Callable[[], Seconds]]] = []
     shared = _Timed(self._omega_step, self._fresh())
-    for arc in arcs:
+    for number, arc in enumerate(arcs):
       alone = _Timed(*self._static(arc))
       alone(self.data)
-      runs.append((shared, alone))
-    times: list[tuple[float, float]] = []
-    for _ in range(rounds):
-      for arc, (one, other) in zip(arcs, runs, strict=True):
-        times.append(
-          (one(self.data, decisions.as_arrays(arc)), other(self.data))
-        )
-    both = np.asarray(times)
+      traced = decisions.as_arrays(arc)
+      turn: list[Callable[[], Seconds]] = [
+        functools.partial(shared, self.data, traced),
+        functools.partial(alone, self.data),
+      ]
+      if peers is not None:
+        peers[number]()
+        turn.append(peers[number])
+      runs.append(turn)
+    times = _in_turn(runs, rounds)
+    names = ("traced", "static", "peer")[: times.shape[1]]
     return {
-      "traced_seconds": float(np.median(both[:, 0])),
-      "static_seconds": float(np.median(both[:, 1])),
-      "traced_over_static": float(np.median(both[:, 0] / both[:, 1])),
+      **_medians(names, times),
+      "traced_over_static": _ratio(times, 0, 1, "wall"),
       "arcs": count,
       "rounds": rounds,
     }
@@ -138,9 +228,8 @@ class SearchTimer:
     """The step of one architecture of Python ints, and its state."""
     step = steps.make_arcs_step(self.config, self._alone, _BATCHES)
     fresh = self._fresh()
-    child = jax.jit(lambda omega: self.task.child_params(omega, arc))
     optimizer = optimizers.make_omega_optimizer(self.config.omega, _BATCHES)
-    omega = child(fresh.omega)
+    omega = self.child(arc)
     state = fresh.replace(omega=omega, omega_opt=optimizer.init(omega))
     compiled = jax.jit(
       lambda state, data: step(state, data, arc), donate_argnums=0
@@ -171,14 +260,39 @@ class SearchTimer:
     ]
     for run in runs:
       run(self.data)
-    times = np.asarray(
-      [[run(self.data) for run in runs] for _ in range(rounds)]
+    times = _in_turn(
+      [[functools.partial(run, self.data) for run in runs]], rounds
     )
-    share = 1.0 - np.median(times[:, 0] / times[:, 1])
+    share = 1.0 - _ratio(times, 0, 1, "wall")
     return {
-      "theta_seconds": float(np.median(times[:, 1])) / _FUSED,
+      "theta_seconds": float(np.median(times[:, 1, 0])) / _FUSED,
+      "theta_cpu_seconds": float(np.median(times[:, 1, 1])) / _FUSED,
       "theta_host_share": float(max(share, 0.0)),
     }
+
+  def reward(self, count: int, rounds: int, peers: Peers) -> dict[str, Any]:
+    """The reward of a theta step alone, against `peers`, as for `omega`."""
+    state = self._state
+
+    def score(omega: types.Omega, arc: types.Arc, data: Any) -> types.Array:
+      batch = self.task.reward_batch(data, jax.random.key(0))
+      return self.task.reward(omega, arc, batch, state.carry)
+
+    compiled = jax.jit(score)
+
+    def timed(arc: types.Arc) -> Callable[[], Seconds]:
+      step = lambda _, *of: (None, compiled(*of))
+      return functools.partial(
+        _Timed(step, None), state.omega, decisions.as_arrays(arc), self.data
+      )
+
+    runs = [
+      [timed(arc), peer]
+      for arc, peer in zip(self.arcs(count), peers, strict=True)
+    ]
+    _in_turn(runs, 1)
+    times = _in_turn(runs, rounds)
+    return _medians(("reward", "peer_reward"), times)
 
 
 def time_training(
@@ -207,12 +321,12 @@ def time_training(
   timed = _Timed(steps.make_train_step(config, task, _BATCHES), state)
   compiled = Compilations()
   first = timed(data)
-  seconds = [timed(data) for _ in range(rounds)]
+  seconds = [timed(data).wall for _ in range(rounds)]
   return {
     "params": params,
     "train_seconds": float(np.median(seconds)),
     "compile_seconds": compiled.seconds,
-    "first_call_seconds": first,
+    "first_call_seconds": first.wall,
   }
 
 
@@ -236,7 +350,12 @@ class Compilations:
 
 def peak_rss_mb() -> float:
   """Peak memory of this process, as Linux counts it."""
-  return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024.0
+  try:
+    status = pathlib.Path("/proc/self/status").read_text(encoding="utf-8")
+  except OSError:
+    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024.0
+  # Unlike `getrusage` it does not go on from what started this process.
+  return int(status.partition("VmHWM:")[2].split()[0]) / 1024.0
 
 
 class _Timed:
@@ -245,11 +364,46 @@ class _Timed:
   def __init__(self, step: Callable[..., Any], state: Any) -> None:
     self._step, self._state = step, state
 
-  def __call__(self, *args: Any) -> float:
-    begin = time.perf_counter()
+  def __call__(self, *args: Any) -> Seconds:
+    return seconds_of(lambda: self._run(*args))
+
+  def _run(self, *args: Any) -> None:
     self._state, metrics = self._step(self._state, *args)
     jax.block_until_ready(metrics)
-    return time.perf_counter() - begin
+
+
+def seconds_of(run: Callable[[], Any]) -> Seconds:
+  """What one call takes."""
+  wall, cpu = time.perf_counter(), time.process_time()
+  run()
+  return Seconds(time.perf_counter() - wall, time.process_time() - cpu)
+
+
+def _in_turn(
+  runs: Sequence[Sequence[Callable[[], Seconds]]], rounds: int
+) -> np.ndarray:
+  """[rounds * len(runs), n, 2]: seconds of n functions, wall and CPU."""
+  return np.asarray(
+    [[run() for run in turn] for _ in range(rounds) for turn in runs]
+  )
+
+
+def _medians(names: Sequence[str], times: np.ndarray) -> dict[str, float]:
+  """Medians by name, and of the first's CPU seconds over each other's."""
+  record: dict[str, float] = {}
+  for place, name in enumerate(names):
+    wall, cpu = np.median(times[:, place], axis=0)
+    record |= {f"{name}_seconds": float(wall)}
+    record |= {f"{name}_cpu_seconds": float(cpu)}
+    if place:
+      record[f"{names[0]}_over_{name}_cpu"] = _ratio(times, 0, place, "cpu")
+  return record
+
+
+def _ratio(times: np.ndarray, one: int, other: int, kind: str) -> float:
+  """The median over turns of one function's seconds over another's."""
+  at = Seconds._fields.index(kind)
+  return float(np.median(times[:, one, at] / times[:, other, at]))
 
 
 class _ChildAlone:
@@ -281,9 +435,17 @@ def _make_task(
   network = definition.network
   if arc is not None:
     network = definition.fixed(config.child, arc)
-  side = getattr(config.data, "image_size", 0) or 32
-  shape = spaces.DataShape(vocabulary_size, (side, side, 3))
   task_definition = tasks.get(definition.task)
-  data = task_definition.synthetic(config, shape, _BATCHES)
+  data = task_definition.synthetic(
+    config, _data_shape(config, vocabulary_size), _BATCHES
+  )
   task = task_definition.create(config, network, data)
   return task, task.splits(data).train
+
+
+def _data_shape(
+  config: config_lib.SearchConfig | config_lib.TrainConfig,
+  vocabulary_size: int,
+) -> spaces.DataShape:
+  side = getattr(config.data, "image_size", 0) or 32
+  return spaces.DataShape(vocabulary_size, (side, side, 3))

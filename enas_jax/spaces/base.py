@@ -267,6 +267,40 @@ class TextNetwork(NamedTuple):
 Network = ImageNetwork | TextNetwork
 
 
+class TorchChild(Protocol):
+  """One architecture in plain eager PyTorch, for comparison.
+
+  It computes the same loss as ours from the same weights, and of the
+  architecture's parts none but those that its output depends on.
+  """
+
+  def weights(self, child: types.Omega) -> Any:
+    """Tensors of a child's weights, or of their gradients.
+
+    Args:
+      child: arrays as the network's `child_params` lays them out for an
+        architecture of Python ints.
+
+    Returns:
+      Nested dicts and lists of float32 tensors, laid out as PyTorch likes it.
+    """
+    ...
+
+  def batch(self, batch: Any) -> Any:
+    """The tensors of a batch of the task, `types.ImageBatch` or `TextBatch`."""
+    ...
+
+  def loss(self, weights: Any, batch: Any, *, train: bool) -> Any:
+    """The mean cross-entropy without penalties, a [] float32 tensor, nats.
+
+    Args:
+      weights: as `weights` returns them.
+      batch: as `batch` returns it; text begins with a state of zeros.
+      train: whether to drop what the options say.
+    """
+    ...
+
+
 class Shape(NamedTuple):
   """The form of an architecture.
 
@@ -388,6 +422,9 @@ class Definition:
       `named`; of a "random" one; of shared weights without a search, of one
       that is "sampled" and of an "ensemble" (Section 3.3); and of a search
       with "no_sharing".
+    torch_child: (options, arc of Python ints) -> the architecture in PyTorch,
+      which it imports when it is called; raises InputError where options ask
+      for what that child lacks. None: there is none to compare with.
   """
 
   name: str
@@ -419,6 +456,7 @@ class Definition:
     default_factory=dict
   )
   published: Mapping[str, Published] = dataclasses.field(default_factory=dict)
+  torch_child: Callable[[Any, types.Arc], TorchChild] | None = None
 
 
 def nth(arcs: types.Arc, index: int) -> types.Arc:

@@ -84,6 +84,16 @@ _PERTURBATIONS = {
   ),
 }
 
+
+def in_torch(
+  options: presets.MacroConfig, arc: arc_lib.MacroArc
+) -> base.TorchChild:
+  """The architecture in PyTorch; see `Definition.torch_child`."""
+  from enas_jax.spaces.macro import torch_child  # PyTorch is an extra
+
+  return torch_child.make(options, arc)
+
+
 DEFINITION = base.Definition(
   name="macro",
   title="a convolutional network",
@@ -118,4 +128,5 @@ DEFINITION = base.Definition(
       4.47, "Table 2, NAS", "7.1 million parameters, CIFAR-10"
     ),
   },
+  torch_child=in_torch,
 )

@@ -55,6 +55,16 @@ _PERTURBATIONS = {
   ),
 }
 
+
+def in_torch(
+  options: presets.MicroConfig, arc: arc_lib.MicroArc
+) -> base.TorchChild:
+  """The architecture in PyTorch; see `Definition.torch_child`."""
+  from enas_jax.spaces.micro import torch_child  # PyTorch is an extra
+
+  return torch_child.make(options, arc)
+
+
 DEFINITION = base.Definition(
   name="micro",
   title="convolutional cells",
@@ -88,4 +98,5 @@ DEFINITION = base.Definition(
     ),
   },
   ignored_in_search=("cell_output",),
+  torch_child=in_torch,
 )

@@ -230,3 +230,27 @@ def from_dict(
   space = NasBench201Space()
   ops = records.op_indices("ops", record["ops"], OPS)
   return space, space.validate(NasBench201Arc(ops))
+
+
+def live(arc: NasBench201Arc) -> NasBench201Arc:
+  """The cell with `none` on each edge that is on no way to its output.
+
+  Args:
+    arc: the cell, of Python ints: ops [6].
+  """
+  none = OPS.index("none")
+  edges = list(zip(EDGES, arc.ops, strict=True))
+  # An edge leads to a later node, so one pass each way is enough.
+  reached, leading = {0}, {NUM_NODES - 1}
+  for (source, node), op in sorted(edges):
+    if op != none and source in reached:
+      reached.add(node)
+  for (source, node), op in sorted(edges, reverse=True):
+    if op != none and node in leading:
+      leading.add(source)
+  return NasBench201Arc(
+    tuple(
+      op if source in reached and node in leading else none
+      for (source, node), op in edges
+    )
+  )

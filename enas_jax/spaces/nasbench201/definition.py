@@ -56,29 +56,9 @@ def shape(
 def live(
   options: presets.NasBench201Config, arc: arc_lib.NasBench201Arc
 ) -> arc_lib.NasBench201Arc:
-  """The cell with `none` on each edge that is on no way to its output.
-
-  Args:
-    options: the network's options, of which none changes the form.
-    arc: the cell, of Python ints: ops [6].
-  """
+  """`arc.live`; no option changes the form of a cell."""
   del options
-  none = arc_lib.OPS.index("none")
-  edges = list(zip(arc_lib.EDGES, arc.ops, strict=True))
-  # An edge leads to a later node, so one pass each way is enough.
-  reached, leading = {0}, {arc_lib.NUM_NODES - 1}
-  for (source, node), op in sorted(edges):
-    if op != none and source in reached:
-      reached.add(node)
-  for (source, node), op in sorted(edges, reverse=True):
-    if op != none and node in leading:
-      leading.add(source)
-  return arc_lib.NasBench201Arc(
-    tuple(
-      op if source in reached and node in leading else none
-      for (source, node), op in edges
-    )
-  )
+  return arc_lib.live(arc)
 
 
 def read(
@@ -103,6 +83,15 @@ def read(
   return None
 
 
+def in_torch(
+  options: presets.NasBench201Config, arc: arc_lib.NasBench201Arc
+) -> base.TorchChild:
+  """The architecture in PyTorch; see `Definition.torch_child`."""
+  from enas_jax.spaces.nasbench201 import torch_child  # PyTorch is an extra
+
+  return torch_child.make(options, arc)
+
+
 DEFINITION = base.Definition(
   name="nasbench201",
   title="a cell of NAS-Bench-201",
@@ -122,4 +111,5 @@ DEFINITION = base.Definition(
   shape=shape,
   live=live,
   benchmark={"data": {"batch_size": 64, "reward_batch_size": 64}},
+  torch_child=in_torch,
 )

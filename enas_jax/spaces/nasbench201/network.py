@@ -10,11 +10,8 @@ arc of Python ints the same code compiles to the plain network.
 Convolutions are ReLU, convolution, batch norm, as the benchmark has them. In a
 cell its batch norms have no scale and no offset, as in the benchmark's searches
 with shared weights; those around the cells have both.
-
-The cells of a stage are scanned over, so what is compiled does not grow with N.
 """
 
-import functools
 import itertools
 from typing import Any
 
@@ -28,9 +25,9 @@ from enas_jax.nn import batch_norm, image_ops, ops
 from enas_jax.nn import weights as weights_lib
 from enas_jax.spaces.base import ImageNetwork, Logits
 from enas_jax.spaces.nasbench201 import arc as space_lib
+from enas_jax.spaces.nasbench201 import cell
 from enas_jax.spaces.nasbench201.presets import NasBench201Config
 
-CONVS = {"nor_conv_1x1": 1, "nor_conv_3x3": 3}  # and the width of their kernels
 _STAGES = 3
 _DECAY = 0.9  # of moving statistics; PyTorch's, from 0 and 1
 
@@ -99,7 +96,7 @@ def init_statistics(config: NasBench201Config) -> types.Statistics:
   }
   for stage, width in enumerate(filters):
     shape = (config.num_cells, space_lib.NUM_EDGES, width)
-    statistics[f"stage_{stage}"] = {name: fresh(*shape) for name in CONVS}
+    statistics[f"stage_{stage}"] = {name: fresh(*shape) for name in cell.CONVS}
   for block, width in enumerate(filters[1:]):
     statistics[f"reduction_{block}"] = {
       name: fresh(width) for name in ("first", "second")
@@ -206,117 +203,11 @@ def _features(
   )
   for stage in range(_STAGES):
     name, block = f"stage_{stage}", f"reduction_{stage}"
-    x, seen[name] = _stage(weights[name], arc, x, num_cells)
+    x, seen[name] = cell.run(weights[name], arc, x, num_cells)
     if block in weights:
       x, seen[block] = _reduce(weights[block], x)
   x, seen["last"] = batch_norm.normalise(x, last)
   return image_ops.global_average_pool(jax.nn.relu(x)), seen
-
-
-def _stage(
-  weights: types.Omega,
-  arc: space_lib.NasBench201Arc,
-  x: types.Array,
-  num_cells: int,
-) -> tuple[types.Array, types.Statistics]:
-  """N cells, one after another."""
-  cell = lambda x, cell_weights: _cell(cell_weights, arc, x)
-  return lax.scan(cell, x, weights, length=num_cells)
-
-
-def _cell(
-  weights: types.Omega,
-  arc: space_lib.NasBench201Arc,
-  x: types.Array,
-) -> tuple[types.Array, types.Statistics]:
-  """One cell.
-
-  Args:
-    weights: arrays [6, ...]; of a fixed child a row for each edge that uses
-      them.
-    arc: the cell, traced or of Python ints.
-    x: [B, H, W, D] float32.
-
-  Returns:
-    [B, H, W, D] float32; and what the batch norms saw, [6, D].
-  """
-  nodes, seen = [x], []
-  for node in range(1, space_lib.NUM_NODES):
-    terms = []
-    for edge, (source, target) in enumerate(space_lib.EDGES):
-      if target == node:
-        y, moments = _edge(weights, arc, edge, nodes[source])
-        terms.append(y)
-        seen.append(moments)
-    nodes.append(functools.reduce(jnp.add, terms))
-  mean, variance = map(jnp.stack, zip(*seen, strict=True))
-  return nodes[-1], {"mean": mean, "variance": variance}
-
-
-def _edge(
-  weights: types.Omega,
-  arc: space_lib.NasBench201Arc,
-  edge: int,
-  x: types.Array,
-) -> tuple[types.Array, tuple[types.Array, types.Array]]:
-  """An edge's operation on x, and the mean and the variance of its batch norm.
-
-  They are zero for an operation without.
-  """
-  op, edge_weights = arc.ops[edge], {}
-  for name, conv in weights.items():
-    row = edge
-    if ops.is_static(op):
-      if space_lib.OPS[op] != name:
-        continue
-      # The child has the weights of those edges alone that use them.
-      row = arc.ops[:edge].count(op)
-    edge_weights[name] = {"w": conv["w"][row]}
-    if "mean" in conv:
-      moments = {part: conv[part][edge] for part in ("mean", "variance")}
-      edge_weights[name] |= moments
-  run = _switch if ops.is_static(op) else _traced
-  return run(op, edge_weights, x, image_ops.chosen())
-
-
-def _operate(
-  name: str, weights: types.Omega, x: types.Array
-) -> tuple[types.Array, tuple[types.Array, types.Array]]:
-  """One of `spaces.nasbench201.OPS`."""
-  nothing = (jnp.zeros(x.shape[-1:]),) * 2
-  if name == "none":
-    return jnp.zeros_like(x), nothing
-  if name == "skip_connect":
-    return x, nothing
-  if name == "avg_pool_3x3":
-    return image_ops.avg_pool(x), nothing
-  conv, width = weights[name], x.shape[-1]
-  y = _convolve(jax.nn.relu(x), conv["w"])
-  plain = {**conv, "scale": jnp.ones(width), "offset": jnp.zeros(width)}
-  y, seen = batch_norm.normalise(y, plain)
-  return y, (seen["mean"], seen["variance"])
-
-
-def _switch(
-  op: ops.Index,
-  weights: types.Omega,
-  x: types.Array,
-  form: image_ops.Form | None,
-) -> tuple[types.Array, tuple[types.Array, types.Array]]:
-  del form  # `image_ops` knows it; a trace of one is not taken for another's
-  # New ones each time: JAX keeps the traces of branches, too.
-  branches = [functools.partial(_operate, name) for name in space_lib.OPS]
-  return ops.switch(op, branches, weights, x)
-
-
-# Six edges of a stage are traced and differentiated as one.
-_traced = jax.jit(_switch, static_argnums=3)
-
-
-def _convolve(x: types.Array, kernel: types.Array) -> types.Array:
-  if kernel.shape[0] == 1:
-    return image_ops.pointwise_conv(x, kernel[0, 0])
-  return image_ops.conv(x, kernel)
 
 
 def _reduce(
@@ -360,7 +251,9 @@ def _moved(
     return jax.tree.map(keep, old, move(old, new))
 
   return {
-    place: {name: move_cells(name, old[name], seen[place]) for name in CONVS}
+    place: {
+      name: move_cells(name, old[name], seen[place]) for name in cell.CONVS
+    }
     if place.startswith("stage_")
     else move(old, seen[place])
     for place, old in statistics.items()
@@ -380,7 +273,8 @@ def _leaves(
   stacked = (config.num_cells, space_lib.NUM_EDGES)
   for stage, width in enumerate(filters):
     tree[f"stage_{stage}"] = {
-      name: _conv_leaf(k, width, width, stacked) for name, k in CONVS.items()
+      name: _conv_leaf(k, width, width, stacked)
+      for name, k in cell.CONVS.items()
     }
   for block, (width, wider) in enumerate(itertools.pairwise(filters)):
     tree[f"reduction_{block}"] = {

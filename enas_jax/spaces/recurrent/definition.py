@@ -58,6 +58,16 @@ _PERTURBATIONS = {
   ),
 }
 
+
+def in_torch(
+  options: presets.RecurrentConfig, arc: arc_lib.RecurrentArc
+) -> base.TorchChild:
+  """The architecture in PyTorch; see `Definition.torch_child`."""
+  from enas_jax.spaces.recurrent import torch_child  # PyTorch is an extra
+
+  return torch_child.TextChild(options, arc)
+
+
 DEFINITION = base.Definition(
   name="recurrent",
   title="a recurrent cell",
@@ -97,4 +107,5 @@ DEFINITION = base.Definition(
       62.4, "Table 1, NAS", "54 million parameters, Penn Treebank"
     ),
   },
+  torch_child=in_torch,
 )
