@@ -5,11 +5,13 @@ from typing import Any
 from absl import flags
 
 from enas_jax import config as config_lib
-from enas_jax import types
+from enas_jax import files, types
 from enas_jax.config import parts
 from enas_jax.running import options as options_lib
+from enas_jax.search import folder as folder_lib
+from enas_jax.search import runs
 from enas_jax.spaces import arcs, registry
-from experiments import _flags
+from experiments import _data, _flags
 
 
 def define_arc_flag() -> None:
@@ -23,6 +25,86 @@ def define_arc_flag() -> None:
     "an architecture: the path of a run's arc.json, a token string of the"
     f" released code, random:SEED, or a name ({names})",
   )
+
+
+def define_run_flag() -> None:
+  """`--run`, of scripts that take an architecture from a search."""
+  flags.DEFINE_string(
+    "run",
+    None,
+    "the folder of a search: its architecture, its data and their size, and its"
+    " preset, where no flag says otherwise",
+  )
+
+
+def take_run(name: str = folder_lib.ARC) -> None:
+  """Gives `--arc` and `--preset`, where not set, what the run of `--run` has.
+
+  Args:
+    name: the file of the run that `--arc` shall be.
+
+  Raises:
+    InputError: if there is no such file, or `--arc` is set as well.
+  """
+  values = flags.FLAGS
+  if values.run is None:
+    return
+  if values.arc is not None:
+    raise types.InputError("give --run or --arc, not both.")
+  folder = files.expand(values.run).absolute()
+  preset = _data.read_record(folder).get("preset")
+  if not (folder / name).exists():
+    raise types.InputError(
+      f"--run={values.run} has no {name}: it has kept no architecture yet; go"
+      " on with it first."
+    )
+  values["arc"].value = str(folder / name)
+  if preset in config_lib.PRESETS and not values["preset"].present:
+    values["preset"].value = preset
+
+
+def config_of_run(space: str) -> config_lib.AnyConfig | None:
+  """The configuration of the run of `--run`; None without the flag.
+
+  Args:
+    space: the search space of its architecture.
+
+  Raises:
+    InputError: if the run is none of that space.
+  """
+  if flags.FLAGS.run is None:
+    return None
+  folder = files.expand(flags.FLAGS.run)
+  record = _data.read_record(folder)
+  known = {"space": str, "config": dict}
+  path, advice = folder / folder_lib.CONFIG, "give the folder of a run"
+  folder_lib.check_fields(record, known, path, advice)
+  if record["space"] != space:
+    raise types.InputError(
+      f"{path} is of the {record['space']} space, and its architecture of the"
+      f" {space} space; give the folder of a run."
+    )
+  searched = "theta" in record["config"]
+  preset = registry.preset if searched else registry.train_preset
+  return runs.restore_config(preset("paper", space), record["config"], "--run")
+
+
+def on_data_of_run(config: parts.Config, space: str) -> parts.Config:
+  """The configuration on the data as the run of `--run` has them.
+
+  Args:
+    config: the configuration of a training.
+    space: its search space.
+  """
+  run = config_of_run(space)
+  if run is None:
+    return config
+  of_data = {
+    name: value
+    for name, value in options_lib.of_search(run, space).items()
+    if not _flags.is_set(name)
+  }
+  return config_lib.override(config, "data", **of_data)
 
 
 def resolve(

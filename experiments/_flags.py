@@ -170,6 +170,7 @@ def resolve_config(
   policy: str | None = None,
   beside: Sequence[str] = (),
   also: Collection[str] = (),
+  start: config_lib.AnyConfig | None = None,
 ) -> Any:
   """The configuration that the flags ask for.
 
@@ -181,6 +182,7 @@ def resolve_config(
     policy: the strategy, where it is not the one that `--policy` names.
     beside: strategies whose options may be set although this one has none such.
     also: other flags that may be set although this configuration has none such.
+    start: a configuration that the flags change, instead of the preset's.
 
   Raises:
     InputError: if a value is not allowed, does nothing, or would change in a
@@ -189,6 +191,8 @@ def resolve_config(
   values = flags.FLAGS
   if saved is not None:
     config = runs.restore_config(preset("paper", space), saved)
+  elif start is not None:
+    config = start
   else:
     config = _start(space, preset, policy)
   known = options_lib.of(config, space)

@@ -61,6 +61,7 @@ def define_flags(*names: str) -> None:
   _saved.define_flags()
   _flags.define_config_flags(*names, preset=registry.train_preset)
   _arcs.define_arc_flag()
+  _arcs.define_run_flag()
   flags.DEFINE_enum("space", None, names, "of --arc, where it does not say")
   flags.DEFINE_string(
     "init",
@@ -71,7 +72,7 @@ def define_flags(*names: str) -> None:
   flags.DEFINE_integer(
     "retrain_top",
     0,
-    "train this many of the best candidates of --arc=RUN/arcs.jsonl, and keep"
+    "train this many of the best candidates of --run=RUN, and keep"
     " the one that is best on validation data; 0: train --arc",
     0,
   )
@@ -85,6 +86,9 @@ def open_job(experiment: str, names: tuple[str, ...]) -> Job:
   """
   values = flags.FLAGS
   workdir, saved = _workdir.open_workdir(experiment)
+  if not saved:
+    top = values.retrain_top
+    _arcs.take_run(folder_lib.CANDIDATES if top else folder_lib.ARC)
   source = None
   told = saved or _told()
   if told:
@@ -115,6 +119,7 @@ def open_job(experiment: str, names: tuple[str, ...]) -> Job:
   dataset = _workdir.resolve_dataset(task, saved, _searched(first.name))
   if not saved:
     config = _flags.suit(config, task, dataset)
+    config = _arcs.on_data_of_run(config, first.name)
   if len(loaded) > 1 and not task.has_validation(config):
     raise types.InputError(
       "--retrain_top chooses on validation images, but --num_valid is 0."
@@ -191,7 +196,8 @@ def _top(count: int) -> list[arcs.Architecture]:
   text = flags.FLAGS.arc
   if text is None or not text.endswith(".jsonl"):
     raise types.InputError(
-      "--retrain_top needs --arc=RUN/arcs.jsonl, the candidates of a search."
+      "--retrain_top needs --run=RUN, or --arc=RUN/arcs.jsonl: the candidates"
+      " of a search."
     )
   return train.best_candidates(text, count)
 

@@ -1,12 +1,14 @@
 """Describes an architecture, or a supergraph: its size and its form.
 
+  python -m experiments.describe --run=RUN --draw=cell.svg
   python -m experiments.describe --arc=enas_rnn --preset=released
-  python -m experiments.describe --arc=RUN/arc.json --draw=cell.svg
   python -m experiments.describe --space=micro --json
 
-With `--arc` one architecture, as it is trained alone or, with
-`--network=searched`, as it is part of the supergraph. Without it the supergraph
-of `--space`, of which only parameters are counted: it never runs as a whole.
+With `--run` the architecture of a run, on its data and at its preset's size; of
+a training, as it was trained. With `--arc` one architecture, as it is trained
+alone or, with `--network=searched`, as it is part of the supergraph. With
+neither the supergraph of `--space`, of which only parameters are counted: it
+never runs as a whole.
 The size of the space follows from the architecture; everything else is of the
 preset and the flags. Takes seconds; nothing is compiled.
 
@@ -26,25 +28,29 @@ from enas_jax import files, types
 from enas_jax.report import drawing as drawing_lib
 from enas_jax.search import folder
 from enas_jax.spaces import base, describe, registry
-from experiments import _arcs, _cli, _flags
+from enas_jax.tasks import registry as tasks
+from experiments import _arcs, _cli, _data, _flags, _workdir
 
 
 def main() -> None:
   """Prints the description that the flags ask for."""
   values = flags.FLAGS
+  _arcs.take_run()
   suffix = _draw_suffix()
   if values.arc is None:
     if values.space is None:
       raise types.InputError(
-        "give --arc, an architecture, or --space, for its supergraph."
+        "give --run, a run, --arc, an architecture, or --space, for its"
+        " supergraph."
       )
     name, arc, config = values.space, None, _flags.resolve_config(values.space)
     head: dict[str, Any] = {}
   else:
-    loaded, config = _arcs.resolve(values.space, _preset)
+    loaded = _arcs.load(values.space, _preset)
     name, arc = loaded.name, loaded.arc
+    config = _arcs.fit(loaded, _config(name))
     head = {"arc": loaded.space.to_dict(arc)}
-  data = _data(config)
+  data = _shape_of_data(name, config)
   record = describe.describe(name, config.child, arc, data)
   record |= {
     "preset": values.preset,
@@ -82,7 +88,7 @@ def _draw_suffix() -> str:
       f"--draw must end in .svg, .png or .dot (Graphviz), got {path!r}."
     )
   if flags.FLAGS.arc is None:
-    raise types.InputError("--draw needs --arc, the architecture to draw.")
+    raise types.InputError("--draw needs --run or --arc: what to draw.")
   return suffix
 
 
@@ -104,11 +110,33 @@ def _title() -> str:
   return title[0].upper() + title[1:]
 
 
-def _data(config: config_lib.SearchConfig) -> base.DataShape:
+def _config(space: str) -> config_lib.AnyConfig:
+  """That of the flags, or of the run of `--run` where it has that network."""
+  run = _arcs.config_of_run(space)
+  if run is None:
+    return _flags.resolve_config(space, preset=_preset)
+  searched = isinstance(run, config_lib.SearchConfig)
+  if not searched or flags.FLAGS.network == "searched":
+    preset = registry.preset if searched else registry.train_preset
+    return _flags.resolve_config(space, preset=preset, start=run)
+  config = _flags.resolve_config(space, preset=_preset)
+  return _arcs.on_data_of_run(config, space)
+
+
+def _shape_of_data(space: str, config: config_lib.AnyConfig) -> base.DataShape:
+  """That of the flags, or else of the data of `--run`."""
   values = flags.FLAGS
   side = getattr(config.data, "image_size", 0) or 32
   shape = (side, side, values.channels)
-  return base.DataShape(values.vocabulary_size, shape, values.num_classes)
+  shown = base.DataShape(values.vocabulary_size, shape, values.num_classes)
+  told = ("vocabulary_size", "channels", "num_classes")
+  if values.run is None or any(values[name].present for name in told):
+    return shown
+  record = _data.read_record(files.expand(values.run))
+  _data.take_folder(record)
+  task = tasks.get(registry.get(space).task)
+  data = task.load(str(record.get("dataset")), values.data_dir, config)
+  return task.shape_of(data)
 
 
 def _table(record: dict[str, Any]) -> list[str]:
@@ -143,6 +171,8 @@ def define_flags() -> None:
   flags.DEFINE_string("draw", None, "also draw it: a file .svg, .png or .dot")
   flags.DEFINE_boolean("json", False, "print one JSON object")
   _arcs.define_arc_flag()
+  _arcs.define_run_flag()
+  _workdir.define_data_dir_flag()
   _flags.define_all_config_flags()
 
 

@@ -16,6 +16,9 @@ from enas_jax.spaces import registry as spaces
 from enas_jax.tasks import base as tasks_base
 from enas_jax.tasks import registry as tasks
 
+# Of a file of candidates that cannot be read.
+_ADVICE = "delete result.json and resume the run, whose end is then repeated"
+
 
 class Ready(NamedTuple):
   """A search of which nothing has been refused.
@@ -67,8 +70,8 @@ class Finished(NamedTuple):
   @property
   def candidates(self) -> list[dict[str, Any]]:
     """The lines of `arcs.jsonl`: every candidate and its reward."""
-    advice = "resume the run"
-    return folder_lib.read_rows(self.workdir / folder_lib.CANDIDATES, advice)
+    path = self.workdir / folder_lib.CANDIDATES
+    return folder_lib.read_rows(path, _ADVICE)
 
   def _repr_html_(self) -> str:
     """What a notebook shows."""
@@ -168,6 +171,9 @@ def show(
   drawing = drawing_lib.draw_arc(space, config.child, result.arc, title)
   progress.line("\n" + drawing.text)
   progress.line(f"tokens: {result.record['arc']['tokens']}")
+  rows = folder_lib.read_rows(workdir / folder_lib.CANDIDATES, _ADVICE)
+  for line in search.describe_candidates(rows, task):
+    progress.line(line)
   for line in search.describe_result(result.record, task):
     progress.line(line)
   folder_lib.write(workdir / folder_lib.DRAWING, drawing.svg)

@@ -2,7 +2,7 @@
 
 import math
 import pathlib
-from collections.abc import Callable
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import jax
@@ -265,6 +265,11 @@ def describe_result(record: dict[str, Any], task: tasks.Task) -> list[str]:
     f"mean reward {', '.join(chances)}; {count} architectures each,"
     f" {record.get('policy')} policy"
   ]
+  if _is_chance(record):
+    lines.append(
+      "the policy's samples earn no more than uniform ones, within two standard"
+      " errors: that it is this architecture is chance's doing"
+    )
   best = f"best of {count}"
   if "tuned" in record:
     alone = _metric(task, record.get(f"tuned_valid_{task.metric}"))
@@ -281,6 +286,43 @@ def describe_result(record: dict[str, Any], task: tasks.Task) -> list[str]:
     f"{best} with shared weights: {task.metric} {valid} (validation), {test}"
     f" (test); {record['search_seconds'] or 0:.0f} s of search"
   )
+  return lines
+
+
+def _is_chance(record: Mapping[str, Any]) -> bool:
+  """Whether a policy's mean reward is not clearly above the uniform one's."""
+  names = ("mean_reward", "standard_error")
+  (policy, error), (uniform, other) = (
+    [
+      math.nan if (v := record[f"{name}_{who}"]) is None else v
+      for name in names
+    ]
+    for who in ("policy", "uniform")
+  )
+  return not policy - uniform > 2 * math.hypot(error, other)
+
+
+def describe_candidates(
+  rows: Sequence[Mapping[str, Any]], task: tasks.Task, most: int = 5
+) -> list[str]:
+  """The best different candidates of a search, in lines for people.
+
+  Args:
+    rows: the objects of `arcs.jsonl`.
+    task: the search's task.
+    most: how many are told of.
+  """
+  same: dict[str, list[Mapping[str, Any]]] = {}
+  for row in derive.in_order(rows):
+    same.setdefault(str(row["arc"]["tokens"]), []).append(row)
+  lines = [f"{len(same)} different candidates of {len(rows)}; the best:"]
+  for tokens, equal in list(same.items())[:most]:
+    first = equal[0]
+    worth = f"reward {_number(first['reward'])}"
+    if (metric := first.get(task.metric)) is not None:
+      worth = f"{task.metric} {task.format_metric(metric)}"
+    times = f", {len(equal)} times" if len(equal) > 1 else ""
+    lines.append(f"  {worth}{times}: {tokens}")
   return lines
 
 
