@@ -5,8 +5,9 @@ array would be compiled for each: a minute for a network of hundreds.
 """
 
 import dataclasses
+import functools
 import math
-from collections.abc import Callable
+from collections.abc import Iterator
 from typing import Any
 
 import jax
@@ -44,7 +45,8 @@ def draw(key: types.PRNGKey, specs: Any) -> types.Omega:
   """Draws all arrays of a pytree of `Spec`.
 
   What is drawn are two flat arrays, of normals and of uniforms, whose parts
-  are the arrays before they are scaled.
+  are the arrays before they are scaled. Unless it is traced, the parts are cut
+  out and scaled on the host: XLA would compile a kernel for each.
 
   Args:
     key: consumed.
@@ -54,40 +56,51 @@ def draw(key: types.PRNGKey, specs: Any) -> types.Omega:
     The pytree with float32 arrays in place of the specs.
   """
   leaves, tree = jax.tree.flatten(specs)
-  key_normal, key_uniform = jax.random.split(key)
-  normal = _parts(
-    [s.shape for s in leaves if s.fan_in is not None],
-    # Of deviation 1, as of an array with two inputs.
-    lambda shape: image_ops.he_normal(key_normal, shape, fan_in=2.0),
-  )
-  uniform = _parts(
-    [s.shape for s in leaves if s.limit is not None],
-    lambda shape: jax.random.uniform(key_uniform, shape, minval=-1.0),
-  )
+  normals = [s.shape for s in leaves if s.fan_in is not None]
+  uniforms = [s.shape for s in leaves if s.limit is not None]
+  drawn = _draw_flat(key, _size(normals), _size(uniforms))
+  if not isinstance(drawn[0], jax.core.Tracer):
+    drawn = jax.device_get(drawn)
+  normal, uniform = _cut(drawn[0], normals), _cut(drawn[1], uniforms)
 
-  def start(spec: Spec) -> types.Array:
+  def start(spec: Spec) -> Any:
     if spec.fan_in is not None:
       # In float64 on the host, so that the scale is rounded once.
       scale = np.sqrt(2.0 / np.asarray(spec.fan_in, np.float64))
-      return next(normal) * jnp.asarray(scale, jnp.float32)
+      return next(normal) * scale.astype(np.float32)
     if spec.limit is not None:
-      return next(uniform) * jnp.float32(spec.limit)
-    return jnp.full(spec.shape, spec.fill, jnp.float32)
+      return next(uniform) * np.float32(spec.limit)
+    return np.full(spec.shape, spec.fill, np.float32)
 
-  return jax.tree.unflatten(tree, [start(spec) for spec in leaves])
+  return jax.tree.unflatten(tree, jax.device_put([start(s) for s in leaves]))
 
 
-def _parts(
-  shapes: list[tuple[int, ...]],
-  draw_flat: Callable[[tuple[int]], types.Array],
-) -> Any:
-  """An iterator over arrays of these shapes, cut out of one that is drawn."""
-  if not shapes:
-    return iter(())
-  sizes = [math.prod(shape) for shape in shapes]
-  parts = jnp.split(draw_flat((sum(sizes),)), np.cumsum(sizes)[:-1])
-  pairs = zip(parts, shapes, strict=True)
-  return (part.reshape(shape) for part, shape in pairs)
+@functools.partial(jax.jit, static_argnums=(1, 2))
+def _draw_flat(
+  key: types.PRNGKey, num_normals: int, num_uniforms: int
+) -> tuple[types.Array, types.Array]:
+  """Normals of deviation 1, and uniforms over [-1, 1)."""
+  key_normal, key_uniform = jax.random.split(key)
+  normal = uniform = jnp.zeros(0)
+  if num_normals:
+    # Of deviation 1, as of an array with two inputs.
+    normal = image_ops.he_normal(key_normal, (num_normals,), fan_in=2.0)
+  if num_uniforms:
+    uniform = jax.random.uniform(key_uniform, (num_uniforms,), minval=-1.0)
+  return normal, uniform
+
+
+def _size(shapes: list[tuple[int, ...]]) -> int:
+  return sum(math.prod(shape) for shape in shapes)
+
+
+def _cut(flat: Any, shapes: list[tuple[int, ...]]) -> Iterator[Any]:
+  """Arrays of these shapes, cut out of a flat one."""
+  start = 0
+  for shape in shapes:
+    end = start + math.prod(shape)
+    yield flat[start:end].reshape(shape)
+    start = end
 
 
 def drop_features(

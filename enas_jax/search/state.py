@@ -116,9 +116,9 @@ def init_state(
   """
   omega_opt = optimizers.make_omega_optimizer(config.omega, steps_per_epoch)
 
-  def build(key: types.PRNGKey) -> SearchState:
-    key_omega, key_theta, key = jax.random.split(key, 3)
-    omega = task.init_omega(key_omega)
+  def build(
+    omega: types.Omega, key_theta: types.PRNGKey, key: types.PRNGKey
+  ) -> SearchState:
     state = SearchState(
       epoch=jnp.int32(0),
       omega_step=jnp.int32(0),
@@ -132,8 +132,13 @@ def init_state(
     )
     return _start_epoch(state, task)
 
-  # Compiled as one program: op by op, the start would take many seconds.
-  return jax.jit(build)(jax.random.key(config.run.seed))
+  key_omega, key_theta, key = _split(jax.random.key(config.run.seed), 3)
+  # Omega is not drawn in the program, which would then have a kernel for each
+  # array of it. The rest is: op by op it would take many seconds.
+  return jax.jit(build)(task.init_omega(key_omega), key_theta, key)
+
+
+_split = jax.jit(jax.random.split, static_argnums=1)
 
 
 def init_strategy(
@@ -159,9 +164,7 @@ def init_training(
   """
   optimizer = optimizers.make_omega_optimizer(config.omega, steps_per_epoch)
 
-  def build(key: types.PRNGKey, given: types.Omega | None) -> TrainState:
-    key_omega, key = jax.random.split(key)
-    weights = task.init_omega(key_omega) if given is None else given
+  def build(weights: types.Omega, key: types.PRNGKey) -> TrainState:
     averaged = jax.tree.map(jnp.zeros_like, weights)
     state = TrainState(
       epoch=jnp.int32(0),
@@ -176,7 +179,9 @@ def init_training(
     )
     return _start_epoch(state, task)
 
-  return jax.jit(build)(jax.random.key(config.run.seed), omega)
+  key_omega, key = _split(jax.random.key(config.run.seed), 2)
+  weights = task.init_omega(key_omega) if omega is None else omega
+  return jax.jit(build)(weights, key)
 
 
 def next_epoch(state: State, task: tasks.Task) -> State:
