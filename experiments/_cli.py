@@ -4,9 +4,9 @@ import errno
 import importlib
 import importlib.metadata
 import itertools
-import os
 import pathlib
 import sys
+import traceback
 from collections.abc import Callable, Collection, Sequence
 from typing import NoReturn
 
@@ -14,8 +14,8 @@ import jax
 from absl import app, flags, logging
 
 from enas_jax import files, types
-from enas_jax.search import loop, patience
-from experiments import _commands, _help
+from enas_jax.search import hosts, loop, patience
+from experiments import _commands, _help, _multihost
 
 # A full disk, and folders that nothing can be written to.
 _UNWRITABLE = (
@@ -107,40 +107,56 @@ def run(main: Callable[[], None], unused: Collection[str] = ()) -> NoReturn:
 
   def guarded(argv: Sequence[str]) -> int:
     del argv
-    try:
-      if helps:
-        _help.show(unused)
-      else:
-        main()
-    except types.InputError as error:
-      _fail(str(error))
-    except loop.Interrupted as stopped:
-      command = _commands.to_resume(flags.FLAGS.workdir)
+    if not helps:
+      return _run_guarded(main)
+    _help.show(unused)
+    return 0
+
+  app.run(guarded, flags_parser=parse)
+  raise AssertionError("app.run returned")
+
+
+def _run_guarded(main: Callable[[], None]) -> int:
+  """Runs `main`; returns the exit status, having said what went wrong."""
+  try:
+    _multihost.join()
+    main()
+    return 0
+  except types.InputError as error:
+    print(f"error: {error}", file=sys.stderr)
+    return _multihost.end(error, 2)
+  except loop.Interrupted as stopped:
+    command = _commands.to_resume(flags.FLAGS.workdir)
+    if hosts.is_first():
       print(f"{stopped}; go on with: {command}", file=sys.stderr)
-      status = 128 + stopped.signum
-      if patience.has_left_work():
-        # Python would wait for the compiler, or end under its feet.
-        sys.stdout.flush()
-        sys.stderr.flush()
-        os._exit(status)
-      return status
-    except loop.Diverged as error:
-      print(f"error: {error}", file=sys.stderr)
-      return 1
-    except OSError as error:
-      if error.errno not in _UNWRITABLE:
-        raise
+    status = 128 + stopped.signum
+    if patience.has_left_work():
+      # Python would wait for the compiler, or end under its feet.
+      hosts.leave(status)
+    return status
+  except loop.Diverged as error:
+    print(f"error: {error}", file=sys.stderr)
+    return 1
+  except Exception as error:
+    if isinstance(error, OSError) and error.errno in _UNWRITABLE:
       where = f"{error.filename}: " if error.filename else ""
       print(
         f"error: {where}{error.strerror}; make room or the folder writable,"
         " then go on with --resume: what was saved before is kept.",
         file=sys.stderr,
       )
-      return 1
-    return 0
-
-  app.run(guarded, flags_parser=parse)
-  raise AssertionError("app.run returned")
+    elif hosts.is_lost(error):
+      print(
+        "error: another process of this run has ended or cannot be reached"
+        f" ({files.shown(error)}); what was saved before is kept: start all of"
+        " them again with --resume.",
+        file=sys.stderr,
+      )
+    elif hosts.count() == 1:
+      raise
+    else:
+      traceback.print_exc()
+    return _multihost.end(error, 1)
 
 
 def _fail(message: str) -> NoReturn:

@@ -28,6 +28,7 @@ COMMANDS = {
   "analyze": "look into the controller of searches",
   "benchmark": "time the steps of a search or a training",
   "compile": "compile a preset for a TPU or GPU that is not there",
+  "selfcheck": "check that a device computes what it should",
   "depthwise": "time depthwise convolutions",
   "report": "write a run's report again, or compare runs",
   "results": "write the tables of the documents",

@@ -6,7 +6,7 @@ from enas_jax.running import progress as progress_lib
 from enas_jax.running import searches
 from enas_jax.spaces import registry as spaces
 from enas_jax.tasks import registry as tasks
-from experiments import _cli, _flags, _saved, _workdir
+from experiments import _cli, _flags, _multihost, _saved, _workdir
 
 
 def define_flags(*names: str) -> None:
@@ -36,6 +36,7 @@ def run_search(experiment: str, space: str) -> searches.Finished:
   ready = searches.prepare(
     space, config, dataset, values.data_dir, values.num_devices, progress
   )
+  _multihost.check_same(config, dataset, ready.splits)
   _cli.enable_compilation_cache()
   workdir = _workdir.write_config(
     workdir, experiment, space, config, dataset, saved
@@ -45,5 +46,5 @@ def run_search(experiment: str, space: str) -> searches.Finished:
     f"{size.size():.3g} architectures (the paper's formula gives"
     f" {size.printed_size():.3g}); run in {workdir}"
   )
-  stop = progress_lib.SignalCatcher().stop
+  stop = _multihost.catch_signals()
   return searches.run(ready, workdir, progress, stop)

@@ -11,7 +11,7 @@ from enas_jax import types
 from enas_jax.analysis import benchmark_table, ranking, table_lookup
 from enas_jax.report import html
 from enas_jax.running import searches
-from enas_jax.search import derive, folder
+from enas_jax.search import derive, folder, hosts
 
 _DRAWS = (1, 10, 100)
 
@@ -134,7 +134,8 @@ def _show_candidates(
 def write_result(workdir: pathlib.Path, record: dict[str, Any]) -> None:
   """Writes `result.json` anew, and the report that shows it."""
   folder.write_json(workdir / folder.RESULT, record)
-  html.write_report(workdir)
+  if hosts.is_first():
+    html.write_report(workdir)
 
 
 def rank(

@@ -20,6 +20,7 @@ from experiments import (
   _cli,
   _data,
   _flags,
+  _multihost,
   _saved,
   _workdir,
 )
@@ -257,8 +258,9 @@ def run(experiment: str, names: tuple[str, ...]) -> None:
     *(values.data_dir, values.num_devices, progress),
   )
   _cli.enable_compilation_cache()
+  _multihost.check_same(config, job.dataset, ready.data, job.arcs)
   omegas = [job.source and job.source.child_params(arc) for arc in job.arcs]
   workdir = _workdir.write_config(job.workdir, *record)
-  stop = progress_lib.SignalCatcher().stop
+  stop = _multihost.catch_signals()
   best = bool(job.kept["retrain_top"])
   trainings.run(ready, workdir, omegas, progress, stop, best)

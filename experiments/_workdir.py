@@ -16,11 +16,11 @@ from enas_jax.report import results
 from enas_jax.running import provenance, record
 from enas_jax.search import devices as devices_lib
 from enas_jax.search import folder as folder_lib
-from enas_jax.search import lock
+from enas_jax.search import hosts, lock
 from enas_jax.spaces import registry as spaces
 from enas_jax.tasks import base as tasks_base
 from enas_jax.tasks import registry as tasks
-from experiments import _cli, _data, _flags, _saved, _terminal
+from experiments import _cli, _data, _flags, _multihost, _saved, _terminal
 
 # What stands for a path in a command line that others shall read.
 _PLACES = {
@@ -77,6 +77,7 @@ def define_run_flags(*names: str) -> None:
   flags.DEFINE_integer(
     "num_devices", 0, "how many devices share the work; 0: all there are"
   )
+  _multihost.define_flags()
 
 
 def open_devices(batch_size: int) -> devices_lib.Devices:
@@ -122,6 +123,14 @@ def open_workdir(experiment: str) -> tuple[pathlib.Path, dict[str, Any] | None]:
       is nothing to resume, or it holds something else than a run of this
       experiment, or another process writes to it.
   """
+  workdir, saved = hosts.from_first(lambda: _look_at_workdir(experiment))
+  if saved is not None:
+    _data.take_folder(saved)
+  return pathlib.Path(workdir), saved
+
+
+def _look_at_workdir(experiment: str) -> tuple[str, dict[str, Any] | None]:
+  """What `open_workdir` returns, the folder as text."""
   values = flags.FLAGS
   resume, given = "resume" in values and values.resume, values.workdir
   if resume and not given:
@@ -153,7 +162,7 @@ def open_workdir(experiment: str) -> tuple[pathlib.Path, dict[str, Any] | None]:
         f"--workdir={workdir} holds no run to go on with; leave --resume out"
         f" to start one there, or give --resume={_AUTO}, which does either."
       )
-    return workdir, None
+    return str(workdir), None
   hold(workdir)
   saved = folder_lib.read_json(
     path, "its run cannot be read; give another --workdir"
@@ -170,8 +179,7 @@ def open_workdir(experiment: str) -> tuple[pathlib.Path, dict[str, Any] | None]:
     )
   kinds = {"space": str, "dataset": str, "config": dict}
   folder_lib.check_fields(saved, kinds, path, "give another --workdir")
-  _data.take_folder(saved)
-  return workdir, saved
+  return str(workdir), saved
 
 
 def resolve_dataset(
@@ -231,13 +239,24 @@ def write_config(
       to it.
   """
   made = _record(experiment, space, config, dataset, saved, more)
+  place = hosts.from_first(
+    lambda: _write_config(workdir, made, saved is not None)
+  )
+  if flags.FLAGS.workdir is None:
+    flags.FLAGS["workdir"].value = place
+  return pathlib.Path(place)
+
+
+def _write_config(
+  workdir: pathlib.Path, made: Mapping[str, Any], resumed: bool
+) -> str:
+  """Writes the record of `config.json`, and returns the folder as text."""
   try:
     if flags.FLAGS.workdir is None:
       workdir = folder_lib.make_new(workdir)
-      flags.FLAGS["workdir"].value = str(workdir)
     workdir.mkdir(parents=True, exist_ok=True)
     hold(workdir)
-    if saved is None and (workdir / folder_lib.CONFIG).exists():
+    if not resumed and (workdir / folder_lib.CONFIG).exists():
       raise types.InputError(
         f"--workdir={workdir} has become another run's meanwhile; give another"
         " folder."
@@ -245,7 +264,7 @@ def write_config(
     folder_lib.write_json(workdir / folder_lib.CONFIG, made)
   except OSError as error:
     raise _unusable(workdir, error) from None
-  return workdir
+  return str(workdir)
 
 
 def print_config(

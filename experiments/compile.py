@@ -5,9 +5,10 @@
 
 Compiled are the omega step, the theta step, the evaluation and the training of
 one architecture alone, `--arc` or else a random one, for one chip of a TPU
-topology. For a card of NVIDIA they are lowered alone. Seconds of a step, hours
-and cost of the whole preset are estimates, and lower bounds: each operation at
-the peak of the chip, with all that lies between them for nothing.
+topology, or for a mesh of `--num_chips`, which split a batch. For a card of
+NVIDIA they are lowered alone. Seconds of a step, hours and cost of the whole
+preset are estimates, and lower bounds: each operation at the peak of the chip,
+with all that lies between them for nothing.
 
 Where JAX has a chip of that kind, the command measures instead; without
 `--topology` and `--card` it measures on the device that there is. Data are
@@ -25,6 +26,7 @@ from absl import flags
 from enas_jax import types
 from enas_jax.analysis import chips, compile_ahead, preset_programs
 from enas_jax.running import provenance
+from enas_jax.search import devices as devices_lib
 from enas_jax.spaces import arcs, registry
 from experiments import _arcs, _cli, _flags
 
@@ -43,8 +45,9 @@ def main() -> None:
   wholes: list[dict[str, Any]] = []
   for target, chip in targets:
     ours: list[dict[str, Any]] = []
-    for program in _programs(searching):
-      record = {"target": target, **_examine(program, target, chip)}
+    devices = _devices(target, chip)
+    for program in _programs(searching, devices_lib.mesh_of(devices)):
+      record = {"target": target, **_examine(program, devices, chip)}
       ours.append(record)
       if not values.json:
         print(_words(record), flush=True)
@@ -75,11 +78,24 @@ def _targets() -> list[tuple[str, chips.Chip | None]]:
   return [*named] or [("here", None)]
 
 
-def _programs(config: Any) -> Iterator[preset_programs.Program]:
+def _devices(target: str, chip: chips.Chip | None) -> list[Any]:
+  """The chips to compile for; one that is there, or none, stands for itself."""
+  if chip is None or chip.platform != "tpu" or _is_here(chip):
+    return [None]
+  return compile_ahead.find_chips(target, flags.FLAGS.num_chips)
+
+
+def _is_here(chip: chips.Chip) -> bool:
+  return chip.is_here(jax.devices()[0].device_kind)
+
+
+def _programs(
+  config: Any, devices: devices_lib.Devices
+) -> Iterator[preset_programs.Program]:
   """The programs that `--program` names, all by default."""
   values = flags.FLAGS
   for program in preset_programs.of_search(
-    config, values.space, values.vocabulary_size
+    config, values.space, values.vocabulary_size, devices
   ):
     if program.name in values.program:
       yield program
@@ -93,7 +109,7 @@ def _programs(config: Any) -> Iterator[preset_programs.Program]:
     loaded = arcs.load_arc(text, values.space, training.child.space())
     training = _arcs.fit(loaded, training)
     yield preset_programs.of_training(
-      training, values.space, loaded.arc, values.vocabulary_size
+      training, values.space, loaded.arc, values.vocabulary_size, devices
     )
 
 
@@ -107,14 +123,15 @@ def _training_options() -> tuple[str, ...]:
 
 
 def _examine(
-  program: preset_programs.Program, target: str, chip: chips.Chip | None
+  program: preset_programs.Program,
+  devices: list[Any],
+  chip: chips.Chip | None,
 ) -> dict[str, Any]:
   """Compiles a program, or runs it where the chip is there."""
-  if chip is None or chip.is_here(jax.devices()[0].device_kind):
+  if chip is None or _is_here(chip):
     return compile_ahead.measure(program, flags.FLAGS.steps)
   if chip.platform == "tpu":
-    device = compile_ahead.find_device(target)
-    return compile_ahead.compile_for(program, device, chip)
+    return compile_ahead.compile_for(program, devices, chip)
   return compile_ahead.lower_for(program, chip)
 
 
@@ -131,6 +148,7 @@ def _wholes(
   for name, part in (("search", search), (_TRAINING, training)):
     if part:
       hours = compile_ahead.hours(part)
+      num_chips = part[0].get("num_chips", 1)
       wholes.append(
         {
           "what": name,
@@ -138,7 +156,7 @@ def _wholes(
           "measured": "step_seconds" in part[0],
           "hours": hours,
           "price_per_chip_hour": price,
-          "cost": None if price is None else hours * price,
+          "cost": None if price is None else hours * price * num_chips,
         }
       )
   return wholes
@@ -203,8 +221,11 @@ def _define_flags() -> None:
   flags.DEFINE_multi_string(
     "topology",
     [],
-    "the TPU slice of which one chip is compiled for, e.g. v5e:2x2; one of"
+    "the TPU slice whose chips are compiled for, e.g. v5e:2x2; one of"
     f" {', '.join(chips.VERSIONS)}; may be given more than once",
+  )
+  flags.DEFINE_integer(
+    "num_chips", 1, "chips of each topology that share the work", 1
   )
   flags.DEFINE_multi_enum(
     "card", [], chips.CARDS, "the card to lower for; more than once, too"

@@ -27,8 +27,36 @@ _CONTEXT.set_forkserver_preload(
 )
 
 
-def run(script, *flags, cwd=ROOT, pythonpath=(), until=None):
-  """Runs `python -m experiments.SCRIPT FLAGS` with the tests' own cache.
+class Started:
+  """A script that runs.
+
+  Attributes:
+    process: its process.
+  """
+
+  def __init__(self, argv, cwd, pythonpath, until):
+    self._argv = argv
+    self._folder = tempfile.TemporaryDirectory()
+    self._paths = [
+      pathlib.Path(self._folder.name, n) for n in ("out", "errors")
+    ]
+    self.process = _CONTEXT.Process(
+      target=_main, args=(argv, cwd, pythonpath, until, *self._paths)
+    )
+    self.process.start()
+
+  def finish(self):
+    """Waits; a `subprocess.CompletedProcess` with text."""
+    self.process.join()
+    with self._folder:
+      texts = [path.read_text() for path in self._paths]
+    return subprocess.CompletedProcess(
+      self._argv, self.process.exitcode, *texts
+    )
+
+
+def start(script, *flags, cwd=ROOT, pythonpath=(), until=None):
+  """Starts `python -m experiments.SCRIPT FLAGS` with the tests' own cache.
 
   Args:
     script: name of the script.
@@ -39,23 +67,17 @@ def run(script, *flags, cwd=ROOT, pythonpath=(), until=None):
       printed the flags that it knows, unread; "parsed", once it has read them;
       "work", once all that it refuses at the start would have been refused.
       None: at its end.
-
-  Returns:
-    A `subprocess.CompletedProcess` with text.
   """
   argv = [f"experiments.{script}", *map(str, flags)]
   if script not in _WITHOUT_CACHE:
     cache = os.environ["JAX_COMPILATION_CACHE_DIR"]
     argv.append(f"--compilation_cache_dir={cache}")
-  with tempfile.TemporaryDirectory() as folder:
-    out, errors = (os.path.join(folder, name) for name in ("out", "errors"))
-    process = _CONTEXT.Process(
-      target=_main, args=(argv, cwd, pythonpath, until, out, errors)
-    )
-    process.start()
-    process.join()
-    texts = [pathlib.Path(path).read_text() for path in (out, errors)]
-  return subprocess.CompletedProcess(argv, process.exitcode, *texts)
+  return Started(argv, cwd, pythonpath, until)
+
+
+def run(script, *flags, **how):
+  """Runs a script to its end; arguments and what it returns: `start`."""
+  return start(script, *flags, **how).finish()
 
 
 def _main(argv, cwd, pythonpath, until, out, errors):

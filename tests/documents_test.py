@@ -39,6 +39,7 @@ _FLAG = re.compile(r"(?<![\w-])--([a-z][a-z_0-9]*+(?:-[a-z]+)?)(?!-)=?([\w,]*)")
 _OTHERS = {
   *("no-deps", "count", "help", "version", "keep"),
   *("gres", "time", "signal", "requeue", "wrap"),  # SLURM's
+  *("nodes", "ntasks"),
   "xla_force_host_platform_device_count",
 }
 # In a script's name or a value, what a reader would put there.
@@ -50,6 +51,8 @@ _PLACEHOLDERS = {
 }
 _RUNS = ("RUN", "RUN_0", "RUN_1", "RANDOM_0", "RANDOM_1")
 _CAPITALS = re.compile(r"\b[A-Z][A-Z_0-9]*\b")
+# Those who would wait for others are one here.
+_HOSTS = ("multihost", "coordinator_address", "num_processes", "process_id")
 # Of these the flags alone are read: they take long, or write in the checkout;
 # `ScriptsTest` has one that exports.
 _PARSED = ("depthwise", "results", "export")
@@ -137,6 +140,8 @@ class Desk:
     filled = []
     for word in words:
       name, equals, value = word.lstrip("-").partition("=")
+      if name in _HOSTS:
+        continue
       filled.append(f"--{name}{equals}{self._value(name, value, space, flags)}")
     if "data_dir" in flags and "dataset" not in flags:
       if script not in ("derive", "ranking", "place", "analyze_controller"):

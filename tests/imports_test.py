@@ -89,7 +89,7 @@ class ImportsTest(absltest.TestCase):
     }
     known = {"state.py", "steps.py", "evaluate.py", "tune.py", "serving.py"}
     # What is compiled for one child alone, and for scores that train nothing.
-    known |= {"timing.py", "zero_cost.py"}
+    known |= {"timing.py", "selfcheck.py", "zero_cost.py"}
     # A cell's edges are traced as one.
     self.assertEqual(users, known | {"cell.py"})
 

@@ -22,6 +22,7 @@ import time
 
 from absl import app, flags
 
+from enas_jax.search import heartbeat
 from tests import tiny
 
 ROOT = pathlib.Path(__file__).resolve().parent.parent
@@ -54,7 +55,7 @@ def main(argv):
       status = _finish([*command, f"--workdir={whole}"])
       if status:
         sys.exit(f"{space}: the search that is not killed fails, {status}")
-      rows = _without_times(whole / "metrics.jsonl")
+      rows = without_times(whole / "metrics.jsonl")
       moments = _draw_moments(rows, values.kills, rng)
       saves = "--checkpoint_every_minutes=0.05"
       kills = _kill([*command, saves], folder / space, moments, rng)
@@ -127,17 +128,17 @@ def _count_rows(workdir):
 
 def _compare(space, whole, killed):
   for name in ("metrics.jsonl", "policy.jsonl", "arcs.jsonl", "result.json"):
-    first, second = (_without_times(path / name) for path in (whole, killed))
+    first, second = (without_times(path / name) for path in (whole, killed))
     if first != second:
       sys.exit(f"{space}: {name} is another one:\n{first}\n{second}")
 
 
-def _without_times(path):
+def without_times(path):
   text = path.read_text()
   lines = [text] if path.suffix == ".json" else text.splitlines()
   rows = [json.loads(line) for line in lines]
   for row in rows:
-    for name in ("sec_per_step", "search_seconds"):
+    for name in (*heartbeat.FIELDS, "search_seconds"):
       row.pop(name, None)
   return rows
 

@@ -2,6 +2,7 @@
 
 import json
 import pathlib
+import sys
 import tempfile
 
 import jax
@@ -10,7 +11,14 @@ import numpy as np
 from absl.testing import absltest, parameterized
 
 from enas_jax import types
-from enas_jax.search import derive, evaluate, loop, metrics, search
+from enas_jax.search import (
+  derive,
+  evaluate,
+  heartbeat,
+  loop,
+  metrics,
+  search,
+)
 from enas_jax.search import state as state_lib
 from enas_jax.spaces.recurrent import arc as recurrent
 from enas_jax.strategies import registry
@@ -21,7 +29,7 @@ from tests import tiny
 def final_files(workdir):
   """What a run leaves behind, without the times."""
   rows = [
-    {k: v for k, v in json.loads(line).items() if k != "sec_per_step"}
+    {k: v for k, v in json.loads(line).items() if k not in heartbeat.FIELDS}
     for line in (workdir / "metrics.jsonl").read_text().splitlines()
   ]
   record = json.loads((workdir / "result.json").read_text())
@@ -32,12 +40,19 @@ def final_files(workdir):
   return rows, record, arcs
 
 
-def stop_after(calls):
-  """A `stop` that says SIGTERM at the given call."""
+def stop_after(calls, evaluating=False):
+  """A `stop` that says SIGTERM at the given call between two steps.
+
+  With `evaluating` it is the given one between parts of an evaluation, or
+  between scores.
+  """
   left = [calls]
 
   def stop():
-    left[0] -= 1
+    # Of whoever called `Loop._serve_signal`.
+    place = sys._getframe(2).f_code.co_filename
+    if place.endswith("evaluate.py") == evaluating:
+      left[0] -= 1
     return 15 if left[0] == 0 else 0
 
   return stop
@@ -74,6 +89,8 @@ class SearchTest(parameterized.TestCase):
 
   def test_a_run_writes_what_it_found(self):
     run, workdir = self._search("run")
+    told = []
+    run._heartbeat = heartbeat.Heartbeat(1e-9, told.append)
     result = run.run()
     rows, record, arcs = final_files(workdir)
     space, arc = recurrent.from_dict(
@@ -106,6 +123,15 @@ class SearchTest(parameterized.TestCase):
       ],
     )
     self.assertGreater(rows[-1]["valid/perplexity"], 3.0)  # what is possible
+    self.assertBetween(rows[1]["omega/hidden_norm"], 0.01, 8**0.5)
+    text = (workdir / "metrics.jsonl").read_text()
+    rows = [json.loads(line) for line in text.splitlines()]
+    left = [row["remaining_seconds"] for row in rows if row["phase"] == "omega"]
+    self.assertAlmostEqual(left[0], 8 * rows[0]["sec_per_step"])
+    self.assertGreater(left[-1], 0)  # of theta's steps, the last ones
+    self.assertEqual(rows[-2]["remaining_seconds"], 0)
+    self.assertStartsWith(told[0], "epoch 1: omega step 1 of 6, 0 h 00 min")
+    self.assertIn("s per theta step, 0 h 00 min of such steps to go", told[-1])
 
   def test_stopped_anywhere_and_resumed_is_uninterrupted(self):
     whole, folder = self._search("whole")

@@ -12,11 +12,12 @@ from absl.testing import absltest, parameterized
 from enas_jax import config as config_lib
 from enas_jax import types
 from enas_jax.data import text
-from enas_jax.search import loop, steps, train
+from enas_jax.search import heartbeat, loop, steps, train
 from enas_jax.spaces import decisions, registry
 from enas_jax.spaces.recurrent import arc as recurrent
 from enas_jax.spaces.recurrent import network as supergraph
 from tests import tiny
+from tests.search_test import stop_after
 
 ARC = recurrent.RecurrentArc(prev=(0, 0, 1), ops=(0, 1, 2))
 
@@ -68,14 +69,8 @@ class TrainTest(parameterized.TestCase):
     run = {"run": {"num_epochs": 3, "log_every": 4, "average_after": 1}}
     whole = self._training("whole", **data, **run)
     expected = whole.run({})
-    left = [8]
-
-    def stop():
-      left[0] -= 1
-      return 15 if left[0] == 0 else 0
-
     with self.assertRaises(loop.Interrupted):
-      self._training("cut", stop, **data, **run).run({})
+      self._training("cut", stop_after(8), **data, **run).run({})
     resumed = self._training("cut", **data, **run)
     self.assertEqual(int(resumed.state.total_steps), 8)
     found = resumed.run({})
@@ -84,7 +79,7 @@ class TrainTest(parameterized.TestCase):
     self.assertEqual(found, expected)
     rows = [
       [
-        {k: v for k, v in json.loads(line).items() if k != "sec_per_step"}
+        {k: v for k, v in json.loads(line).items() if k not in heartbeat.FIELDS}
         for line in (self.folder / name / "metrics.jsonl").read_text().split()
         if line.startswith("{") and line.endswith("}")
       ]

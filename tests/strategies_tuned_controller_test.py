@@ -204,8 +204,18 @@ class TunedControllerSearchTest(absltest.TestCase):
       killed.run()
     last = (cut / "metrics.jsonl").read_text().splitlines()[-1]
     self.assertEqual(json.loads(last)["phase"], "asked")
+    # Then stopped in the evaluation after the second set.
+    parts = whole._task.evaluation_chunks(whole._data.valid)
+    an_epoch = 2 + 2 * parts + 4  # a set; two arcs; scores of two and of two
+    calls = an_epoch + 2 + 3
+    heard, _ = self._search("cut", stop_after(calls, evaluating=True))
+    self.assertEqual(int(heard.state.strategy.sets), 0)
+    with self.assertRaises(loop.Interrupted):
+      heard.run()
+    self.assertEqual(int(heard.state.epoch), 1)
+    # What it has heard it does not hear again.
     resumed, _ = self._search("cut")
-    self.assertEqual(int(resumed.state.strategy.sets), 0)
+    self.assertEqual(int(resumed.state.strategy.sets), 2)
     resumed.run()
     self.assertEqual(final_files(cut), expected)
     chex.assert_trees_all_equal(resumed.state.strategy, whole.state.strategy)

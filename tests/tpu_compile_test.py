@@ -11,6 +11,7 @@ import importlib.util
 import pytest
 
 from enas_jax.analysis import chips, compile_ahead, preset_programs
+from enas_jax.search import devices
 from enas_jax.spaces import registry
 from enas_jax.spaces.arcs import load_arc
 
@@ -30,10 +31,11 @@ CONDITIONALS = {
 
 
 def compiled(program):
-  device = compile_ahead.find_device("v5e:2x2")
-  record = compile_ahead.compile_for(program, device, chips.CHIPS["v5e"])
+  found = compile_ahead.find_chips("v5e:2x2", program.devices.count)
+  record = compile_ahead.compile_for(program, found, chips.CHIPS["v5e"])
   assert record["fits"]
-  assert record["collectives"] == 0
+  # A batch that is split is summed over the chips.
+  assert bool(record["collectives"]) == (program.devices.count > 1)
   return record
 
 
@@ -45,6 +47,13 @@ def test_steps_of_a_search(space):
   assert found == dict(
     zip(preset_programs.NAMES, CONDITIONALS[space], strict=False)
   )
+
+
+def test_an_omega_step_on_four_chips():
+  mesh = devices.mesh_of(compile_ahead.find_chips("v5e:2x2", 4))
+  config = registry.preset("smoke", "recurrent")
+  step = next(preset_programs.of_search(config, "recurrent", 1000, mesh))
+  assert compiled(step)["conditionals"] == CONDITIONALS["recurrent"][0]
 
 
 @pytest.mark.parametrize("space", registry.trainable())

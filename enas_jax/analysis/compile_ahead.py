@@ -24,11 +24,12 @@ from enas_jax.nn import image_ops, programs
 _SECONDS = "estimated_step_seconds"
 
 
-def find_device(topology: str) -> Any:
-  """A chip of a TPU topology that need not be there.
+def find_chips(topology: str, count: int = 1) -> list[Any]:
+  """The first chips of a TPU topology that need not be there.
 
   Raises:
-    InputError: if there is no such topology, or `libtpu` is not installed.
+    InputError: if there is no such topology, or it has fewer chips, or `libtpu`
+      is not installed.
   """
   if importlib.util.find_spec("libtpu") is None:
     raise types.InputError(
@@ -42,28 +43,38 @@ def find_device(topology: str) -> Any:
     raise types.InputError(
       f"there is no topology {topology!r}: {words}."
     ) from None
-  return found.devices[0]
+  if count > len(found.devices):
+    raise types.InputError(
+      f"--num_chips must be in [1, {len(found.devices)}], got {count}: topology"
+      f" {topology!r} has no more."
+    )
+  return found.devices[:count]
 
 
 def compile_for(
-  program: preset_programs.Program, device: Any, chip: chips.Chip
+  program: preset_programs.Program, devices: Sequence[Any], chip: chips.Chip
 ) -> dict[str, Any]:
-  """Compiles a program for one chip of a topology.
+  """Compiles a program for one chip of a topology, or for several.
 
   Args:
-    program: the program.
-    device: a chip of `find_device`.
-    chip: what it can do.
+    program: the program, of a mesh of the chips if they are several.
+    devices: the chips, of `find_chips`.
+    chip: what each can do.
 
   Returns:
-    JSON-ready: "program", "chip", "compile_seconds"; "argument_bytes",
+    JSON-ready, sizes those of each chip: "program", "chip", "num_chips",
+    "compile_seconds"; "argument_bytes",
     "temporary_bytes", "used_bytes" and "memory_bytes", the chip's; whether it
     "fits" and "largest_batch", if temporaries grow with the batch; counts of
     `program_costs`, and "estimated_step_seconds". Sizes of a program that the
     compiler refuses for its memory are None, but for "used_bytes".
   """
   begin = time.perf_counter()
-  traced = _trace(program, jax.sharding.SingleDeviceSharding(device))
+  whole: jax.sharding.Sharding = jax.sharding.SingleDeviceSharding(devices[0])
+  if program.devices.mesh is not None:
+    spec = jax.sharding.PartitionSpec()
+    whole = jax.sharding.NamedSharding(program.devices.mesh, spec)
+  traced = _trace(program, whole)
   record = _costs(program, traced, chip)
   try:
     compiled = traced.lower().compile()
@@ -166,16 +177,19 @@ def _costs(
 ) -> dict[str, Any]:
   """What the traced program says."""
   costs = program_costs.Costs(traced.jaxpr)
+  # At best the chips share the work evenly, and talk for nothing.
+  seconds = costs.seconds(chip.flops(program.config), chip.bandwidth)
   return {
     "program": program.name,
     "chip": chip.name,
+    "num_chips": program.devices.count,
     "runs": program.runs,
     "batch_size": program.batch_size,
     "argument_bytes": _num_bytes(program.shapes()),
     "memory_bytes": chip.memory,
     "multiply_adds": costs.multiply_adds,
     "num_bytes": costs.num_bytes,
-    _SECONDS: costs.seconds(chip.flops(program.config), chip.bandwidth),
+    _SECONDS: seconds / program.devices.count,
   }
 
 

@@ -89,8 +89,8 @@ class Trainer:
     )
     self._stop, self._batches = stop, config.run.derive_batches
     self._tune = tune.make_tune(config, task, train, self._serve_signal)
-    self._score = evaluate.make_score(task)
-    self._evaluate = evaluate.make_evaluate(task)
+    self._score = evaluate.make_score(task, serve_signal=self._serve_signal)
+    self._evaluate = evaluate.make_evaluate(task, self._serve_signal)
 
   def _serve_signal(self) -> None:
     if signum := self._stop():

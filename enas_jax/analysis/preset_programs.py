@@ -14,6 +14,7 @@ import jax.numpy as jnp
 
 from enas_jax import config as config_lib
 from enas_jax import types
+from enas_jax.search import devices as devices_lib
 from enas_jax.search import evaluate, steps
 from enas_jax.search import state as state_lib
 from enas_jax.spaces import base as spaces
@@ -38,6 +39,7 @@ class Program:
     runs: how often the whole preset runs it.
     replaces: whether the first argument is donated, and the first result takes
       its place.
+    devices: the devices that share the work.
   """
 
   name: str
@@ -47,6 +49,7 @@ class Program:
   batch_size: int
   runs: int
   replaces: bool = True
+  devices: devices_lib.Devices = devices_lib.ONE
 
   def shapes(self) -> tuple[Any, ...]:
     """The arguments as `jax.ShapeDtypeStruct`s."""
@@ -54,7 +57,10 @@ class Program:
 
 
 def of_search(
-  config: config_lib.SearchConfig, space: str, vocabulary_size: int
+  config: config_lib.SearchConfig,
+  space: str,
+  vocabulary_size: int,
+  devices: devices_lib.Devices = devices_lib.ONE,
 ) -> Iterator[Program]:
   """The programs of a search.
 
@@ -62,6 +68,7 @@ def of_search(
     config: the search's configuration.
     space: the name of the search space.
     vocabulary_size: the words of the text, V.
+    devices: the devices that share the work.
 
   Yields:
     The omega step, the theta step if the strategy learns, and the evaluation
@@ -75,20 +82,22 @@ def of_search(
   batch_size, epochs = config.data.batch_size, run.num_epochs
   yield Program(
     "omega step",
-    steps.make_omega_step(config, task, strategy, count),
+    steps.make_omega_step(config, task, strategy, count, devices),
     lambda: (state(), train),
     config,
     batch_size,
     epochs * count,
+    devices=devices,
   )
   if strategy.learns:
     yield Program(
       "theta step",
-      steps.make_theta_step(task, strategy),
+      steps.make_theta_step(task, strategy, devices),
       lambda: (state(), valid, train),
       config,
       _scored_together(task),
       (epochs - config.warmup_epochs) * config.theta.steps,
+      devices=devices,
     )
 
   def evaluated() -> tuple[Any, ...]:
@@ -106,6 +115,7 @@ def of_search(
     _scored_together(task),
     epochs * chunks + run.derive_arcs * run.derive_batches,
     replaces=False,
+    devices=devices,
   )
 
 
@@ -114,6 +124,7 @@ def of_training(
   space: str,
   arc: types.Arc,
   vocabulary_size: int,
+  devices: devices_lib.Devices = devices_lib.ONE,
 ) -> Program:
   """The step of the training of one architecture.
 
@@ -122,17 +133,19 @@ def of_training(
     space: the name of the search space.
     arc: the architecture, of Python ints.
     vocabulary_size: the words of the text, V.
+    devices: the devices that share the work.
   """
   network = registry.get(space).fixed(config.child, arc)
   task, train, _ = _setting(config, space, network, vocabulary_size)
   count = task.steps_per_epoch(train)
   return Program(
     "training alone",
-    steps.make_train_step(config, task, count),
+    steps.make_train_step(config, task, count, devices),
     lambda: (state_lib.init_training(config, task, count), train),
     config,
     config.data.batch_size,
     config.run.num_epochs * count,
+    devices=devices,
   )
 
 

@@ -70,7 +70,8 @@ class SearchTimer:
       vocabulary_size: the words of the text, V.
     """
     self.config, self.compiled = config, Compilations()
-    self.task, self.data = _make_task(config, space, vocabulary_size)
+    self.task, splits = make_task(config, space, vocabulary_size)
+    self.data = splits.train
     self._space, self._shape = space, _data_shape(config, vocabulary_size)
     self._alone: Any = _ChildAlone(self.task)
     strategy = strategies.create(config, self.task.space)
@@ -315,7 +316,8 @@ def time_training(
     "params", the number of weights; "train_seconds", the median of a step;
     "compile_seconds"; "first_call_seconds", with its compilation.
   """
-  task, data = _make_task(config, space, vocabulary_size, arc)
+  task, splits = make_task(config, space, vocabulary_size, arc)
+  data = splits.train
   state = state_lib.init_training(config, task, _BATCHES)
   params = train.count_params(state.omega)
   timed = _Timed(steps.make_train_step(config, task, _BATCHES), state)
@@ -356,6 +358,32 @@ def peak_rss_mb() -> float:
     return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024.0
   # Unlike `getrusage` it does not go on from what started this process.
   return int(status.partition("VmHWM:")[2].split()[0]) / 1024.0
+
+
+def make_task(
+  config: config_lib.SearchConfig | config_lib.TrainConfig,
+  space: str,
+  vocabulary_size: int,
+  arc: types.Arc | None = None,
+) -> tuple[tasks_base.Task, tasks_base.Splits]:
+  """A task, of one architecture if it is given, and random data for it.
+
+  Args:
+    config: the configuration of a search or of a training.
+    space: the name of the search space.
+    vocabulary_size: the words of the text, V.
+    arc: the architecture, of Python ints; None for the shared network.
+  """
+  definition = registry.get(space)
+  network = definition.network
+  if arc is not None:
+    network = definition.fixed(config.child, arc)
+  task_definition = tasks.get(definition.task)
+  data = task_definition.synthetic(
+    config, _data_shape(config, vocabulary_size), _BATCHES
+  )
+  task = task_definition.create(config, network, data)
+  return task, task.splits(data)
 
 
 class _Timed:
@@ -422,25 +450,6 @@ class _ChildAlone:
     self, omega: types.Omega, arc: types.Arc, update: types.Omega
   ) -> types.Omega:
     return jax.tree.map(lambda w, u: w + u, omega, update)
-
-
-def _make_task(
-  config: config_lib.SearchConfig | config_lib.TrainConfig,
-  space: str,
-  vocabulary_size: int,
-  arc: types.Arc | None = None,
-) -> tuple[tasks_base.Task, tasks_base.Split]:
-  """A task, of one architecture if it is given, and random data for it."""
-  definition = registry.get(space)
-  network = definition.network
-  if arc is not None:
-    network = definition.fixed(config.child, arc)
-  task_definition = tasks.get(definition.task)
-  data = task_definition.synthetic(
-    config, _data_shape(config, vocabulary_size), _BATCHES
-  )
-  task = task_definition.create(config, network, data)
-  return task, task.splits(data).train
 
 
 def _data_shape(

@@ -67,6 +67,11 @@ class TerminalProgress(loop.Progress):
     self._close()
     print(text, flush=True)
 
+  def beat(self, text: str) -> None:
+    """Prints a line where there is no bar."""
+    if not self._make:
+      self.line(text)
+
   def _close(self) -> None:
     self._waits = False
     if self._bar is not None:

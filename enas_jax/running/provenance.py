@@ -9,6 +9,8 @@ from typing import Any
 
 import jax
 
+from enas_jax.search import hosts
+
 _PACKAGES = (
   *("enas_jax", "jax", "jaxlib", "flax", "optax", "orbax-checkpoint"),
   "numpy",
@@ -37,11 +39,11 @@ def machine() -> dict[str, Any]:
   """The host and every device that JAX sees, JSON-ready.
 
   Returns:
-    "hosts", by name; "devices", with "id", "platform", "kind" and "host", the
-    number of the process that has it.
+    "hosts", the name of each process's; "devices", with "id", "platform",
+    "kind" and "host", the number of the process that has it.
   """
   return {
-    "hosts": [platform.node()],
+    "hosts": hosts.of_all(platform.node()),
     "devices": [
       {
         "id": device.id,

@@ -8,7 +8,7 @@ from enas_jax import config as config_lib
 from enas_jax import types
 from enas_jax.report import drawing as drawing_lib
 from enas_jax.report import html
-from enas_jax.search import derive, loop, search
+from enas_jax.search import derive, hosts, loop, search
 from enas_jax.search import devices as devices_lib
 from enas_jax.search import folder as folder_lib
 from enas_jax.search import state as state_lib
@@ -169,6 +169,8 @@ def show(
     progress: the place where lines go.
   """
   drawing = drawing_lib.draw_arc(space, config.child, result.arc, title)
+  if not hosts.is_first():
+    return drawing
   progress.line("\n" + drawing.text)
   progress.line(f"tokens: {result.record['arc']['tokens']}")
   rows = folder_lib.read_rows(workdir / folder_lib.CANDIDATES, _ADVICE)

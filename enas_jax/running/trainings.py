@@ -9,7 +9,7 @@ from enas_jax import config as config_lib
 from enas_jax import export, types
 from enas_jax.report import drawing as drawing_lib
 from enas_jax.report import html
-from enas_jax.search import checkpoint, folder, loop, runs, train
+from enas_jax.search import checkpoint, folder, hosts, loop, runs, train
 from enas_jax.search import devices as devices_lib
 from enas_jax.spaces import arcs as arcs_lib
 from enas_jax.spaces import registry as spaces
@@ -128,7 +128,8 @@ def run(
     record = train.train_arc(
       config, arcs[0], data, workdir, omegas[0], **watched
     )
-  html.write_report(workdir)
+  if hosts.is_first():
+    html.write_report(workdir)
   progress.line(f"result.json and report.html are in {workdir}")
   return Trained(workdir, record)
 

@@ -12,17 +12,19 @@ import os
 import pathlib
 import re
 import shutil
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from concurrent import futures
 from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 import orbax.checkpoint as ocp
 from absl import logging
 
 from enas_jax import types
 from enas_jax.search import folder as folder_lib
+from enas_jax.search import hosts
 from enas_jax.search import state as state_lib
 
 _MANIFEST = "manifest.json"
@@ -55,7 +57,8 @@ class _Read(NamedTuple):
 class Checkpoints:
   """The `checkpoints/` of the run that this process goes on with.
 
-  The newest two are kept, and the newest milestone.
+  The newest two are kept, and the newest milestone. Of several processes the
+  first one alone writes and reads; the others hear from it what was read.
 
   Attributes:
     folder: the folder that they lie in; made if need be.
@@ -72,10 +75,16 @@ class Checkpoints:
     """
     self.folder = folder.resolve()
     self._tell = tell
-    options = ocp.CheckpointManagerOptions(
-      enable_async_checkpointing=False, cleanup_tmp_directories=True
-    )
-    self._manager = ocp.CheckpointManager(self.folder, options=options)
+    self._manager: ocp.CheckpointManager | None = None
+    if hosts.is_first():
+      self.folder.mkdir(parents=True, exist_ok=True)
+      options = ocp.CheckpointManagerOptions(
+        create=False,
+        enable_async_checkpointing=False,
+        cleanup_tmp_directories=True,
+        multiprocessing_options=_alone(),
+      )
+      self._manager = ocp.CheckpointManager(self.folder, options=options)
     # Not orbax's own thread: the manifest must come after its last file, and
     # an older checkpoint may only go after that.
     self._writer = futures.ThreadPoolExecutor(1)
@@ -104,11 +113,11 @@ class Checkpoints:
       NotSavedError: if the one before could not be written.
     """
     self.wait()
-    if number in self._manager.all_steps():
+    if self._manager is None or number in self._manager.all_steps():
       return
     # Orbax stores arrays; a typed key is stored as its words.
     raw = state.replace(key=jax.random.key_data(state.key))
-    raw = jax.tree.map(jnp.copy, raw)
+    raw = jax.tree.map(_copy, raw)
     self._writing = self._writer.submit(
       self._write, number, raw, pending, milestone
     )
@@ -126,6 +135,7 @@ class Checkpoints:
   def _write(
     self, number: int, raw: Any, pending: dict[str, Any], milestone: bool
   ) -> None:
+    assert self._manager is not None  # `save` asks
     try:
       self._manager.save(
         number,
@@ -145,9 +155,13 @@ class Checkpoints:
 
   def newest_milestone(self) -> int:
     """Its number; -1 if there is none."""
-    return max(
-      filter(self._is_milestone, self._manager.all_steps()), default=-1
-    )
+    return hosts.from_first(self._newest_milestone)
+
+  def _newest_milestone(self) -> int:
+    return max(filter(self._is_milestone, self._numbers()), default=-1)
+
+  def _numbers(self) -> list[int]:
+    return list(self._manager.all_steps()) if self._manager else []
 
   def _is_milestone(self, number: int) -> bool:
     path = self.folder / str(number) / _MANIFEST
@@ -160,11 +174,14 @@ class Checkpoints:
 
   def _prune(self) -> None:
     """Deletes the checkpoints that are not kept."""
-    numbers = sorted(self._manager.all_steps())
-    kept = {*numbers[-_NUM_KEPT:], self.newest_milestone()}
+    numbers = sorted(self._numbers())
+    kept = {*numbers[-_NUM_KEPT:], self._newest_milestone()}
+    self._delete(number for number in numbers if number not in kept)
+
+  def _delete(self, numbers: Iterable[int]) -> None:
+    assert self._manager is not None  # of the first process
     for number in numbers:
-      if number not in kept:
-        self._manager.delete(number)
+      self._manager.delete(number)
 
   def restore(
     self, like: state_lib.State, fits: Fits = lambda number, pending: True
@@ -182,15 +199,27 @@ class Checkpoints:
     """
     self.wait()
     raw = like.replace(key=jax.random.key_data(like.key))
-    template = jax.tree.map(ocp.utils.to_shape_dtype_struct, raw)
-    read = _read_newest(self.folder, template, self._tell, fits)
-    for number in self._manager.all_steps():
-      if read is None or number > read.number:
-        self._manager.delete(number)
-    if read is None:
+    state: Any = None
+
+    def read_first() -> dict[str, Any] | None:
+      nonlocal state
+      read = _read_newest(self.folder, _template(raw), self._tell, fits)
+      numbers = self._numbers()
+      self._delete(n for n in numbers if read is None or n > read.number)
+      if read is None:
+        return None
+      state = read.state
+      return read.pending
+
+    pending = hosts.from_first(read_first)
+    if pending is None:
       return None
-    key = jax.random.wrap_key_data(read.state.key)
-    return read.state.replace(key=key), read.pending
+    if hosts.count() > 1:
+      if state is None:
+        state = jax.tree.map(np.asarray, raw)  # of the same shapes
+      state = hosts.arrays_from_first(state)
+    key = jax.random.wrap_key_data(jnp.asarray(state.key))
+    return state.replace(key=key), pending
 
 
 def read_newest(
@@ -216,13 +245,14 @@ def read_newest(
   template = None
   if like is not None:
     raw = like.replace(key=jax.random.key_data(like.key))
-    template = jax.tree.map(ocp.utils.to_shape_dtype_struct, raw)
+    template = _template(raw)
   read = _read_newest(folder.resolve(), template, tell)
   if read is None:
     raise types.InputError(f"{folder} holds no checkpoint that can be read.")
   if like is None:
     return read.state
-  return read.state.replace(key=jax.random.wrap_key_data(read.state.key))
+  key = jax.random.wrap_key_data(jnp.asarray(read.state.key))
+  return read.state.replace(key=key)
 
 
 def _read_newest(
@@ -271,7 +301,9 @@ def _read_newest(
 
 
 def _read(number: int, place: pathlib.Path, template: Any) -> _Read:
-  with ocp.Checkpointer(ocp.CompositeCheckpointHandler()) as reader:
+  with ocp.Checkpointer(
+    ocp.CompositeCheckpointHandler(), multiprocessing_options=_alone()
+  ) as reader:
     read = reader.restore(
       place,
       args=ocp.args.Composite(
@@ -280,6 +312,29 @@ def _read(number: int, place: pathlib.Path, template: Any) -> _Read:
       ),
     )
   return _Read(number, read["state"], read["pending"])
+
+
+def _alone() -> ocp.options.MultiprocessingOptions:
+  """What keeps orbax from waiting for other processes."""
+  if hosts.count() == 1:
+    return ocp.options.MultiprocessingOptions()
+  here = jax.process_index()
+  return ocp.options.MultiprocessingOptions(
+    primary_host=here, active_processes={here}
+  )
+
+
+def _copy(array: Any) -> Any:
+  # With several processes orbax takes arrays of JAX only if they are spread
+  # over all of them, and these are what one of them holds.
+  return jnp.copy(array) if hosts.count() == 1 else np.array(array)
+
+
+def _template(raw: Any) -> Any:
+  """The shapes of a state, its key as words, as orbax wants to know them."""
+  if hosts.count() == 1:
+    return jax.tree.map(ocp.utils.to_shape_dtype_struct, raw)
+  return jax.tree.map(np.asarray, raw)
 
 
 def _write_manifest(place: pathlib.Path, milestone: bool) -> None:

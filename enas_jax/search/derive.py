@@ -20,7 +20,7 @@ from enas_jax import config as config_lib
 from enas_jax import files, types
 from enas_jax.config import fields
 from enas_jax.search import devices as devices_lib
-from enas_jax.search import evaluate, folder, loop, tune, zero_cost
+from enas_jax.search import evaluate, folder, hosts, loop, tune, zero_cost
 from enas_jax.search import state as state_lib
 from enas_jax.spaces import records
 from enas_jax.spaces import registry as spaces
@@ -112,6 +112,7 @@ class Derivation:
     progress: loop.Progress,
     clock: loop.Clock,
     devices: devices_lib.Devices = devices_lib.ONE,
+    serve_signal: Callable[[], None] = lambda: None,
   ) -> None:
     """Compiles nothing yet.
 
@@ -123,6 +124,8 @@ class Derivation:
       progress: the place where lines go.
       clock: the clock that counts the search's seconds.
       devices: the devices that share the work; the data are whole on each.
+      serve_signal: a function called between scores, parts of evaluations and
+        steps of training; may raise.
 
     Raises:
       InputError: if candidates cannot be trained as the configuration says. At
@@ -130,32 +133,27 @@ class Derivation:
     """
     self._config, self._task, self._data = config, task, data
     self._workdir, self._progress, self._clock = workdir, progress, clock
-    self._devices = devices
+    self._devices, self._serve_signal = devices, serve_signal
     self._strategy = registry.create(config, task.space)
     self._alone = check(config, task, data)
     self._definition = spaces.of_options(config.child)
     self.propose = evaluate.make_propose(self._strategy)
     self.propose_uniform = evaluate.make_propose(uniform.Uniform(task.space))
-    self.score = evaluate.make_score(task, devices)
-    self.evaluate = evaluate.make_evaluate(task)
+    self.score = evaluate.make_score(task, devices, serve_signal)
+    self.evaluate = evaluate.make_evaluate(task, serve_signal)
 
-  def run(
-    self,
-    state: state_lib.SearchState,
-    serve_signal: Callable[[], None] = lambda: None,
-  ) -> Result:
+  def run(self, state: state_lib.SearchState) -> Result:
     """Keeps the best candidate, and writes what was found.
 
     Args:
       state: the search's state, at its end.
-      serve_signal: a function called between steps of training; may raise.
     """
     run, task, data = self._config.run, self._task, self._data
     self._progress.line(
       f"deriving: scoring {run.derive_arcs} sampled architectures"
     )
-    ranked = self.rank(state, serve_signal)
-    tuned = self._tune(state, ranked, serve_signal)
+    ranked = self.rank(state)
+    tuned = self._tune(state, ranked)
     best = ranked.candidates[tuned[0].rank - 1 if tuned else 0]
     if not tuned and not math.isfinite(best.reward):
       raise loop.Diverged("no candidate has a reward that is a finite number.")
@@ -190,16 +188,11 @@ class Derivation:
     self._write(ranked, tuned, record)
     return Result(best.arc, record)
 
-  def rank(
-    self,
-    state: state_lib.SearchState,
-    serve_signal: Callable[[], None] = lambda: None,
-  ) -> Ranked:
+  def rank(self, state: state_lib.SearchState) -> Ranked:
     """Samples K architectures, scores them and puts them in order.
 
     Args:
       state: the search's state, at its end.
-      serve_signal: a function called between scores; may raise.
     """
     run, valid = self._config.run, self._data.valid
     key = state_lib.step_key(state, state_lib.DERIVE_KEYS, state.epoch)
@@ -223,7 +216,7 @@ class Derivation:
       for index, reward in enumerate(earned)
     ]
     if run.derive_scores:
-      candidates = self._scored(state, candidates, serve_signal)
+      candidates = self._scored(state, candidates)
     # The sort is stable, so ties keep the order of sampling.
     candidates.sort(
       key=lambda one: _worth(one.reward if one.score is None else one.score)
@@ -232,10 +225,7 @@ class Derivation:
     return Ranked(candidates, policy_rewards, uniform_rewards)
 
   def _scored(
-    self,
-    state: state_lib.SearchState,
-    candidates: Sequence[Candidate],
-    serve_signal: Callable[[], None],
+    self, state: state_lib.SearchState, candidates: Sequence[Candidate]
   ) -> list[Candidate]:
     """The candidates with the sum of their ranks among different ones.
 
@@ -261,7 +251,7 @@ class Derivation:
         continue
       columns.append(
         zero_cost.score_architectures(
-          name, subject, list(rewards), serve_signal
+          name, subject, list(rewards), self._serve_signal
         )
       )
     total = zero_cost.rank_sum(columns)
@@ -269,10 +259,7 @@ class Derivation:
     return [one._replace(score=scores[one.arc]) for one in candidates]
 
   def _tune(
-    self,
-    state: state_lib.SearchState,
-    ranked: Ranked,
-    serve_signal: Callable[[], None],
+    self, state: state_lib.SearchState, ranked: Ranked
   ) -> list[tune.Tuned]:
     """Trains the best candidates alone, if the run asks for it."""
     if not self._config.run.tune_arcs:
@@ -298,7 +285,7 @@ class Derivation:
       state,
       arcs,
       live,
-      serve_signal,
+      self._serve_signal,
       tell,
       dict(done),
       self._devices,
@@ -338,10 +325,12 @@ class Derivation:
       None if the search has gone on since.
     """
     path = self._workdir / folder.TUNED
-    if not path.exists():
-      return 0.0, {}
     advice = "delete it, and the candidates are trained again"
-    kept = folder.read_json(path, advice)
+    kept = hosts.from_first(
+      lambda: folder.read_json(path, advice) if path.exists() else None
+    )
+    if kept is None:
+      return 0.0, {}
     number = lambda value: math.nan if value is None else float(value)
     try:
       if kept["position"] != self._position(state):
@@ -382,7 +371,7 @@ class Derivation:
     folder.write_json(self._workdir / folder.REWARDS, rewards)
     folder.write(self._workdir / folder.ARC, records.dumps(record["arc"]))
     folder.write_json(self._workdir / folder.RESULT, record)
-    (self._workdir / folder.TUNED).unlink(missing_ok=True)
+    folder.remove(self._workdir / folder.TUNED)
 
 
 def _worth(reward: float) -> float:

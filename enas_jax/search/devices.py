@@ -6,7 +6,7 @@ device architectures of its own. On one device none of this changes anything.
 """
 
 import dataclasses
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any, TypeVar
 
 import jax
@@ -16,6 +16,7 @@ from jax import lax
 from jax.sharding import Mesh, NamedSharding, PartitionSpec
 
 from enas_jax import types
+from enas_jax.search import hosts
 
 _AXIS = "data"
 Tree = TypeVar("Tree")
@@ -52,16 +53,21 @@ class Devices:
     """A pytree of arrays, whole on each device."""
     if self.mesh is None:
       return tree
-    return jax.device_put(tree, NamedSharding(self.mesh, PartitionSpec()))
+    whole = NamedSharding(self.mesh, PartitionSpec())
+    if hosts.count() == 1:
+      return jax.device_put(tree, whole)
+    return _map_words(lambda leaf: _put_everywhere(leaf, whole), tree)
 
   def one(self, tree: Tree) -> Tree:
-    """The same pytree on the first device, as a checkpoint holds it.
+    """The same pytree on one device of this process, as a checkpoint holds it.
 
     Then it can be read on any number of devices.
     """
     if self.mesh is None:
       return tree
-    return jax.device_put(tree, self.mesh.devices.flat[0])
+    if hosts.count() == 1:
+      return jax.device_put(tree, self.mesh.devices.flat[0])
+    return _map_words(lambda leaf: leaf.addressable_data(0), tree)
 
   def whole(self, tree: Tree) -> Tree:
     """The same of traced arrays, such as what a step returns.
@@ -209,22 +215,52 @@ ONE = Devices()
 
 
 def of(count: int = 0) -> Devices:
-  """The first devices of the machine.
+  """The first devices there are.
 
   Args:
-    count: how many; 0: all.
+    count: how many; 0: all, of all processes.
 
   Raises:
-    InputError: if there are not so many.
+    InputError: if there are not so many, or a process would have none.
   """
   there = jax.devices()
+  if count and hosts.count() > 1:
+    raise types.InputError(
+      "--num_devices cannot be given with --multihost, which takes all devices"
+      " of all processes."
+    )
   if not 0 <= count <= len(there):
     raise types.InputError(
       f"--num_devices must be in [0, {len(there)}], got {count}: JAX sees"
       f" {len(there)} ({there[0].platform})."
     )
-  there = there[: count or len(there)]
-  return ONE if len(there) == 1 else Devices(Mesh(np.asarray(there), (_AXIS,)))
+  return mesh_of(there[: count or len(there)])
+
+
+def mesh_of(devices: Sequence[Any]) -> Devices:
+  """These devices of JAX, which need not be there if nothing is run."""
+  if len(devices) == 1:
+    return ONE
+  return Devices(Mesh(np.asarray(devices), (_AXIS,)))
+
+
+def _map_words(change: Callable[[Any], Any], tree: Any) -> Any:
+  """Changes the arrays of a pytree; of a typed key its words."""
+
+  def apply(leaf: Any) -> Any:
+    if jax.dtypes.issubdtype(getattr(leaf, "dtype", None), jax.dtypes.prng_key):
+      return jax.random.wrap_key_data(change(jax.random.key_data(leaf)))
+    return change(leaf)
+
+  return jax.tree.map(apply, tree)
+
+
+def _put_everywhere(leaf: Any, sharding: NamedSharding) -> Any:
+  """An array that every process holds, on every device of all processes."""
+  if isinstance(leaf, jax.Array) and not leaf.is_fully_addressable:
+    return leaf  # it is there
+  leaf = np.asarray(leaf)
+  return jax.make_array_from_process_local_data(sharding, leaf, leaf.shape)
 
 
 def _specs(batch: Any, axis: int) -> Any:

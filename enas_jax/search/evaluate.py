@@ -32,15 +32,27 @@ class Weights(Protocol):
 
 
 Measure = Callable[[Weights, types.Arc, tasks.Split], float]
+Serve = Callable[[], None]  # called between computations; may raise
+_TOGETHER = 16  # architectures that each device scores in one program
 
 
-def make_evaluate(task: tasks.Task) -> Measure:
+def _serve_none() -> None:
+  """Does nothing."""
+
+
+def make_evaluate(
+  task: tasks.Task, serve_signal: Serve = _serve_none
+) -> Measure:
   """Builds (state, arc, split) -> perplexity or accuracy of the whole split.
 
   Compiled once for all arcs. Every token or image of the split that
   `task.splits` keeps is counted, the carry passed from part to part.
+
+  Args:
+    task: the task.
+    serve_signal: a function called after each part; may raise.
   """
-  totals = _make_totals(task, make_chunk(task))
+  totals = _make_totals(task, make_chunk(task), serve_signal)
   return lambda *of: task.finish_evaluation(*totals(*of))
 
 
@@ -49,15 +61,14 @@ def make_chunk(task: tasks.Task) -> Any:
   return jax.jit(precise.precise(task.evaluate_chunk, task.config))
 
 
-def make_nats(task: tasks.Task) -> Measure:
+def make_nats(task: tasks.Task, serve_signal: Serve = _serve_none) -> Measure:
   """Builds (state, arc, split) -> mean nats a token or image of the split.
 
   The mean negative log-likelihood tells networks apart that classify the same
-  images rightly.
+  images rightly. Arguments: `make_evaluate`.
   """
-  totals = _make_totals(
-    task, jax.jit(precise.precise(task.nats_chunk, task.config))
-  )
+  chunk = jax.jit(precise.precise(task.nats_chunk, task.config))
+  totals = _make_totals(task, chunk, serve_signal)
 
   def nats(state: Weights, arc: types.Arc, split: tasks.Split) -> float:
     total, count = totals(state, arc, split)
@@ -140,6 +151,7 @@ def make_ensemble(
 def _make_totals(
   task: tasks.Task,
   chunk: Callable[..., tuple[types.Array, types.Array, types.Carry]],
+  serve_signal: Serve,
 ) -> Callable[[Weights, types.Arc, tasks.Split], tuple[float, float]]:
   """Builds (state, arc, split) -> the sums over all chunks."""
 
@@ -152,19 +164,29 @@ def _make_totals(
       total, count, carry = chunk(omega, arc, split, jnp.int32(index), carry)
       sums.append(total)
       counts.append(count)
+      # As in the loop of a search: few computations in flight.
+      jax.block_until_ready(sums[-2:][0])
+      serve_signal()
     return float(sum(map(float, sums))), float(sum(map(float, counts)))
 
   return totals
 
 
 def make_score(
-  task: tasks.Task, devices: devices_lib.Devices = devices_lib.ONE
+  task: tasks.Task,
+  devices: devices_lib.Devices = devices_lib.ONE,
+  serve_signal: Serve = _serve_none,
 ) -> Callable[..., list[float]]:
   """Builds (state, arcs, validation data, key) -> the reward of each arc.
 
   Every arc, leaves [S, ...], meets the same minibatch, drawn by `key`, or with
   `num_batches` the same so many, over which its reward is the mean. Of several
   devices each scores some of the arcs.
+
+  Args:
+    task: the task.
+    devices: the devices.
+    serve_signal: a function called between scores; may raise.
   """
 
   def reward_of(
@@ -196,19 +218,23 @@ def make_score(
   ) -> list[float]:
     count = jax.tree.leaves(arcs)[0].shape[0]
     keys = [key] if num_batches == 1 else jax.random.split(key, num_batches)
-    if devices.count > 1:
-      held = state.omega, state.carry, valid
-      columns = [rewards_of(arcs, *held, k) for k in keys]
-      rows = zip(*map(np.asarray, columns), strict=True)
-      return [sum(map(float, row)) / num_batches for row in rows]
-    rewards = [
-      [
-        reward(state.omega, state.carry, nth(arcs, index), valid, k)
-        for k in keys
-      ]
-      for index in range(count)
-    ]
-    return [sum(map(float, row)) / num_batches for row in rewards]
+    group = min(count, _TOGETHER * devices.count) if devices.count > 1 else 1
+    rewards: list[list[Any]] = []
+    for first in range(0, count, group):
+      if devices.count > 1:
+        # The last group is as large as the others, and not compiled anew.
+        places = np.minimum(np.arange(first, first + group), count - 1)
+        some = jax.tree.map(lambda leaf, at=places: leaf[at], arcs)
+        held = state.omega, state.carry, valid
+        columns = [np.asarray(rewards_of(some, *held, k)) for k in keys]
+        rewards += [list(row) for row in zip(*columns, strict=True)]
+      else:
+        one = nth(arcs, first)
+        rewards.append([reward(state.omega, state.carry, one, valid, k)
+                        for k in keys])  # fmt: skip
+        jax.block_until_ready(rewards[-2:][0])
+      serve_signal()
+    return [sum(map(float, row)) / num_batches for row in rewards[:count]]
 
   return score
 

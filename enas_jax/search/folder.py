@@ -17,6 +17,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 from enas_jax import files, types
+from enas_jax.search import hosts
 
 CONFIG = "config.json"  # what was run, on what
 LOCK = ".lock"  # held by the process that writes here
@@ -58,7 +59,12 @@ def make_new(path: pathlib.Path) -> pathlib.Path:
 
 
 def write(path: pathlib.Path, content: str | bytes) -> None:
-  """Writes a file whole or not at all: a temporary name, then a rename."""
+  """Writes a file whole or not at all: a temporary name, then a rename.
+
+  Of several processes the first one alone writes.
+  """
+  if not hosts.is_first():
+    return
   temporary = path.with_name(path.name + ".tmp")
   if isinstance(content, str):
     temporary.write_text(content)
@@ -162,3 +168,9 @@ def _finite(value: Any) -> Any:
   if isinstance(value, list | tuple):
     return [_finite(part) for part in value]
   return value
+
+
+def remove(path: pathlib.Path) -> None:
+  """Deletes a file, if it is there and this process is the first."""
+  if hosts.is_first():
+    path.unlink(missing_ok=True)

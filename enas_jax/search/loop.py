@@ -5,6 +5,7 @@
 
 import math
 import pathlib
+import threading
 import time
 from collections.abc import Callable
 from typing import Any, Generic, TypeVar
@@ -12,7 +13,15 @@ from typing import Any, Generic, TypeVar
 import jax
 
 from enas_jax import config as config_lib
-from enas_jax.search import checkpoint, folder, metrics, patience, rollback
+from enas_jax.search import (
+  checkpoint,
+  folder,
+  heartbeat,
+  hosts,
+  metrics,
+  patience,
+  rollback,
+)
 from enas_jax.search import devices as devices_lib
 from enas_jax.search import state as state_lib
 from enas_jax.tasks import base as tasks
@@ -58,6 +67,9 @@ class Progress:
 
   def line(self, text: str) -> None:
     """Something worth a line."""
+
+  def beat(self, text: str) -> None:
+    """How the run is, now and then; of use where no bar shows it."""
 
 
 class Clock:
@@ -129,7 +141,12 @@ class Loop(Generic[state_lib.State]):
     self._rollbacks.forgive()
     self._saved_at = time.monotonic()
     self._clock = Clock()
+    self._heartbeat = heartbeat.Heartbeat(
+      run.heartbeat_every_minutes, self._progress.beat
+    )
+    self._doing = "starting"
     self._compiled: set[str] = set()  # what this process has compiled
+    self._stopping = threading.Lock()
 
   def _patiently(self, what: str, function: Callable[[], _Value]) -> _Value:
     """What a function returns that the first time compiles for long.
@@ -228,6 +245,10 @@ class Loop(Generic[state_lib.State]):
     """Steps done in all."""
     return int(self.state.total_steps)
 
+  def _steps_left(self) -> dict[str, int]:
+    """By phase, the steps that the run has still to take."""
+    raise NotImplementedError
+
   def _pending(self) -> dict[str, Any]:
     """JSON-ready, what a checkpoint keeps besides the state."""
     window = [
@@ -244,9 +265,17 @@ class Loop(Generic[state_lib.State]):
   def _read_result(self, numbers: tuple[str, ...]) -> dict[str, Any]:
     path = self._workdir / folder.RESULT
     advice = "delete it and resume the run, whose end is then repeated"
-    record = folder.read_json(path, advice)
-    folder.check_numbers(record, numbers, path, advice)
-    return record
+
+    def read() -> dict[str, Any]:
+      record = folder.read_json(path, advice)
+      folder.check_numbers(record, numbers, path, advice)
+      return record
+
+    return hosts.from_first(read)
+
+  def _has_result(self) -> bool:
+    path = self._workdir / folder.RESULT
+    return hosts.from_first(path.exists)
 
   def _run_phase(
     self,
@@ -261,7 +290,8 @@ class Loop(Generic[state_lib.State]):
     done = int(getattr(self.state, f"{phase}_step"))
     if done >= total:
       return
-    self._progress.start(phase, int(self.state.epoch) + 1, done, total)
+    epoch = int(self.state.epoch) + 1
+    self._progress.start(phase, epoch, done, total)
     if (compiled := getattr(step, "lower", None)) is not None:
       # Of the same program the call below compiles nothing more.
       self._patiently(
@@ -276,6 +306,7 @@ class Loop(Generic[state_lib.State]):
         # answer to a signal.
         jax.block_until_ready(self._window[-1])
       self._window.append(measured)
+      self._doing = f"epoch {epoch}: {phase} step {index + 1} of {total}"
       self._progress.advance()
       if index == done:
         # The first step may compile; its time is no step's time.
@@ -285,12 +316,14 @@ class Loop(Generic[state_lib.State]):
         row = self._row(phase)
         now = time.monotonic()
         if index + 1 > since:
-          row["sec_per_step"] = (now - before) / (index + 1 - since)
+          seconds = (now - before) / (index + 1 - since)
+          row |= self._heartbeat.measure(phase, seconds, self._steps_left())
         before, since = now, index + 1
         writer.write(row)
         self._check_skipped(phase)
       self._save_in_time()
       self._serve_signal()
+    self._doing = f"after the {phase} steps of epoch {epoch}"
     self._progress.finish(_summary(phase, row))
 
   def _row(self, phase: str) -> dict[str, Any]:
@@ -315,6 +348,9 @@ class Loop(Generic[state_lib.State]):
       values = [float(w[name]) for w in taken]
       row[key] = sum(values) / len(values) if values else math.nan
     row[f"{phase}/skipped"] = sum(skipped)
+    if phase == "omega":
+      measured = self._task.measure_carry(self.state.carry)
+      row |= {f"{phase}/{name}": value for name, value in measured.items()}
     return row
 
   def _check_skipped(self, phase: str) -> None:
@@ -329,18 +365,25 @@ class Loop(Generic[state_lib.State]):
   def _save_in_time(self) -> None:
     """Saves within an epoch, if the last checkpoint is old."""
     minutes = self._run.checkpoint_every_minutes
+    if not hosts.is_first():
+      return  # it has no clock in common with the one that saves
     if minutes and time.monotonic() - self._saved_at > 60.0 * minutes:
       self._save()
 
   def _serve_signal(self) -> None:
+    """To be called now and then: tells how the run is, and may end it."""
+    self._heartbeat.beat(self._doing, self._steps_left)
     signum = self._stop()
-    if signum:
+    if not signum:
+      return
+    # A thread that `_patiently` waits for may notice it as well.
+    with self._stopping:
       if not self._save():
         self._progress.line(
           "the state is not finite and not saved; the last checkpoint is kept"
         )
       self._checkpoints.wait()
-      raise Interrupted(signum)
+    raise Interrupted(signum)
 
   def _end_epoch_saved(self) -> None:
     """Goes on to the next epoch, from a checkpoint.
@@ -358,12 +401,12 @@ class Loop(Generic[state_lib.State]):
   def _save(self, milestone: bool = False) -> bool:
     """Begins to save a state that is finite, and says whether it is."""
     self._saved_at = time.monotonic()
-    if not state_lib.is_finite(self.state):
+    state = self._devices.one(self.state)
+    if not state_lib.is_finite(state):
       return False
     self._clock.stop()
     # An epoch's end takes no step, but is another place than its last step.
     number = self._position() + int(self.state.epoch)
-    state = self._devices.one(self.state)
     self._checkpoints.save(number, state, self._pending(), milestone)
     return True
 

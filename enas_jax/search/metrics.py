@@ -7,11 +7,13 @@ from typing import Any
 import tensorboardX
 
 from enas_jax import files, types
-from enas_jax.search import folder
+from enas_jax.search import folder, hosts
 
 
 class MetricWriter:
   """Appends rows to `metrics.jsonl` and scalars to TensorBoard.
+
+  Of several processes the first one alone writes.
 
   Attributes:
     path: the JSON lines.
@@ -30,6 +32,8 @@ class MetricWriter:
         dropped, too.
     """
     self.path = workdir / folder.METRICS
+    if not hosts.is_first():
+      return
     _keep_rows(self.path, position, epoch)
     # What stands at this step is kept; what was written beyond it is not.
     self._events = tensorboardX.SummaryWriter(
@@ -44,6 +48,8 @@ class MetricWriter:
       row: holds `step` and `theta_step`, the run's totals; JSON has no NaN, so
         numbers that are not finite are written as null.
     """
+    if not hosts.is_first():
+      return
     with self.path.open("a") as file:
       file.write(folder.dumps(row) + "\n")
     for name, value in row.items():
@@ -53,7 +59,8 @@ class MetricWriter:
 
   def close(self) -> None:
     """Flushes and closes the event file."""
-    self._events.close()
+    if hosts.is_first():
+      self._events.close()
 
 
 def row_position(row: dict[str, Any]) -> int:

@@ -10,7 +10,7 @@ import pathlib
 from typing import Any
 
 from enas_jax import files
-from enas_jax.search import folder
+from enas_jax.search import folder, hosts
 
 _SLOWDOWN = 0.5  # factor on the learning rates, each time
 _ADVICE = "delete it, and the run has not gone back before"
@@ -40,15 +40,8 @@ class Rollbacks:
     Raises:
       InputError: if the file is damaged.
     """
-    path = workdir / folder.ROLLBACKS
-    if not path.exists():
-      return cls(path, [])
-    record = folder.read_json(path, _ADVICE)
-    try:
-      places = [int(place) for place in record["places"]]
-      return cls(path, places, int(record["forgiven"]), bool(record["ended"]))
-    except (KeyError, TypeError, ValueError):
-      raise files.damaged(path, _ADVICE) from None
+    stored = hosts.from_first(lambda: _read(workdir / folder.ROLLBACKS))
+    return cls(workdir / folder.ROLLBACKS, **stored)
 
   @property
   def factor(self) -> float:
@@ -98,7 +91,31 @@ class Rollbacks:
     folder.write_json(self.path, record)
 
 
+def _read(path: pathlib.Path) -> dict[str, Any]:
+  """The fields of `Rollbacks` that a file holds, if it is there.
+
+  Raises:
+    InputError: if it is damaged.
+  """
+  if not path.exists():
+    return {"places": []}
+  record = folder.read_json(path, _ADVICE)
+  try:
+    return {
+      "places": [int(place) for place in record["places"]],
+      "forgiven": int(record["forgiven"]),
+      "ended": bool(record["ended"]),
+    }
+  except (KeyError, TypeError, ValueError):
+    raise files.damaged(path, _ADVICE) from None
+
+
 def has_ended(workdir: pathlib.Path) -> bool:
   """Whether a run has ended since it diverged, or one of its trainings has."""
-  folders = [workdir, *workdir.glob("arc_*")]
-  return any(Rollbacks.read(place).ended for place in folders)
+
+  def ended() -> bool:
+    folders = [workdir, *workdir.glob("arc_*")]
+    stored = [_read(place / folder.ROLLBACKS) for place in folders]
+    return any(one.get("ended", False) for one in stored)
+
+  return hosts.from_first(ended)

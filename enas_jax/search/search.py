@@ -15,6 +15,7 @@ from enas_jax.search import (
   derive,
   evaluate,
   folder,
+  hosts,
   loop,
   metrics,
   steps,
@@ -86,8 +87,9 @@ class Search(loop.Loop[state_lib.SearchState]):
     self._end_strategy = steps.make_epoch_end(strategy)
     self._learns = strategy.learns
     self._derivation = derive.Derivation(
-      config, task, data, self._workdir, self._progress, self._clock, devices
-    )
+      config, task, data, self._workdir, self._progress, self._clock, devices,
+      self._serve_signal,
+    )  # fmt: skip
     score = self._derivation.score
     self._asking = asking.Asking(
       config, task, data, strategy, score, self._serve_signal, devices
@@ -96,13 +98,14 @@ class Search(loop.Loop[state_lib.SearchState]):
       "the first weights",
       lambda: state_lib.init_state(config, task, strategy, self._omega_steps),
     )
-    self._begin(fresh)
+    # What the strategy has heard, when a signal ended the evaluation after it.
+    self._answered: dict[str, Any] = self._begin(fresh).get("answered", {})
 
   @property
   def finished(self) -> bool:
     """Whether every epoch is done and the architecture derived."""
     done = int(self.state.epoch) >= self.config.run.num_epochs
-    return done and (self._workdir / folder.RESULT).exists()
+    return done and self._has_result()
 
   def load_result(self) -> derive.Result:
     """What a finished run wrote to `result.json`.
@@ -157,7 +160,7 @@ class Search(loop.Loop[state_lib.SearchState]):
         self._end_epoch(writer)
       result = self._patiently(
         "the scores of candidates",
-        lambda: self._derivation.run(self.state, self._serve_signal),
+        lambda: self._derivation.run(self.state),
       )
       self._checkpoints.wait()
       return result
@@ -172,10 +175,24 @@ class Search(loop.Loop[state_lib.SearchState]):
     theta = state_lib.theta_steps(self.config, self.state)
     return int(self.state.total_steps) + theta
 
+  def _steps_left(self) -> dict[str, int]:
+    run, config = self.config.run, self.config
+    theta = (run.num_epochs - config.warmup_epochs) * self._theta_steps
+    return {
+      "omega": run.num_epochs * self._omega_steps - int(self.state.total_steps),
+      "theta": theta - state_lib.theta_steps(config, self.state),
+    }
+
+  def _pending(self) -> dict[str, Any]:
+    return {**super()._pending(), "answered": self._answered}
+
   def _answer(self, writer: metrics.MetricWriter) -> None:
     """Trains the candidates alone that the strategy asks about, if any."""
-    self.state, row = self._asking.answer(self.state)
-    if row:
+    epoch = int(self.state.epoch)
+    if self._answered.get("epoch") != epoch:
+      self.state, row = self._asking.answer(self.state)
+      self._answered = {"epoch": epoch, "row": row}
+    if row := self._answered["row"]:
       writer.write(self._place("asked") | row)
       self._progress.line(
         f"candidates trained alone: reward {row['asked/reward']:.4g}"
@@ -214,6 +231,8 @@ class Search(loop.Loop[state_lib.SearchState]):
       "epoch": epoch,
       "frequencies": decisions.frequencies(space, arcs),
     }
+    if not hosts.is_first():
+      return
     path = self._workdir / folder.POLICY
     advice = "delete it and resume the run, which then lacks earlier epochs"
     rows = folder.read_rows(path, advice) if path.exists() else []

@@ -9,7 +9,15 @@ import jax
 
 from enas_jax import config as config_lib
 from enas_jax import files, types
-from enas_jax.search import derive, evaluate, folder, loop, metrics, steps
+from enas_jax.search import (
+  derive,
+  evaluate,
+  folder,
+  hosts,
+  loop,
+  metrics,
+  steps,
+)
 from enas_jax.search import devices as devices_lib
 from enas_jax.search import state as state_lib
 from enas_jax.spaces import arcs as arcs_lib
@@ -65,7 +73,7 @@ class Training(loop.Loop[state_lib.TrainState]):
     """
     super().__init__(config.run, task, data, workdir, progress, stop, devices)
     self.config, self._start = config, omega
-    self._evaluate = evaluate.make_evaluate(task)
+    self._evaluate = evaluate.make_evaluate(task, self._serve_signal)
     if omega is not None:
       _check_layout(omega, jax.eval_shape(task.init_omega, jax.random.key(0)))
     self._build()
@@ -88,7 +96,7 @@ class Training(loop.Loop[state_lib.TrainState]):
   def finished(self) -> bool:
     """Whether every epoch is done and evaluated."""
     done = int(self.state.epoch) >= self.config.run.num_epochs
-    return done and (self._workdir / folder.RESULT).exists()
+    return done and self._has_result()
 
   def load_result(self) -> dict[str, Any]:
     """What a finished run wrote to `result.json`.
@@ -137,6 +145,10 @@ class Training(loop.Loop[state_lib.TrainState]):
       self._checkpoints.wait()
     finally:
       writer.close()
+
+  def _steps_left(self) -> dict[str, int]:
+    steps = self.config.run.num_epochs * self._steps
+    return {"omega": steps - int(self.state.total_steps)}
 
   def _pending(self) -> dict[str, Any]:
     return {**super()._pending(), "history": self._history}
@@ -362,7 +374,8 @@ def train_best(
   results = []
   for rank, (arc, omega) in enumerate(zip(arcs, omegas, strict=True), start=1):
     place = workdir / f"arc_{rank}"
-    place.mkdir(exist_ok=True)
+    if hosts.is_first():
+      place.mkdir(exist_ok=True)
     progress.line(f"architecture {rank} of {len(arcs)}: {place}")
     result = train_arc(
       config, arc, data, place, omega,
@@ -383,7 +396,7 @@ def train_best(
   folder.write_json(workdir / folder.RESULT, record)
   for name in (folder.ARC, folder.DRAWING):
     source = workdir / f"arc_{best + 1}" / name
-    if source.exists():
+    if hosts.is_first() and source.exists():
       folder.write(workdir / name, source.read_text())
   progress.line(f"best of {len(results)} by {metric}: candidate {best + 1}")
   return record

@@ -162,7 +162,8 @@ def tune_best(
   begin, go_on = _make_training(
     config, task, train, rounds[0].stop, serve_signal, devices
   )
-  nats, measure = evaluate.make_nats(task), evaluate.make_evaluate(task)
+  nats = evaluate.make_nats(task, serve_signal)
+  measure = evaluate.make_evaluate(task, serve_signal)
   waiting: dict[types.Arc, state_lib.SearchState] = {}
   dropped: list[Tuned] = []
   for number, (_, start, stop) in enumerate(rounds):

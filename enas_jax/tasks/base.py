@@ -116,6 +116,10 @@ class Task(Protocol):
     """The carry of an epoch's first step, from that of the last one's."""
     ...
 
+  def measure_carry(self, carry: types.Carry) -> dict[str, float]:
+    """What a log shall tell of a carry, by name; {}: nothing."""
+    ...
+
   def train_batch(
     self,
     train: Split,

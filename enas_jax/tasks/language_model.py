@@ -142,6 +142,11 @@ class LanguageModel:
     """A split is read from its beginning."""
     return jax.tree.map(jnp.zeros_like, carry)
 
+  def measure_carry(self, carry: Carry) -> dict[str, float]:
+    """The mean Euclidean norm of the streams' hidden states, [B, D]."""
+    norms = np.linalg.norm(np.asarray(carry.state, np.float64), axis=-1)
+    return {"hidden_norm": float(norms.mean())}
+
   def train_batch(
     self,
     train: types.Array,
