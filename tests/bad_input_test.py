@@ -211,6 +211,8 @@ CASES = [
   ("analyze_controller", ("--run=run_latin1",), "not the folder of a search"),
   ("ablations", ("--space=recurrent", "--run=~nosuch/x"), "no home folder"),
   ("ablations", ("--space=recurrent", "--arc=nested.json"), "nested deeper"),
+  ("selfcheck", ("--preset=smoke", "--batch_size=1000000000"),
+   "batch_size must be at most"),
   ("results", ("--collect=a", "--title=t", "--run=~nosuch/x"), "no home fold"),
   ("compile", ("--preset=smoke", "--price=1"), "--price needs --topology"),
   ("compile", ("--preset=smoke", "--batch_size=0"), "batch_size must be"),
