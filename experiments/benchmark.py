@@ -102,7 +102,7 @@ def _search_record() -> dict[str, Any]:
     "config": config.to_dict(),
     # First, while nothing is compiled yet.
     **timer.compilations(values.compilation_arcs),
-    **compare(timer, values.num_arcs, values.steps),
+    **compare(timer, values.num_arcs, values.steps, static=values.static),
     **timer.theta(values.steps),
   }
 
@@ -145,6 +145,9 @@ if __name__ == "__main__":
   flags.DEFINE_integer("steps", 5, "timed repetitions of each", 1)
   flags.DEFINE_integer(
     "compilation_arcs", 50, "architectures to count compilations over", 1
+  )
+  flags.DEFINE_boolean(
+    "static", True, "also compile the step for each architecture alone"
   )
   flags.DEFINE_integer("vocabulary_size", 10000, "words, V", 2)
   flags.DEFINE_boolean("json", False, "print one JSON object")

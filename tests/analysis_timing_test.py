@@ -19,10 +19,23 @@ class SearchTest(absltest.TestCase):
     self.assertEqual(counted["theta_compilations"], 1)
     self.assertGreater(timer.compiled.count, before)
     self.assertGreater(counted["first_call_seconds"], 0.0)
+    parts = ("init", "omega", "theta", "evaluation")
+    self.assertAlmostEqual(
+      counted["start_compile_seconds"],
+      sum(counted[f"{part}_compile_seconds"] for part in parts),
+    )
     omega = timer.omega(2, 3)
     self.assertEqual((omega["arcs"], omega["rounds"]), (2, 3))
     for name in ("traced_seconds", "static_seconds", "traced_over_static"):
       self.assertGreater(omega[name], 0.0)
+    one = timer.omega(
+      2, 1, static=False, peers=[lambda: timing.Seconds(1.0, 2.0)] * 2
+    )
+    self.assertEqual((one["peer_seconds"], one["peer_cpu_seconds"]), (1.0, 2.0))
+    self.assertAlmostEqual(
+      one["traced_over_peer_cpu"], one["traced_cpu_seconds"] / 2.0
+    )
+    self.assertNotIn("static_seconds", one)
     theta = timer.theta(2)
     self.assertGreater(theta["theta_seconds"], 0.0)
     self.assertBetween(theta["theta_host_share"], 0.0, 1.0)

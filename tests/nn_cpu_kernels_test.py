@@ -59,6 +59,11 @@ class FormsTest(parameterized.TestCase):
     op = functools.partial(image_ops.depthwise_conv, stride=stride)
     self.assert_forms_agree(op, x, kernel)
 
+  def test_weights_of_a_depthwise_conv_whose_rows_are_cut(self):
+    # Three accumulators' rows, and chunks that the batch does not fill.
+    x, kernel = random(2, 7, 12, 4, CHANNELS), random(3, 3, 3, CHANNELS)
+    self.assert_forms_agree(image_ops.depthwise_conv, x, kernel)
+
   @parameterized.product(size=((4, 4), (5, 6)), stride=(1, 2))
   def test_pointwise_conv(self, size, stride):
     x, kernel = random(4, 3, *size, CHANNELS), random(5, CHANNELS, 2)

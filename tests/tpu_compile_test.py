@@ -26,7 +26,7 @@ CONDITIONALS = {
   "recurrent": (16, 10, 10),
   "macro": (8, 4, 4),
   "micro": (20, 10, 10),
-  "nasbench201": (54, 18, 18),
+  "nasbench201": (36, 18, 18),
 }
 
 

@@ -211,7 +211,7 @@ def _matmul_gflops(run: Callable[[], Any]) -> float:
 
 
 def compare(
-  timer: timing.SearchTimer, count: int, rounds: int
+  timer: timing.SearchTimer, count: int, rounds: int, *, static: bool = True
 ) -> dict[str, Any]:
   """Times the omega step and the reward of a theta step beside PyTorch's.
 
@@ -219,6 +219,7 @@ def compare(
     timer: the search, after its `compilations`.
     count: the number of architectures.
     rounds: the number of timings of each.
+    static: whether to time the step for each architecture alone, too.
 
   Returns:
     What `SearchTimer.omega` and `SearchTimer.reward` return, PyTorch's figures
@@ -229,7 +230,7 @@ def compare(
   """
   arcs = timer.arcs(count)
   children = Children(timer, arcs)
-  record = timer.omega(count, rounds, children.trained)
+  record = timer.omega(count, rounds, static=static, peers=children.trained)
   record |= timer.reward(count, rounds, children.scored)
   record = {name.replace("peer", "torch"): x for name, x in record.items()}
   record |= children.close() | matmul_gflops()
@@ -237,6 +238,6 @@ def compare(
   gflop = 6e-9 * float(np.median([timer.multiply_adds(arc) for arc in arcs]))
   shares = {
     f"{name}_share_of_peak": gflop / record[f"{name}_cpu_seconds"] / peak
-    for name in ("traced", "static", "torch")
+    for name in ("traced", *["static"] * static, "torch")
   }
   return record | {"step_gflop": gflop, "peak_gflops": peak} | shares

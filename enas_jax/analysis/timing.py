@@ -186,42 +186,44 @@ class SearchTimer:
     return chunk(state.omega, arc, self.data, jnp.int32(0), carry)
 
   def omega(
-    self, count: int, rounds: int, peers: Peers | None = None
+    self,
+    count: int,
+    rounds: int,
+    *,
+    static: bool = True,
+    peers: Peers | None = None,
   ) -> dict[str, Any]:
     """The omega step: traced against static, taking turns.
 
     Args:
       count: the number of architectures.
       rounds: the number of timings of each.
-      peers: by architecture, what takes its turn after the two.
+      static: whether to compile the step for each architecture alone, too.
+      peers: by architecture, what takes its turn after the others.
 
     Returns:
       Medians, and of the ratios of CPU seconds within a turn; those of `peers`
       have "peer" in their names.
     """
-    arcs = self.arcs(count)
     runs: list[list[Callable[[], Seconds]]] = []
     shared = _Timed(self._omega_step, self._fresh())
-    for number, arc in enumerate(arcs):
-      alone = _Timed(*self._static(arc))
-      alone(self.data)
+    for number, arc in enumerate(self.arcs(count)):
       traced = decisions.as_arrays(arc)
       turn: list[Callable[[], Seconds]] = [
-        functools.partial(shared, self.data, traced),
-        functools.partial(alone, self.data),
+        functools.partial(shared, self.data, traced)
       ]
+      if static:
+        turn.append(functools.partial(_Timed(*self._static(arc)), self.data))
       if peers is not None:
-        peers[number]()
         turn.append(peers[number])
       runs.append(turn)
+    _in_turn(runs, 1)  # what is compiled is compiled here
     times = _in_turn(runs, rounds)
-    names = ("traced", "static", "peer")[: times.shape[1]]
-    return {
-      **_medians(names, times),
-      "traced_over_static": _ratio(times, 0, 1, "wall"),
-      "arcs": count,
-      "rounds": rounds,
-    }
+    names = ["traced", *["static"] * static, *["peer"] * (peers is not None)]
+    record = _medians(names, times)
+    if static:
+      record["traced_over_static"] = _ratio(times, 0, 1, "wall")
+    return {**record, "arcs": count, "rounds": rounds}
 
   def _static(
     self, arc: types.Arc

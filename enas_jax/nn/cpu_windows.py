@@ -25,8 +25,9 @@ from enas_jax.types import Array
 _POOL_WINDOW = (3, 3)
 # Images that one step of a mapped backward pass reads: a few fit the cache.
 _POOL_CHUNK = 4
-# With fewer XLA thinks a step of the scan too little work for two threads.
-_DEPTHWISE_CHUNK = 16
+# Products that one step of the scan adds to each accumulator; an accumulator
+# is of so many rows of an image, so that all of them fit the cache.
+_DEPTHWISE_TERMS, _DEPTHWISE_ROWS = 16, 4
 
 
 def depthwise_conv(x: Array, kernel: Array, stride: int = 1) -> Array:
@@ -136,22 +137,28 @@ def _depthwise_weight_grad(
 ) -> Array:
   """[k, k, C], summed over positions only once, after the scan.
 
-  Within it one accumulator of the image's size for each weight keeps every
+  Within it an accumulator of some whole rows for each weight keeps every
   operation elementwise. A sum down to C channels strides through memory: nine
   such sums, a 3x3 kernel's, took 172 to 236 ms where this takes 51.
   """
-  channels = x.shape[-1]
+  channels, height = x.shape[-1], g.shape[1]
+  rows = height
+  if height > 2 * _DEPTHWISE_ROWS and height % _DEPTHWISE_ROWS == 0:
+    rows = _DEPTHWISE_ROWS
+  starts = range(0, height, rows)
 
   def add(totals: list[Array], x: Array, g: Array) -> list[Array]:
     g, taps = _flat(g), _taps(x, window, padding)
+    parts = [np.s_[b, h : h + rows] for b in range(len(g)) for h in starts]
     return [
-      _total([total, *(tap[b] * g[b] for b in range(g.shape[0]))])
+      _total([total, *(tap[part] * g[part] for part in parts)])
       for total, tap in zip(totals, taps, strict=True)
     ]
 
-  zeros = jnp.zeros((g.shape[1], g.shape[2] * channels), g.dtype)
+  zeros = jnp.zeros((rows, g.shape[2] * channels), g.dtype)
   init = [zeros] * (window[0] * window[1])
-  totals = cpu_kernels.chunked_sum(add, init, x, g, _DEPTHWISE_CHUNK)
+  images = max(_DEPTHWISE_TERMS // len(starts), 1)
+  totals = cpu_kernels.chunked_sum(add, init, x, g, images)
   sums = [jnp.sum(t.reshape(-1, channels), axis=0) for t in totals]
   return jnp.stack(sums).reshape(*window, channels)
 
@@ -170,38 +177,66 @@ def _max_pool_fwd(x: Array, padding: Padding) -> tuple[Array, Array]:
 
 
 def _max_pool_bwd(padding: Padding, x: Array, g: Array) -> tuple[Array]:
-  spans = cpu_kernels.transposed(padding, _POOL_WINDOW)
-  places = _POOL_WINDOW[0] * _POOL_WINDOW[1]
+  """A maximum over columns and then one over rows, taken back in turn.
+
+  In two steps of three places: XLA computes an index anew for each of its
+  readers, and one of nine places had nine, each of nine comparisons.
+  """
+  channels = x.shape[-1]
+  rows, (left, right) = padding
+  # By axis of [B, H, W * C]: how far apart neighbours are, and the padding.
+  columns_of = (2, channels, (left * channels, right * channels))
+  rows_of = (1, 1, rows)
 
   def route(x: Array, g: Array) -> Array:
-    won = _image(_winning_place(x, padding), x.shape[-1])
-    # -1 is no place: what lies outside the outputs hands on no gradient.
-    winners = _taps(won, _POOL_WINDOW, spans, fill=-1)
-    grads = _taps(g, _POOL_WINDOW, spans)
-    # A pixel at place k of a window sees that window at place -k of its own.
-    terms = [
-      jnp.where(winner == places - 1 - place, grad, 0.0)
-      for place, (winner, grad) in enumerate(zip(winners, grads, strict=True))
-    ]
-    return _image(_total(terms), x.shape[-1])
+    widest, column = _highest(_flat(x), *columns_of)
+    _, row = _highest(widest, *rows_of)
+    d_widest = _handed_back(_flat(g), row, *rows_of)
+    return _image(_handed_back(d_widest, column, *columns_of), channels)
 
   return (_chunked_map(route, x, g, _POOL_CHUNK),)
 
 
-def _winning_place(x: Array, padding: Padding) -> Array:
-  """[B, H', W' * C] int32: the first place of each window with its maximum.
+def _highest(
+  flat: Array, axis: int, step: int, span: Span
+) -> tuple[Array, Array]:
+  """The maximum over three neighbours along an axis, and its place, int32.
 
-  An index, and not a test for equality with the maximum: XLA may compute x
-  anew, and with other rounding, for each use of it.
+  An index, and not a test for equality with the maximum: XLA may compute the
+  input anew, and with other rounding, for each use of it.
   """
-  taps = _taps(x, _POOL_WINDOW, padding, fill=-np.inf)
-  best, place = taps[0], jnp.zeros(taps[0].shape, jnp.int32)
-  # Not argmax of the stacked taps, which would copy them all. `>` and not `>=`
-  # keeps the first of equals, as XLA's own gradient does.
-  for number, tap in enumerate(taps[1:], start=1):
-    place = jnp.where(tap > best, number, place)
-    best = jnp.maximum(best, tap)
-  return place
+  first, *others = _shifts(
+    _padded(flat, axis, span, -np.inf), axis, step, _POOL_WINDOW[0]
+  )
+  best, place = first, jnp.zeros(first.shape, jnp.int32)
+  # Not argmax of the stacked shifts, which would copy them all. `>` and not
+  # `>=` keeps the first of equals, as XLA's own gradient does.
+  for number, shift in enumerate(others, start=1):
+    place = jnp.where(shift > best, number, place)
+    best = jnp.maximum(best, shift)
+  return best, place
+
+
+def _handed_back(
+  g: Array, place: Array, axis: int, step: int, span: Span
+) -> Array:
+  """The gradient for `_highest`'s input, from that of its maximum."""
+  count = _POOL_WINDOW[0]
+  back = ((count - 1) * step - span[0], (count - 1) * step - span[1])
+  # -1 is no place: what lies outside the outputs hands on no gradient.
+  winners = _shifts(_padded(place, axis, back, -1), axis, step, count)
+  grads = _shifts(_padded(g, axis, back, 0), axis, step, count)
+  # What is at place k of a window sees that window at place -k of its own.
+  return _total(
+    jnp.where(winner == count - 1 - k, grad, 0.0)
+    for k, (winner, grad) in enumerate(zip(winners, grads, strict=True))
+  )
+
+
+def _padded(flat: Array, axis: int, span: Span, fill: float) -> Array:
+  widths = [(0, 0, 0)] * flat.ndim
+  widths[axis] = (*span, 0)
+  return lax.pad(flat, jnp.asarray(fill, flat.dtype), widths)
 
 
 _max_pool.defvjp(_max_pool_fwd, _max_pool_bwd)
