@@ -234,16 +234,16 @@ class Policy(nn.Module):
     )
     favoured = numbers < _NUM_FAVOURED
     logits += jnp.where(favoured, step.prior, -step.prior)[None]
-    if self._most("index"):
+    if attention is not None and self._most("index"):
       index = self._squash(_resize(attention, size))
       distance = jnp.square(step.node - numbers)
       index -= cfg.distance_prior * distance[None]
       logits = jnp.where(step.kind == policy_steps.INDEX, index, logits)
-    logits = jnp.where(numbers < step.count, logits, -jnp.inf)
+    logits = jnp.where(numbers < step.size, logits, -jnp.inf)
     log_probs = jax.nn.log_softmax(logits, axis=-1)
     if given is not None:
       return given[0], log_probs
-    places = jnp.arange(len(hidden))[:, None] * step.count + numbers
+    places = jnp.arange(len(hidden))[:, None] * step.size + numbers
     return _sample(key, log_probs, places), log_probs
 
   def _choose_bits(
@@ -269,10 +269,10 @@ class Policy(nn.Module):
     if given is not None:
       bits = given[1]
     else:
-      rows = jnp.arange(num_arcs)[:, None] * step.count + numbers
+      rows = jnp.arange(num_arcs)[:, None] * step.size + numbers
       places = rows[..., None] * _BITS + jnp.arange(_BITS)
       bits = _sample(key, log_probs, places)
-    return jnp.where(numbers < step.count, bits, 0), log_probs
+    return jnp.where(numbers < step.size, bits, 0), log_probs
 
   def _squash(self, scores: types.Array, reduce: float = 1.0) -> types.Array:
     """Scores, cooled and squashed (Section 3.1)."""

@@ -21,7 +21,7 @@ class Steps(NamedTuple):
     decision: int32, which decision is taken; -1 at a node's own step.
     kind: int32, 0 for "op", 1 for "index" and 2 for "skips".
     vocabulary: int32, which vocabulary an "op" decides about.
-    count: int32, how many alternatives there are, or bits.
+    size: int32, how many alternatives there are, or bits.
     node: int32, the node that is decided about.
     window: int32, the place of node 0 of the cell.
     prior: float32, what favoured operations get and others lose.
@@ -33,7 +33,7 @@ class Steps(NamedTuple):
   decision: np.ndarray
   kind: np.ndarray
   vocabulary: np.ndarray
-  count: np.ndarray
+  size: np.ndarray
   node: np.ndarray
   window: np.ndarray
   prior: np.ndarray
@@ -63,7 +63,7 @@ def make(
   vocabularies = [*vocabularies_of(decisions)]
   # Fields as in `Steps`, of a step at which nothing is decided.
   empty: dict[str, Any] = dict(
-    decision=-1, kind=OP, vocabulary=0, count=1, node=0, window=0, prior=0.0,
+    decision=-1, kind=OP, vocabulary=0, size=1, node=0, window=0, prior=0.0,
     anchor=nowhere, vector=nowhere, restarts=False,
   )  # fmt: skip
   own_step = config.anchor == "own_step"
@@ -79,7 +79,7 @@ def make(
     row = empty | dict(
       decision=number,
       kind=KINDS.index(now.kind),
-      count=now.num_choices,
+      size=now.num_choices,
       node=now.node,
       window=now.cell * num_nodes,
       prior=config.op_prior if of_ops and now.cell == 0 else 0.0,
