@@ -108,7 +108,9 @@ def run(main: Callable[[], None], unused: Collection[str] = ()) -> NoReturn:
   def guarded(argv: Sequence[str]) -> int:
     del argv
     if not helps:
-      return _run_guarded(main)
+      status = _run_guarded(main)
+      hosts.part()
+      return status
     _help.show(unused)
     return 0
 
