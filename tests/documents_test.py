@@ -9,13 +9,11 @@ import re
 import shlex
 import tempfile
 import tomllib
-from unittest import mock
 
 import jax
 import numpy as np
 from absl.testing import absltest
 
-import enas_jax
 from enas_jax import config as config_lib
 from enas_jax.search import folder as folder_lib
 from enas_jax.search import zero_cost
@@ -217,41 +215,37 @@ class CommandsTest(absltest.TestCase):
 class ScriptsTest(absltest.TestCase):
   """The Python of the README, and what takes its run further, for real."""
 
-  def test_the_search_in_twenty_lines(self):
+  def test_the_search_in_one_call(self):
     folder = pathlib.Path(tempfile.mkdtemp())
     text = tiny.write_corpus(folder)
     (code,) = blocks(ROOT / "README.md", "python")
-    self.assertLessEqual(len([line for line in code.splitlines() if line]), 20)
-    config = tiny.make_config(run={"num_epochs": 1})
+    tiny_options = (
+      'preset="smoke", num_nodes=3, hidden_size=8, batch_size=4, bptt_length=5,'
+      " omega_steps=2, theta_steps=2, num_epochs=1, derive_arcs=3"
+    )
+    self.assertIn('preset="smoke"', code)
     out = io.StringIO()
-    with (
-      contextlib.chdir(folder),
-      mock.patch.object(enas_jax, "preset", lambda preset, space: config),
-      contextlib.redirect_stdout(out),
-    ):
+    with contextlib.chdir(folder), contextlib.redirect_stdout(out):
+      code = code.replace('preset="smoke"', tiny_options)
       exec(code.replace("python_docs", text), {})
     run = folder / "runs" / "first"
-    self.assertIn("<svg", (run / "cell.svg").read_text())
+    self.assertIn("<svg", (run / "arc.svg").read_text())
     result = json.loads((run / "result.json").read_text())
     tree, _, last = out.getvalue().rstrip().rpartition("\n")
     self.assertEqual(last, f"perplexity {result['valid_perplexity']}")
     self.assertIn("loose end", tree)
 
-    record = {
-      **{"experiment": "ptb_search", "space": "recurrent", "preset": "smoke"},
-      **{"dataset": text, "config": config.to_dict(), "seed": 0},
-    }
-    folder_lib.write_json(run / folder_lib.CONFIG, record)
     trained, model = folder / "trained", folder / "model"
-    self._run("describe", f"--arc={run / 'arc.json'}", "--preset=small")
+    self._run("describe", f"--run={run}")
     self._run("derive", f"--run={run}", f"--workdir={folder / 'more'}")
     self._run("ranking", f"--run={run}", "--tune_steps=2", "--num_arcs=2")
-    self._run(
-      "ptb_train", f"--arc={run / 'arc.json'}", f"--dataset={text}",
-      *("--preset=smoke", "--hidden_size=8", "--batch_size=4"),
-      *("--bptt_length=5", "--omega_steps=2", "--num_epochs=1"),
-      f"--workdir={trained}",
-    )  # fmt: skip
+    short = (
+      "--omega_steps=2",
+      "--num_epochs=1",
+      "--batch_size=4",
+      "--bptt_length=5",
+    )
+    self._run("train", f"--run={run}", f"--workdir={trained}", *short)
     self._run("export", f"--run={trained}", f"--to={model}")
     self.assertTrue((model / "model.jaxexport").exists())
 
