@@ -1,11 +1,12 @@
 # Two commands do everything on a fresh machine with python3 (>= 3.11):
 #   make demo   searches a recurrent cell on a small text, without downloads
 #   make test   installs what the tests need and runs them
+# make reference writes the API reference.
 PYTHON ?= python3
 VENV ?= .venv
 BIN := $(VENV)/bin
 
-.PHONY: demo test lint clean
+.PHONY: demo test lint reference clean
 
 demo: $(VENV)/.installed
 	$(BIN)/python -m experiments.ptb_search --preset=smoke --dataset=python_docs
@@ -20,6 +21,11 @@ lint: $(VENV)/.installed-test
 	$(BIN)/ruff check --fix .
 	$(BIN)/ruff format .
 	$(BIN)/mypy
+
+# Pages about every module, from its docstrings, in build/reference.
+reference: $(VENV)/.installed
+	$(BIN)/python -m pip install --quiet --editable '.[docs]'
+	$(BIN)/python -m pdoc --docformat google --output-directory build/reference enas_jax
 
 $(VENV)/.installed: pyproject.toml
 	$(PYTHON) -m venv $(VENV)

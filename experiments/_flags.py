@@ -27,9 +27,7 @@ _FREE_ONCE_DIVERGED = {
 }
 
 
-Preset = Callable[
-  [str, str], config_lib.AnyConfig
-]  # spaces.preset or train_preset
+Preset = _saved.Preset  # spaces.preset or train_preset
 # What `define_config_flags` was given: (space, preset).
 _defined: list[tuple[str, Preset]] = []
 _parts: dict[str, str] = {}  # of the configuration, by flag
@@ -90,12 +88,15 @@ def starts(
 
 
 def _start(
-  space: str, preset: Preset, policy: str | None = None
+  space: str,
+  preset: Preset,
+  policy: str | None = None,
+  part: str | None = None,
 ) -> config_lib.AnyConfig:
   """What `--preset` or `--config` says, by the strategy that is asked for."""
   record = _saved.read()
   if record:
-    config = _saved.restore(record, preset("paper", space), space)
+    config = _saved.restore(record, preset, space, part)
   else:
     config = preset(flags.FLAGS.preset, space)
   if isinstance(config, config_lib.SearchConfig):
@@ -171,6 +172,7 @@ def resolve_config(
   beside: Sequence[str] = (),
   also: Collection[str] = (),
   start: config_lib.AnyConfig | None = None,
+  part: str | None = None,
 ) -> Any:
   """The configuration that the flags ask for.
 
@@ -183,6 +185,7 @@ def resolve_config(
     beside: strategies whose options may be set although this one has none such.
     also: other flags that may be set although this configuration has none such.
     start: a configuration that the flags change, instead of the preset's.
+    part: the name of this configuration among those of a study.
 
   Raises:
     InputError: if a value is not allowed, does nothing, or would change in a
@@ -194,11 +197,11 @@ def resolve_config(
   elif start is not None:
     config = start
   else:
-    config = _start(space, preset, policy)
+    config = _start(space, preset, policy, part)
   known = options_lib.of(config, space)
   _check_no_others(space, config, {*known, *also}, beside)
   if saved and _saved.read():
-    _check_started(known, config, _start(space, preset, policy))
+    _check_started(known, config, _start(space, preset, policy, part))
   asked = {
     name: option.parse(values[name].value, name)
     for name, option in known.items()

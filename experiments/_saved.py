@@ -1,5 +1,6 @@
 """A saved configuration that a run starts from: `--config`."""
 
+from collections.abc import Callable
 from typing import Any
 
 from absl import flags
@@ -10,6 +11,7 @@ from enas_jax.search import folder, runs
 from enas_jax.spaces import registry
 
 _ADVICE = "give the config.json of a run, or what --print_config printed"
+Preset = Callable[[str, str], config_lib.AnyConfig]
 _KNOWN = {"space": str, "dataset": str, "config": dict}
 
 
@@ -60,29 +62,38 @@ def preset() -> str | None:
 
 
 def restore(
-  record: dict[str, Any], paper: config_lib.AnyConfig, space: str
+  record: dict[str, Any], preset: Preset, space: str, part: str | None = None
 ) -> config_lib.AnyConfig:
   """The configuration of `--config`.
 
   Args:
     record: what the file holds.
-    paper: a preset of a search or of a training, whichever it should be of.
+    preset: (preset, space) -> its configuration of a search or of a training,
+      whichever is wanted.
     space: the search space that it should be of.
+    part: of a study, which has several, the name of the one that is wanted. A
+      file that has none such gives the one that it has; if that is of another
+      kind, its preset.
 
   Raises:
     InputError: if it is of something else, or cannot be of this version.
   """
-  path = flags.FLAGS.config
+  path, paper = flags.FLAGS.config, preset("paper", space)
   if record["space"] != space:
     registry.get(record["space"])  # a plugin may be missing
     raise types.InputError(
       f"--config={path} is of the {record['space']} space, not of {space}."
     )
+  config, several = record["config"], record.get("configs")
+  if part and isinstance(several, dict) and isinstance(several.get(part), dict):
+    config = several[part]
   searched = isinstance(paper, config_lib.SearchConfig)
-  if searched != ("theta" in record["config"]):
+  if searched != ("theta" in config):
+    if part and record.get("preset") in config_lib.PRESETS:
+      return preset(record["preset"], space)
     kinds = ("training", "search")
     raise types.InputError(
       f"--config={path} is of a {kinds[not searched]}, not of a"
       f" {kinds[searched]}."
     )
-  return runs.restore_config(paper, record["config"], "--config")
+  return runs.restore_config(paper, config, "--config")

@@ -52,6 +52,7 @@ from experiments import (
   _arcs,
   _cli,
   _flags,
+  _saved,
   _workdir,
 )
 
@@ -105,20 +106,20 @@ def main() -> None:
   configs = _configs(definition, task, names, dataset, saved)
   if "num_samples" in _read_sizes(names):
     no_sharing.check_budget(configs.search, sizes.num_samples)
-  load = _Data(task, dataset)
-  # What cannot be had must leave no folder behind.
-  alone = any(ablations.STUDIES[name].trains_alone for name in names)
-  load(configs.training if configs.training and alone else configs.search)
-  _cli.enable_compilation_cache()
   more = {
     **configs.to_dict(),
     "study": names,
     "seeds": seeds,
     "sizes": vars(sizes),
   }
-  workdir = _workdir.write_config(
-    workdir, _EXPERIMENT, definition.name, configs.search, dataset, saved, more
-  )
+  record_of = (_EXPERIMENT, definition.name, configs.search, dataset, saved)
+  _workdir.print_config(*record_of, more)
+  load = _Data(task, dataset)
+  # What cannot be had must leave no folder behind.
+  alone = any(ablations.STUDIES[name].trains_alone for name in names)
+  load(configs.training if configs.training and alone else configs.search)
+  _cli.enable_compilation_cache()
+  workdir = _workdir.write_config(workdir, *record_of, more)
   progress = loop.Progress() if values.json else progress_lib.TerminalProgress()
 
   def open_folder(
@@ -138,7 +139,7 @@ def main() -> None:
   for seed in seeds:
     for name in names:
       trials[name] += ablations.STUDIES[name].run(lab, seed)
-  preset = saved["preset"] if saved else values.preset
+  preset = saved["preset"] if saved else _saved.preset()
   record = {
     "space": definition.name,
     "preset": preset,
@@ -175,7 +176,7 @@ def _summaries(
 
 
 def _definition(saved: Mapping[str, Any] | None) -> spaces.Definition:
-  asked = flags.FLAGS.space
+  asked = flags.FLAGS.space or (None if saved else _saved.space())
   if saved is None:
     if asked is None:
       raise types.InputError(
@@ -187,11 +188,19 @@ def _definition(saved: Mapping[str, Any] | None) -> spaces.Definition:
   return registry.get(saved["space"])
 
 
+def _told(saved: Mapping[str, Any] | None) -> Mapping[str, Any] | None:
+  """`config.json` of the run that is resumed, or the studies' of `--config`."""
+  if saved:
+    return saved
+  record = _saved.read()
+  return record if record and record.get("experiment") == _EXPERIMENT else None
+
+
 def _default_seeds(saved: Mapping[str, Any] | None) -> Sequence[int]:
   """Those of the run that is resumed, or those that suit the preset."""
-  if saved:
-    return [int(seed) for seed in saved["seeds"]]
-  return _SMOKE_SEEDS if flags.FLAGS.preset == "smoke" else _SEEDS
+  if told := _told(saved):
+    return [int(seed) for seed in told["seeds"]]
+  return _SMOKE_SEEDS if _saved.preset() == "smoke" else _SEEDS
 
 
 def _studies(
@@ -203,8 +212,8 @@ def _studies(
   """
   known = ablations.STUDIES
   asked = flags.FLAGS.study
-  if asked is None and saved:
-    asked = saved["study"]
+  if asked is None and (told := _told(saved)):
+    asked = told["study"]
   if asked is None:
     return [name for name in known if not known[name].why_not(definition)]
   unknown = [name for name in asked if name not in known]
@@ -229,10 +238,10 @@ def _read_sizes(names: Sequence[str]) -> set[str]:
 
 def _sizes(saved: Mapping[str, Any] | None) -> ablation_lab.Sizes:
   """The flags of the sizes; else those of the run that is resumed."""
-  if saved:
-    default = ablation_lab.Sizes(**saved["sizes"])
+  if told := _told(saved):
+    default = ablation_lab.Sizes(**told["sizes"])
   else:
-    default = _SMOKE_SIZES if flags.FLAGS.preset == "smoke" else _SIZES
+    default = _SMOKE_SIZES if _saved.preset() == "smoke" else _SIZES
   given = _flags.set_values(*vars(default))
   sizes = ablation_lab.Sizes(**{**vars(default), **given})
   if saved and sizes.ensemble != default.ensemble:
@@ -262,7 +271,10 @@ def _configs(
   for kind, preset in presets.items():
     kept = saved and saved["configs"][kind]
     config = _flags.resolve_config(
-      definition.name, kept, preset, policy="controller", also=also
+      *(definition.name, kept, preset),
+      policy="controller",
+      also=also,
+      part=kind,
     )
     if kept and config.run.num_epochs != kept["run"]["num_epochs"]:
       # Trainings that are finished have so many.
@@ -363,6 +375,9 @@ def _load_reference(
       raise types.InputError("give --arc or --run, not both.")
     path = files.expand(values.run) / folder_lib.ARC
     return arcs.load_arc(str(path), definition.name)
+  reference = (_told(None) or {}).get("reference")
+  if reference and values.arc is None:
+    return arcs.of_record(reference["trained"] or reference["searched"])
   text = values.arc or next(iter(definition.named), None)
   return arcs.load_arc(text, definition.name, drawn) if text else None
 
@@ -433,6 +448,7 @@ def define_flags() -> None:
     "run", None, "the folder of a search, whose architecture is the reference"
   )
   _workdir.define_run_flags(*registry.names())
+  _saved.define_flags()
   _flags.define_all_config_flags()
   flags.DEFINE_boolean("json", False, "print one JSON object")
 

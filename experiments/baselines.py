@@ -72,6 +72,7 @@ from experiments import (
   _baseline_table,
   _cli,
   _flags,
+  _saved,
   _table,
   _workdir,
 )
@@ -103,14 +104,17 @@ def main() -> None:
   dataset = _workdir.resolve_dataset(_TASK, saved)
   configs = _configs(saved, dataset)
   seconds = _equal_seconds(saved)
+  # As they are asked for: with equal seconds they are scaled anew each time.
+  asked = {name: c.to_dict() for name, c in configs.items()}
+  more: dict[str, Any] = {"configs": asked, "equal_seconds": seconds}
+  record_of = ("baselines", _SPACE.name, configs["controller"], dataset, saved)
+  _workdir.print_config(*record_of, more)
   if values.benchmark_table is None:
     raise types.InputError("--benchmark_table must be given: the truth.")
   if "table_reinforce" in policies:
     table_reinforce.check_budget(configs["controller"], values.num_queries)
   table = _table.load_complete()
   progress = loop.Progress() if values.json else progress_lib.TerminalProgress()
-  # As they are asked for: with equal seconds they are scaled anew each time.
-  asked = {name: c.to_dict() for name, c in configs.items()}
   runner = _Runner(configs, dataset, table, workdir, saved, progress)
   _cli.enable_compilation_cache()
   costs = dict((saved or {}).get("step_seconds", {}))
@@ -120,11 +124,9 @@ def main() -> None:
   for policy in policies:
     for seed in seeds:
       runner.check(policy, seed)
-  more = {"configs": asked, "equal_seconds": seconds, "step_seconds": costs}
   workdir = runner.workdir = _workdir.write_config(
-    workdir, "baselines", _SPACE.name, configs["controller"], dataset, saved,
-    more,
-  )  # fmt: skip
+    workdir, *record_of, more | {"step_seconds": costs}
+  )
   rows: Rows = {policy: [] for policy in policies}
   # Seed by seed, so that a comparison that is stopped has whole pairs.
   for seed in seeds:
@@ -160,7 +162,7 @@ def _configs(saved: Mapping[str, Any] | None, dataset: str) -> Configs:
       configs[policy] = strategies.with_policy(configs["controller"], policy)
       continue
     config = _flags.resolve_config(
-      _SPACE.name, kept, policy=policy, beside=SEARCHES
+      _SPACE.name, kept, policy=policy, beside=SEARCHES, part=policy
     )
     configs[policy] = config if saved else _flags.suit(config, _TASK, dataset)
   return configs
@@ -379,6 +381,7 @@ def _policies() -> list[str]:
 def define_flags() -> None:
   """The flags of this script."""
   _workdir.define_run_flags(_SPACE.name)
+  _saved.define_flags()
   _flags.define_config_flags(_SPACE.name)
   _flags.define_seeds_flag(["0", "1", "2"])
   flags.DEFINE_list(

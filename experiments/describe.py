@@ -134,9 +134,10 @@ def _shape_of_data(space: str, config: config_lib.AnyConfig) -> base.DataShape:
     return shown
   record = _data.read_record(files.expand(values.run))
   _data.take_folder(record)
-  task = tasks.get(registry.get(space).task)
+  definition = registry.get(space)
+  task = tasks.get(definition.task)
   data = task.load(str(record.get("dataset")), values.data_dir, config)
-  return task.shape_of(data)
+  return task.create(config, definition.network, data).data_shape
 
 
 def _table(record: dict[str, Any]) -> list[str]:

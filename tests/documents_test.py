@@ -83,6 +83,9 @@ def save_run(folder, space, policy, dataset):
   """The folder of a search, but for its weights."""
   folder.mkdir(parents=True)
   config = strategies.with_policy(spaces.preset("smoke", space), policy)
+  task = tasks.get(spaces.get(space).task)
+  suited = task.suited(dataset, config)
+  config = config_lib.override(config, "data", **suited)
   record = {
     **{"experiment": "search", "space": space, "preset": "smoke"},
     **{"dataset": dataset, "config": config.to_dict(), "seed": 0},

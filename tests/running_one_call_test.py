@@ -70,11 +70,31 @@ class OneCallTest(absltest.TestCase):
     again = command_line.run("search", *words[3:], "--resume")
     self.assertEqual(again.returncode, 0, again.stderr)
     self.assertIn("the run is finished", again.stdout)
-    described = command_line.run(
-      "describe", f"--arc={self.workdir}/arc.json", "--json"
-    )
-    self.assertEqual(described.returncode, 0, described.stderr)
-    self.assertEqual(json.loads(described.stdout)["arc"], record["arc"])
+
+  def test_scripts_take_data_and_preset_from_the_run(self):
+    run = f"--run={self.workdir}"
+    found = command_line.run("describe", run, "--json", "--network=searched")
+    self.assertEqual(found.returncode, 0, found.stderr)
+    told = json.loads(found.stdout)
+    self.assertEqual(told["arc"], self.first.record["arc"])
+    # 30 words, <eos>; 8 hidden units, as the search had.
+    self.assertEqual(told["vocabulary_size"], 31)
+    self.assertEqual(told["params_by_part"]["embedding"], 31 * 8)
+    found = command_line.run("ptb_train", run, "--print_config", "--seed=3")
+    self.assertEqual(found.returncode, 0, found.stderr)
+    told = json.loads(found.stdout)
+    self.assertEqual(told["dataset"], f"text:{self.workdir}/data")
+    self.assertEqual(told["preset"], "smoke")
+    self.assertEqual(told["arcs"], [self.first.record["arc"]])
+    self.assertEqual(told["config"]["child"]["num_nodes"], 3)
+    for script, flags, message in (
+      ("describe", ("--arc=enas_rnn",), "give --run or --arc, not both"),
+      ("train", ("--run=nosuch",), "nosuch/config.json"),
+      ("cifar_train", (), "cifar_train trains architectures of"),
+    ):
+      found = command_line.run(script, run, *flags)
+      self.assertEqual(found.returncode, 2, found.stderr)
+      self.assertRegex(found.stderr, message)
 
   def test_a_second_call_gives_the_same(self):
     again = self.search()

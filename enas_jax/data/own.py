@@ -72,6 +72,8 @@ def keep_images(data: Any, folder: pathlib.Path) -> str:
       for split, pair in splits.items()
       for axis, values in zip("xy", pair, strict=True)
     }
+  except types.InputError:
+    raise
   except (TypeError, ValueError, IndexError):
     raise types.InputError(_ARRAYS) from None
   if not {"train", "test"} <= splits.keys() <= {"train", "valid", "test"}:

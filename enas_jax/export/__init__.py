@@ -1,7 +1,8 @@
 """A trained architecture as a folder that lives without the search.
 
-`save` writes the folder whole or not at all, `load` reads it as a Flax module
-to use and fine-tune, and `load_serving` as one compiled function. In it:
+`save` writes the folder whole or not at all, `push` puts it on Hugging Face's
+hub, `load` reads it, here or there, as a Flax module to use and fine-tune, and
+`load_serving` as one compiled function. In it:
 
   weights.safetensors  "params/..." and "batch_stats/...", names joined by "/"
   architecture.json    space, architecture and options of the network
@@ -21,7 +22,8 @@ from enas_jax.export.description import (
   read_preprocessing,
   to_preprocessing,
 )
-from enas_jax.export.folder import Exported, load, load_serving, save
+from enas_jax.export.folder import Exported, load_serving, save
+from enas_jax.export.hub import load, push
 
 __all__ = [
   "Exported",
@@ -32,6 +34,7 @@ __all__ = [
   "load",
   "load_serving",
   "preprocessing_of",
+  "push",
   "read_preprocessing",
   "save",
   "to_preprocessing",

@@ -4,6 +4,7 @@ The words are in templates, one for images and one for text, both on top of
 `card.md.j2`; here are the values.
 """
 
+import json
 import textwrap
 from collections.abc import Iterator, Mapping
 from typing import Any
@@ -41,19 +42,43 @@ def text(model: Model, module: modules.Network) -> str:
     "command": model.card.get("command"),
     "jax_version": jax.__version__,
   }
+  task = "text-generation"
   if isinstance(module, modules.ImageNetwork):
+    task = "image-classification"
     template = "images.md.j2"
     values |= _image_values(model, module)
   else:
     template = "text.md.j2"
     values |= _text_values(model)
+  values |= _metadata(model, str(values["name"]), task)
   return environment.get_template(template).render(values)
+
+
+def _metadata(model: Model, name: str, task: str) -> dict[str, str]:
+  """What the hub reads at the head of a card, as JSON, which is YAML."""
+  dataset, metrics = model.card.get("dataset"), model.card.get("metrics", {})
+  result = {
+    "task": {"type": task},
+    "dataset": {"name": dataset, "type": dataset},
+    "metrics": [
+      {"type": key.partition("_")[2], "name": key.replace("_", " "), "value": v}
+      for key, v in metrics.items()
+    ],
+  }
+  tags = ["neural-architecture-search", "enas", "jax", model.space]
+  index = [{"name": name, "results": [result]}]
+  return {
+    "license": json.dumps(model.card.get("license", "apache-2.0")),
+    "task": task,
+    "tags": json.dumps(tags),
+    "index": json.dumps(index) if dataset and metrics else "",
+  }
 
 
 def _numbers(card: Mapping[str, Any]) -> Iterator[tuple[str, str]]:
   """What the training reported: a label and a value for each row."""
   for name, value in card.items():
-    if name not in ("name", "command"):
+    if name not in ("name", "command", "license"):
       parts = value if isinstance(value, Mapping) else {"": value}
       for part, one in parts.items():
         yield f"{name} {part}".replace("_", " ").strip(), _shown(one)

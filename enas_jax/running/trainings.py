@@ -134,11 +134,12 @@ def run(
   return Trained(workdir, record)
 
 
-def read_model(run: pathlib.Path) -> export.Model:
+def read_model(run: pathlib.Path, license: str = "apache-2.0") -> export.Model:
   """What a training has come to, ready to be exported.
 
   Args:
     run: the folder of a training, finished or stopped.
+    license: what others may do with the model, as the hub names it.
 
   Raises:
     InputError: if it is none.
@@ -171,7 +172,7 @@ def read_model(run: pathlib.Path) -> export.Model:
     child=state["average" if averaged else "omega"],
     statistics=state["carry"].get("statistics", {}),
     preprocessing=preprocessing,
-    card=_card(saved, result, int(state["epoch"])),
+    card=_card(saved, result, int(state["epoch"])) | {"license": license},
   )
 
 

@@ -268,7 +268,6 @@ class Definition:
     create: (config, network, data) -> the task.
     load: (data set, folder or None, config) -> the data. Raises InputError.
     synthetic: (config, data shape, number of batches) -> random data.
-    shape_of: (data) -> what a network must know of them.
     describe: (data, config) -> a line about them, and what is done to them.
     num_batches: (config) -> how many training batches the training split of
       `dataset` gives, and how many its validation split would.
@@ -293,7 +292,6 @@ class Definition:
   create: Callable[[config_lib.AnyConfig, Any, Data], Task]
   load: Callable[[str, str | None, config_lib.AnyConfig], Data]
   synthetic: Callable[[config_lib.AnyConfig, spaces.DataShape, int], Data]
-  shape_of: Callable[[Data], spaces.DataShape]
   describe: Callable[[Data, config_lib.AnyConfig], str]
   num_batches: Callable[[config_lib.AnyConfig], tuple[int, int]]
   dataset: str

@@ -444,7 +444,6 @@ DEFINITION = base.Definition(
   create=ImageClassifier.of,
   load=image_data.load,
   synthetic=image_data.synthetic,
-  shape_of=image_data.shape_of,
   describe=image_data.describe,
   num_batches=image_data.num_batches,
   dataset="cifar10",

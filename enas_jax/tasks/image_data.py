@@ -43,14 +43,6 @@ def load(
   )
 
 
-def shape_of(data: images.ImageData) -> spaces.DataShape:
-  """Height, width, channels and classes."""
-  height, width, channels = data.train_images.shape[1:]
-  return spaces.DataShape(
-    image_shape=(height, width, channels), num_classes=data.num_classes
-  )
-
-
 def describe(data: images.ImageData, config: config_lib.AnyConfig) -> str:
   """A line about the images; that they are mirrored must be no surprise."""
   if not config.data.flip:

@@ -425,7 +425,6 @@ DEFINITION = base.Definition(
   ),
   load=load,
   synthetic=synthetic,
-  shape_of=lambda data: spaces.DataShape(len(data.vocabulary)),
   describe=lambda data, config: data.describe(),
   num_batches=num_batches,
   dataset="ptb",
