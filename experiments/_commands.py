@@ -27,6 +27,7 @@ COMMANDS = {
   "ablations": "the paper's ablations",
   "analyze": "look into the controller of searches",
   "benchmark": "time the steps of a search or a training",
+  "scale": "time the steps of a search as a size grows",
   "compile": "compile a preset for a TPU or GPU that is not there",
   "selfcheck": "check that a device computes what it should",
   "depthwise": "time depthwise convolutions",

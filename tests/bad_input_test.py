@@ -175,6 +175,7 @@ CASES = [
   ("describe", ("--space=macro", "--num_layers=100000"), "at most 256, got 1"),
   ("describe", ("--space=micro", "--num_layers=100000"), "at most 256, got 1"),
   ("benchmark", ("--space=macro", "--num_filters=1000000"), "at most 16,384"),
+  ("scale", ("--sizes=4,x",), "--sizes must be two different positive numb"),
   ("cifar_macro", (*_IMAGES, "--num_layers=100000"), "num_layers must be at"),
   ("cifar_micro", (*_IMAGES, "--num_layers=100000"), "num_layers must be at"),
   ("cifar_micro", (*_IMAGES, "--image_size=100000"), "image_size must be at"),

@@ -42,6 +42,8 @@ ROOMS = {
     "edits.py": ("strategies_local_search_test.py",),
     "evolution.py": ("strategies_evolution_test.py",),
     "local_search.py": ("strategies_local_search_test.py",),
+    "policy.py": ("strategies_controller_test.py",),
+    "policy_steps.py": ("strategies_policy_test.py",),
     "reinforce.py": ("strategies_reinforce_test.py",),
     "tuned_controller.py": ("strategies_tuned_controller_test.py",),
   },
