@@ -185,12 +185,13 @@ class Policy(nn.Module):
     if self._most("index", "skips"):
       query = hidden @ self.attend_query
       attention = jnp.tanh(keys + query[:, None]) @ self.attend_v
+    key_step = None
     if key is not None:
       # By its number, so that a space's later decisions move no earlier one.
-      key = jax.random.fold_in(key, step.decision)
-    one, log_probs = self._choose_one(step, hidden, attention, given, key)
+      key_step = jax.random.fold_in(key, step.decision)
+    one, log_probs = self._choose_one(step, hidden, attention, given, key_step)
     bits, bit_log_probs = self._choose_bits(
-      step, len(hidden), attention, given, key
+      step, len(hidden), attention, given, key_step
     )
     chosen = _Chosen(one, log_probs, bits, bit_log_probs)
     # Before the node ends, which may be a step of the LSTM that reads it.
