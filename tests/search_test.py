@@ -55,6 +55,7 @@ def stop_after(calls, evaluating=False):
       left[0] -= 1
     return 15 if left[0] == 0 else 0
 
+  stop.left = left
   return stop
 
 

@@ -81,8 +81,8 @@ class HalvingTest(parameterized.TestCase):
     }
     with (
       mock.patch.multiple(tune, **replaced),
-      mock.patch.object(evaluate, "make_nats", lambda task: nats),
-      mock.patch.object(evaluate, "make_evaluate", lambda task: nats),
+      mock.patch.object(evaluate, "make_nats", lambda *of: nats),
+      mock.patch.object(evaluate, "make_evaluate", lambda *of: nats),
     ):
       tuned = tune.tune_best(
         (config, None, None, None), None, arcs, live, lambda: None,
@@ -148,16 +148,11 @@ class HalvingSearchTest(parameterized.TestCase):
     return search.Search(config, task, splits, workdir, stop=stop), workdir
 
   def test_stopped_in_the_second_round_and_resumed_is_uninterrupted(self):
-    count = [0]
-
-    def stop():
-      count[0] += 1
-      return 0
-
+    stop = stop_after(1000)
     whole, folder = self._search("whole", stop)
     whole.run()
     # Steps of the epoch, and those of four candidates, 6 each.
-    self.assertEqual(count[0], 6 + 5 + 4 * 6)
+    self.assertEqual(1000 - stop.left[0], 6 + 5 + 4 * 6)
     expected = final_files(folder)
     rows = [json.loads(line) for line in expected[2].splitlines()]
     tuned = [row for row in rows if "tuned_nats" in row]
