@@ -21,7 +21,9 @@ from absl import flags
 from enas_jax import files, types
 from enas_jax.running import progress as progress_lib
 from enas_jax.running import searches
+from enas_jax.search import costs as costs_lib
 from enas_jax.search import derive, loop, runs
+from enas_jax.search import folder as folder_lib
 from enas_jax.strategies import registry as strategies
 from experiments import (
   _cli,
@@ -63,8 +65,12 @@ def main() -> None:
   )
   progress = progress_lib.TerminalProgress()
   clock = loop.Clock()
+  # What architectures cost is what they did for the search.
+  costs = None
+  if config.run.cost:
+    costs = costs_lib.read(config, run.folder / folder_lib.COSTS)
   result = derive.Derivation(
-    config, opened.task, opened.splits, workdir, progress, clock
+    config, opened.task, opened.splits, workdir, progress, clock, costs=costs
   ).run(state)
   searches.show(
     run.space, "Architecture derived again", config, opened.task, result,

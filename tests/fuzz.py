@@ -27,6 +27,7 @@ import numpy as np
 import safetensors.numpy
 from absl import app, flags
 
+from enas_jax import config as config_lib
 from enas_jax import types
 from enas_jax.analysis import benchmark_table, truth
 from enas_jax.data import cifar, images, text
@@ -34,7 +35,7 @@ from enas_jax.export import description
 from enas_jax.export import folder as export_folder
 from enas_jax.report import candidates as candidates_lib
 from enas_jax.report import html, results, run_charts, run_files
-from enas_jax.search import metrics, runs, train
+from enas_jax.search import costs, metrics, runs, train
 from enas_jax.spaces import arcs, records, registry
 
 # What breaks readers: numbers that are too large, text that is none.
@@ -236,6 +237,14 @@ def parsers(folder: pathlib.Path) -> dict[str, Parser]:
   made["report's network"] = Parser(
     [_saved("macro"), _saved("recurrent")],
     of_file("page/config.json", _read_network),
+  )
+  table = {"cost": "params", "target": 2.0, "base": 1.0, "error": 0.0}
+  table["slopes"] = [1.0, 2.0]
+  priced = registry.preset("smoke", "macro")
+  priced = config_lib.override(priced, "run", cost="params")
+  made["table of costs"] = Parser(
+    [json.dumps(table).encode()],
+    of_file("costs.json", lambda path: costs.read(priced, path)),
   )
   svg = b'<svg xmlns="http://www.w3.org/2000/svg"><title>a</title></svg>'
   made["report's arc.svg"] = Parser(

@@ -182,6 +182,12 @@ class SearchConfig(Generic[Child, Data]):
       " unless architectures are uniform (--policy=random or"
       " --theta_warmup_epochs)"
     )
+    fields.check(
+      not (self.run.cost and self.mixes),
+      "cost",
+      "empty with a policy that earns no rewards but descends a loss",
+      self.run.cost,
+    )
     fair, weights = self.omega.fair_ops, self.omega.op_weights
     fields.check(not fair or uniform, "omega_fair_ops", "false" + rule, fair)
     fields.check(

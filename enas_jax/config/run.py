@@ -6,6 +6,7 @@ from typing import Any
 from enas_jax.config import fields, saving
 
 COMPUTE_DTYPES = ("float32", "bfloat16")
+COSTS = ("", "params", "multiply_adds", "latency")
 CHANGES = "options of the network or of minibatches, NAME=VALUE with commas"
 
 
@@ -83,6 +84,23 @@ class RunConfig(_AnyRunConfig):
     " candidates, too",
     default=False,
   )
+  cost: str = fields.field(
+    "what makes a reward smaller: an architecture's 'params', its"
+    " 'multiply_adds', or the 'latency' of its forward pass on this device; the"
+    " reward is multiplied by (cost / cost_target)^cost_weight (MnasNet)."
+    " Empty: nothing",
+    default="",
+  )
+  cost_target: float = fields.field(
+    "the cost at which a reward stays as it is, of latency in milliseconds; 0:"
+    " the mean of uniform architectures",
+    default=0.0,
+  )
+  cost_weight: float = fields.field(
+    "the exponent, below 0; the larger in magnitude, the more a cost counts"
+    " (MnasNet: -0.07)",
+    default=-0.07,
+  )
   tune_arcs: int = fields.field(
     "candidates, the best by reward, that are each trained alone; the one with"
     " the least cross-entropy on all validation data is kept. 0: none"
@@ -110,6 +128,16 @@ class RunConfig(_AnyRunConfig):
 
   def __post_init__(self) -> None:
     super().__post_init__()
+    fields.check_choice(self, "", cost=COSTS)
+    fields.check_not_negative(self, "", "cost_target")
+    weight = self.cost_weight
+    fields.check(-100 <= weight < 0, "cost_weight", "in [-100, 0)", weight)
+    fields.check(
+      not self.cost_target or bool(self.cost),
+      "cost_target",
+      "0 without cost",
+      self.cost_target,
+    )
     fields.check_positive(
       self,
       "",

@@ -19,6 +19,7 @@ Row = run_files.Row
 MOST_SHOWN = 20
 _MOST_DRAWN = 600_000  # bytes of pictures on one page
 _SIZES = ("params", "multiply_adds")
+COSTS = (*_SIZES, "latency_ms")
 _MOST = 10**6  # of a vocabulary, or of what else the data are made of
 
 
@@ -128,16 +129,16 @@ def _candidate(
 ) -> Candidate:
   sizes = {
     name: value
-    for name in _SIZES
+    for name in COSTS
     if (value := run_files.number(row.get(name))) is not None
   }
   arc = _read_arc(row.get("arc"), network) if network else None
-  if arc is not None and network and len(sizes) < len(_SIZES):
+  if arc is not None and network and not sizes.keys() >= set(_SIZES):
     live = network.definition.live(network.options, arc)
     record = describe.describe(
       network.definition.name, network.options, live, network.data
     )
-    sizes = {name: record[name] for name in _SIZES}
+    sizes |= {name: record[name] for name in _SIZES}
   return Candidate(row, reward, times, arc, sizes)
 
 

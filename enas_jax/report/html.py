@@ -32,7 +32,7 @@ _SVG = "{http://www.w3.org/2000/svg}"
 _MOST_OF_EACH = 10  # candidates of each of several runs
 _FACTS = ("dataset", "preset", "policy", "seed", "device")
 # What the table of candidates has columns of its own for.
-_PLACED = ("rank", "arc", "reward", "params", "multiply_adds")
+_PLACED = ("rank", "arc", "reward", *candidates_lib.COSTS)
 
 
 class Value(NamedTuple):

@@ -33,6 +33,13 @@ _REWARDS = _Chart(
   "epoch",
   "mean reward",
 )
+_COSTS = _Chart(
+  "Cost of sampled and of uniform architectures",
+  ("cost/policy", "cost/uniform"),
+  "epoch",
+  "epoch",
+  "mean cost",
+)
 _OF_OMEGA = (
   _Chart(
     "Training loss",
@@ -111,7 +118,7 @@ def _charts(rows: Iterable[Row]) -> tuple[_Chart, ...]:
     )
     for metric in metrics
   )
-  return (_REWARDS, *validation, *_OF_THETA, *_OF_OMEGA)
+  return (_REWARDS, _COSTS, *validation, *_OF_THETA, *_OF_OMEGA)
 
 
 def _figure(chart: _Chart, rows: Mapping[str, Sequence[Row]]) -> Figure | None:

@@ -14,6 +14,7 @@ import jax.numpy as jnp
 
 from enas_jax import config as config_lib
 from enas_jax import types
+from enas_jax.search import costs as costs_lib
 from enas_jax.search import devices as devices_lib
 from enas_jax.search import evaluate, steps, tune
 from enas_jax.search import state as state_lib
@@ -33,6 +34,7 @@ class Asking:
     score: Callable[..., list[float]],
     serve_signal: Callable[[], None],
     devices: devices_lib.Devices = devices_lib.ONE,
+    costs: costs_lib.Costs | None = None,
   ) -> None:
     """Compiles nothing yet.
 
@@ -44,11 +46,13 @@ class Asking:
       score: what `evaluate.make_score` has built, shared with the derive step.
       serve_signal: a function called between steps of training; may raise.
       devices: the devices that share the work.
+      costs: what rewards are traded off against, if at all.
     """
     self._config, self._task, self._data = config, task, data
     self._strategy, self._serve_signal = strategy, serve_signal
     self._devices = devices
-    self._ask = steps.make_ask(task, strategy, devices)
+    self._trade = evaluate.make_each(costs.factor) if costs else None
+    self._ask = steps.make_ask(task, strategy, devices, costs)
     self._tell = steps.make_tell(strategy)
     self._score = score
     self._tunes: dict[int, tune.Tune] = {}
@@ -73,8 +77,11 @@ class Asking:
     key = state_lib.step_key(state, state_lib.ASK_KEYS, jnp.int32(0))
     key_ask, key_batch = jax.random.split(key)
     arcs = self._ask(state, key_ask, self._data.valid, self._data.train)
-    rewards = self._earn(state, arcs, request, key_batch)
-    state, heard = self._tell(state, arcs, jnp.asarray(rewards, jnp.float32))
+    earned = self._earn(state, arcs, request, key_batch)
+    rewards = jnp.asarray(earned, jnp.float32)
+    if self._trade:
+      rewards *= self._trade(arcs)
+    state, heard = self._tell(state, arcs, rewards)
     row = {f"asked/{name}": float(value) for name, value in heard.items()}
     return state, row
 

@@ -17,10 +17,18 @@ import jax.numpy as jnp
 import numpy as np
 
 from enas_jax import config as config_lib
-from enas_jax import files, types
+from enas_jax import types
 from enas_jax.config import fields
+from enas_jax.search import costs as costs_lib
 from enas_jax.search import devices as devices_lib
-from enas_jax.search import evaluate, folder, hosts, loop, tune, zero_cost
+from enas_jax.search import (
+  evaluate,
+  folder,
+  loop,
+  tune,
+  tuned_file,
+  zero_cost,
+)
 from enas_jax.search import state as state_lib
 from enas_jax.spaces import records
 from enas_jax.spaces import registry as spaces
@@ -36,13 +44,21 @@ class Candidate(NamedTuple):
   Attributes:
     arc: the architecture, of Python ints.
     reward: larger is better.
-    score: the sum of the ranks by `run.derive_scores`, larger is better; None
-      if the reward alone orders the candidates.
+    cost: what it costs, if the run counts that.
+    score: the reward at that cost, or the sum of the ranks by
+      `run.derive_scores`, larger is better; None if the reward alone orders the
+      candidates.
   """
 
   arc: types.Arc
   reward: float
+  cost: float | None = None
   score: float | None = None
+
+  @property
+  def worth(self) -> float:
+    """What orders it among the others, larger is better."""
+    return self.reward if self.score is None else self.score
 
 
 class Ranked(NamedTuple):
@@ -90,6 +106,7 @@ def check(
   for name in config.run.derive_scores:
     fields.check_one_of("derive_scores", name, known)
     zero_cost.check(name, definition)
+  costs_lib.check(config, task)
   return tune.changed(config, task, data.train, data.valid)
 
 
@@ -101,6 +118,7 @@ class Derivation:
     propose_uniform: the same without a state, ().
     score: see `evaluate.make_score`.
     evaluate: see `evaluate.make_evaluate`.
+    costs: what rewards are traded off against, or None.
   """
 
   def __init__(
@@ -113,6 +131,7 @@ class Derivation:
     clock: loop.Clock,
     devices: devices_lib.Devices = devices_lib.ONE,
     serve_signal: Callable[[], None] = lambda: None,
+    costs: costs_lib.Costs | None = None,
   ) -> None:
     """Compiles nothing yet.
 
@@ -126,6 +145,7 @@ class Derivation:
       devices: the devices that share the work; the data are whole on each.
       serve_signal: a function called between scores, parts of evaluations and
         steps of training; may raise.
+      costs: what rewards are traded off against, if at all.
 
     Raises:
       InputError: if candidates cannot be trained as the configuration says. At
@@ -141,6 +161,13 @@ class Derivation:
     self.propose_uniform = evaluate.make_propose(uniform.Uniform(task.space))
     self.score = evaluate.make_score(task, devices, serve_signal)
     self.evaluate = evaluate.make_evaluate(task, serve_signal)
+    self.costs = costs
+    self._each_cost = evaluate.make_each(costs.of) if costs else None
+
+  def costs_of(self, arcs: types.Arc) -> list[float]:
+    """The costs of architectures, leaves [S, ...]; asked only if they count."""
+    assert self._each_cost is not None
+    return np.asarray(self._each_cost(arcs), np.float64).tolist()
 
   def run(self, state: state_lib.SearchState) -> Result:
     """Keeps the best candidate, and writes what was found.
@@ -179,6 +206,13 @@ class Derivation:
       **task.scoring(),
       "data": self._definition.network.setting(task.data_shape),
     }
+    if self.costs is not None:
+      record |= {
+        "cost": self.costs.column,
+        "cost_target": self.costs.target,
+        "cost_error": self.costs.error,
+        self.costs.column: best.cost,
+      }
     if tuned:
       record |= {
         "tuned": len(tuned),
@@ -210,19 +244,28 @@ class Derivation:
     pools = [(arcs, rewards)]
     if run.derive_uniform:
       pools.append((chance, uniform_rewards))
-    candidates = [
-      Candidate(validate(evaluate.nth(some, index)), reward)
-      for some, earned in pools
-      for index, reward in enumerate(earned)
-    ]
+    candidates = []
+    for some, earned in pools:
+      known = self.costs_of(some) if self.costs else [None] * len(earned)
+      candidates += [
+        self._candidate(validate(evaluate.nth(some, index)), reward, cost)
+        for index, (reward, cost) in enumerate(zip(earned, known, strict=True))
+      ]
     if run.derive_scores:
       candidates = self._scored(state, candidates)
     # The sort is stable, so ties keep the order of sampling.
-    candidates.sort(
-      key=lambda one: _worth(one.reward if one.score is None else one.score)
-    )
+    candidates.sort(key=lambda one: _worth(one.worth))
     policy_rewards = sorted(rewards[: run.derive_arcs], key=_worth)
     return Ranked(candidates, policy_rewards, uniform_rewards)
+
+  def _candidate(
+    self, arc: types.Arc, reward: float, cost: float | None
+  ) -> Candidate:
+    """With the reward at its cost, if costs count."""
+    if self.costs is None or cost is None:
+      return Candidate(arc, reward)
+    score = reward * math.exp(-self.costs.handicap(cost))
+    return Candidate(arc, reward, cost, score)
 
   def _scored(
     self, state: state_lib.SearchState, candidates: Sequence[Candidate]
@@ -233,7 +276,7 @@ class Derivation:
       Diverged: if no reward is a finite number.
     """
     config, run = self._config, self._config.run
-    rewards = {one.arc: one.reward for one in candidates}
+    rewards = {one.arc: one.worth for one in candidates}
     if not any(map(math.isfinite, rewards.values())):
       raise loop.Diverged("no candidate has a reward that is a finite number.")
     names = ", ".join(run.derive_scores)
@@ -264,13 +307,16 @@ class Derivation:
     """Trains the best candidates alone, if the run asks for it."""
     if not self._config.run.tune_arcs:
       return []
-    spent, done = self._read_tuned(state)
+    path, space = self._workdir / folder.TUNED, self._task.space
+    position = self._position(state)
+    spent, done = tuned_file.read(path, space, position)
     self._clock.seconds = max(self._clock.seconds, spent)
 
     def tell(one: tune.Tuned) -> None:
       done[one.arc, one.steps] = (one.nats, one.valid)
       self._clock.stop()
-      self._write_tuned(state, done)
+      seconds = self._clock.seconds
+      tuned_file.write(path, space, position, seconds, done)
       halving = self._config.run.tune_halvings
       count = f" for {one.steps} steps" if halving else ""
       self._progress.line(
@@ -279,6 +325,7 @@ class Derivation:
       )
 
     arcs = [candidate.arc for candidate in ranked.candidates]
+    handicaps = self._handicaps(ranked)
     live = functools.partial(self._definition.live, self._config.child)
     return tune.tune_best(
       self._alone,
@@ -289,69 +336,34 @@ class Derivation:
       tell,
       dict(done),
       self._devices,
+      handicaps,
     )
+
+  def _handicaps(self, ranked: Ranked) -> dict[types.Arc, float]:
+    """What their costs add to candidates' cross-entropies; {} without costs."""
+    if self.costs is None:
+      return {}
+    return {
+      one.arc: self.costs.handicap(one.cost)
+      for one in ranked.candidates
+      if one.cost is not None
+    }
 
   def _position(self, state: state_lib.SearchState) -> list[int]:
     """Steps of both phases: another state of the search has other ones."""
     theta = state_lib.theta_steps(self._config, state)
     return [int(state.total_steps), theta]
 
-  def _write_tuned(
-    self, state: state_lib.SearchState, done: tune.Scores
-  ) -> None:
-    rows = [
-      {
-        "arc": self._task.space.to_dict(arc),
-        "steps": steps,
-        "nats": nats,
-        "valid": valid,
-      }
-      for (arc, steps), (nats, valid) in done.items()
-    ]
-    kept = {
-      "position": self._position(state),
-      "seconds": self._clock.seconds,
-      "done": rows,
-    }
-    folder.write_json(self._workdir / folder.TUNED, kept)
-
-  def _read_tuned(
-    self, state: state_lib.SearchState
-  ) -> tuple[float, dict[tuple[types.Arc, int], tuple[float, float]]]:
-    """Candidates that were trained before the run was stopped.
-
-    Returns:
-      The run's seconds by then; and by architecture and steps, nats and metric.
-      None if the search has gone on since.
-    """
-    path = self._workdir / folder.TUNED
-    advice = "delete it, and the candidates are trained again"
-    kept = hosts.from_first(
-      lambda: folder.read_json(path, advice) if path.exists() else None
-    )
-    if kept is None:
-      return 0.0, {}
-    number = lambda value: math.nan if value is None else float(value)
-    try:
-      if kept["position"] != self._position(state):
-        return 0.0, {}
-      return float(kept["seconds"]), {
-        (self._task.space.from_dict(row["arc"]), int(row["steps"])): (
-          number(row["nats"]),
-          number(row["valid"]),
-        )
-        for row in kept["done"]
-      }
-    except (ValueError, TypeError, KeyError):
-      raise files.damaged(path, advice) from None
-
   def _write(
     self, ranked: Ranked, tuned: list[tune.Tuned], record: dict[str, Any]
   ) -> None:
     task, by_rank = self._task, {one.rank: one for one in tuned}
+    handicaps = self._handicaps(ranked)
     rows = []
     for rank, candidate in enumerate(ranked.candidates, start=1):
       row: dict[str, Any] = {"rank": rank, "reward": candidate.reward}
+      if self.costs is not None:
+        row[self.costs.column] = candidate.cost
       if candidate.score is not None:
         row["score"] = candidate.score
       metric = task.reward_to_metric(candidate.reward)
@@ -360,6 +372,9 @@ class Derivation:
       if rank in by_rank:
         row["tuned_nats"] = by_rank[rank].nats
         row[f"tuned_{task.metric}"] = by_rank[rank].valid
+        if candidate.arc in handicaps:
+          nats = by_rank[rank].nats + handicaps[candidate.arc]
+          row["tuned_nats_at_cost"] = nats
         if self._config.run.tune_halvings:
           row["tuned_steps"] = by_rank[rank].steps
       rows.append(row | {"arc": task.space.to_dict(candidate.arc)})
@@ -388,7 +403,7 @@ def in_order(rows: Sequence[Mapping[str, Any]]) -> list[Mapping[str, Any]]:
   """
 
   def place(row: Mapping[str, Any]) -> tuple[bool, int, float]:
-    nats = row.get("tuned_nats")
+    nats = row.get("tuned_nats_at_cost", row.get("tuned_nats"))
     worth = row.get("rank", 0) if nats is None else nats
     return nats is None, -row.get("tuned_steps", 0), worth
 

@@ -246,6 +246,15 @@ def make_propose(
   return jax.jit(strategy.propose, static_argnums=2)
 
 
+def make_each(of_one: Callable[[types.Arc], Any]) -> Callable[[types.Arc], Any]:
+  """Builds the compiled (arcs, leaves [S, ...]) -> a function's value of each.
+
+  Of a function that runs no network: this is `vmap`, which would run every
+  branch of every switch.
+  """
+  return jax.jit(jax.vmap(of_one))
+
+
 def make_inspect(
   strategy: strategies.Strategy,
 ) -> Callable[[strategies.State, types.Arc], strategies.Inspection | None]:

@@ -26,6 +26,7 @@ EVENTS = "tensorboard"
 POLICY = "policy.jsonl"  # how often each alternative is proposed, by epoch
 CHECKPOINTS = "checkpoints"
 CANDIDATES = "arcs.jsonl"  # of the derive step, with their rewards
+COSTS = "costs.json"  # what the choices of an architecture cost
 REWARDS = "rewards.json"  # of the policy's samples, and of uniform ones
 ARC = "arc.json"  # the best of them, or the one that was trained
 DRAWING = "arc.svg"

@@ -15,6 +15,7 @@ from jax import lax
 from enas_jax import config as config_lib
 from enas_jax import types
 from enas_jax.nn import ops
+from enas_jax.search import costs as costs_lib
 from enas_jax.search import devices as devices_lib
 from enas_jax.search import optimizers
 from enas_jax.search import state as state_lib
@@ -30,6 +31,7 @@ class Judge:
   valid: tasks.Split
   train: tasks.Split
   devices: devices_lib.Devices = devices_lib.ONE
+  costs: costs_lib.Costs | None = None
 
   @property
   def progress(self) -> types.Array:
@@ -46,9 +48,11 @@ class Judge:
     return self.task.config
 
   def reward(self, arc: types.Arc, key: types.PRNGKey) -> types.Array:
-    """The reward on a validation minibatch, [] float32."""
+    """The reward on a validation minibatch at the arc's cost, [] float32."""
     batch = self._draw(self.valid, key)
-    return self.task.reward(self.state.omega, arc, batch, self.state.carry)
+    state = self.state
+    reward = self.task.reward(state.omega, arc, batch, state.carry)
+    return reward * self.costs.factor(arc) if self.costs else reward
 
   def loss(self, arc: types.Arc, key: types.PRNGKey) -> types.Array:
     """The cross-entropy on a validation minibatch, [] float32, nats."""

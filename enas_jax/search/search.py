@@ -7,6 +7,7 @@ from typing import Any
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 
 from enas_jax import config as config_lib
 from enas_jax import types
@@ -20,6 +21,7 @@ from enas_jax.search import (
   metrics,
   steps,
 )
+from enas_jax.search import costs as costs_lib
 from enas_jax.search import devices as devices_lib
 from enas_jax.search import state as state_lib
 from enas_jax.spaces import decisions
@@ -83,20 +85,25 @@ class Search(loop.Loop[state_lib.SearchState]):
     self.omega_step = steps.make_omega_step(
       config, task, strategy, self._omega_steps, devices
     )
-    self.theta_step = steps.make_theta_step(task, strategy, devices)
+    fresh = self._patiently(
+      "the first weights",
+      lambda: state_lib.init_state(config, task, strategy, self._omega_steps),
+    )
+    path, tell = self._workdir / folder.COSTS, self._progress.line
+    costs = self._patiently(
+      "what costs are found with",
+      lambda: costs_lib.find(config, task, data.valid, fresh, path, tell),
+    )
+    self.theta_step = steps.make_theta_step(task, strategy, devices, costs)
     self._end_strategy = steps.make_epoch_end(strategy)
     self._learns = strategy.learns
     self._derivation = derive.Derivation(
       config, task, data, self._workdir, self._progress, self._clock, devices,
-      self._serve_signal,
+      self._serve_signal, costs,
     )  # fmt: skip
     score = self._derivation.score
     self._asking = asking.Asking(
-      config, task, data, strategy, score, self._serve_signal, devices
-    )
-    fresh = self._patiently(
-      "the first weights",
-      lambda: state_lib.init_state(config, task, strategy, self._omega_steps),
+      config, task, data, strategy, score, self._serve_signal, devices, costs
     )
     # What the strategy has heard, when a signal ended the evaluation after it.
     self._answered: dict[str, Any] = self._begin(fresh).get("answered", {})
@@ -259,8 +266,15 @@ class Search(loop.Loop[state_lib.SearchState]):
       derive.mean_and_error(ask.score(state, some, valid, key_batch))[0]
       for some in (arcs, uniform)
     )
+    spent = {}
+    if ask.costs is not None:
+      spent = {
+        f"cost/{who}": float(np.mean(ask.costs_of(some)))
+        for who, some in (("policy", arcs), ("uniform", uniform))
+      }
     return {
       **self._place("epoch"),
+      **spent,
       f"valid/{self._task.metric}": derive.mean_and_error(whole)[0],
       "valid/reward_policy": policy_mean,
       "valid/reward_uniform": uniform_mean,

@@ -16,6 +16,7 @@ from jax import lax
 
 from enas_jax import config as config_lib
 from enas_jax import types
+from enas_jax.search import costs as costs_lib
 from enas_jax.search import devices as devices_lib
 from enas_jax.search import judge as judge_lib
 from enas_jax.search import optimizers, precise
@@ -396,6 +397,7 @@ def make_theta_step(
   task: tasks.Task,
   strategy: strategies.Strategy,
   devices: devices_lib.Devices = devices_lib.ONE,
+  costs: costs_lib.Costs | None = None,
 ) -> ThetaStep:
   """Builds the compiled theta step: one update of the strategy.
 
@@ -405,6 +407,7 @@ def make_theta_step(
     task: the task, which says how good an architecture is.
     strategy: the strategy, which learns.
     devices: the devices; state and data are whole on each (`Devices.put`).
+    costs: what the rewards of architectures are traded off against, if at all.
 
   Returns:
     (state, validation data, training data) -> (state, metrics), the metrics
@@ -416,7 +419,7 @@ def make_theta_step(
     state: state_lib.SearchState, valid: tasks.Split, train: tasks.Split
   ) -> tuple[state_lib.SearchState, tasks.Metrics]:
     key = state_lib.step_key(state, state_lib.THETA_KEYS, state.theta_step)
-    judge = judge_lib.Judge(task, state, valid, train, devices)
+    judge = judge_lib.Judge(task, state, valid, train, devices, costs)
     learnt, metrics = strategy.update(state.strategy, key, judge)
     # Neither by what was learnt nor with `jnp.where`: XLA would fuse it with
     # the update, and round every search in another way.
@@ -437,6 +440,7 @@ def make_ask(
   task: tasks.Task,
   strategy: strategies.Strategy,
   devices: devices_lib.Devices = devices_lib.ONE,
+  costs: costs_lib.Costs | None = None,
 ) -> Callable[..., types.Arc]:
   """Builds the compiled `strategy.ask`.
 
@@ -450,7 +454,7 @@ def make_ask(
     valid: tasks.Split,
     train: tasks.Split,
   ) -> types.Arc:
-    judge = judge_lib.Judge(task, state, valid, train, devices)
+    judge = judge_lib.Judge(task, state, valid, train, devices, costs)
     return devices.whole(strategy.ask(state.strategy, key, judge))
 
   return jax.jit(precise.precise(ask, task.config))

@@ -123,6 +123,7 @@ def tune_best(
   tell: Callable[[Tuned], None],
   done: Scores,
   devices: devices_lib.Devices = devices_lib.ONE,
+  handicaps: Mapping[types.Arc, float] | None = None,
 ) -> list[Tuned]:
   """Trains the first `tune_arcs` different ones of arcs, each alone.
 
@@ -141,6 +142,8 @@ def tune_best(
     tell: a function called with each when it is done, once for each round.
     done: nats and metric of those that were trained before the run was stopped.
     devices: the devices, over which each batch is split.
+    handicaps: what is added to an architecture's cross-entropy where it is
+      compared with others', nats; None: nothing.
 
   Returns:
     The same architectures: those of the last round first, the best by
@@ -184,17 +187,26 @@ def tune_best(
       if next_count:
         waiting[arc] = _to_host(after)
         # One that is not among the best so far will not go on.
-        for other in _in_order(tuned)[next_count:]:
+        for other in _in_order(tuned, handicaps)[next_count:]:
           waiting.pop(other.arc, None)
-    tuned = _in_order(tuned)
+    tuned = _in_order(tuned, handicaps)
     dropped = tuned[next_count:] + dropped
     alive = [(one.arc, one.rank) for one in tuned[:next_count]]
   return dropped
 
 
-def _in_order(tuned: list[Tuned]) -> list[Tuned]:
+def _in_order(
+  tuned: list[Tuned], handicaps: Mapping[types.Arc, float] | None
+) -> list[Tuned]:
   """The best first; weights that overflowed never win; the sort is stable."""
-  return sorted(tuned, key=lambda one: (not one.nats < jnp.inf, one.nats))
+  more = handicaps or {}
+  return sorted(
+    tuned,
+    key=lambda one: (
+      not one.nats < jnp.inf,
+      one.nats + more.get(one.arc, 0.0),
+    ),
+  )
 
 
 def _to_host(state: state_lib.SearchState) -> state_lib.SearchState:

@@ -414,6 +414,9 @@ class Definition:
     shape: (options, arc of Python ints) -> its depth and loose ends.
     live: (options, arc of Python ints) -> the architecture without what its
       output does not depend on, as far as the space can say so.
+    features: (options, arc of arrays [...]) -> [F] float32, what the size of
+      the network that the arc describes is a linear function of; traced. None:
+      every choice counts for itself, which may be right only nearly.
     ignored_in_search: fields of the options that do nothing in a search.
     benchmark: by part of the configuration, fields of the paper's preset that a
       benchmark without a preset replaces by smaller sizes.
@@ -448,6 +451,7 @@ class Definition:
     default_factory=dict
   )
   live: Callable[[Any, types.Arc], types.Arc] = _as_it_is
+  features: Callable[[Any, types.Arc], types.Array] | None = None
   ignored_in_search: tuple[str, ...] = ()
   benchmark: Mapping[str, Mapping[str, Any]] = dataclasses.field(
     default_factory=dict

@@ -210,6 +210,26 @@ def labels(decisions: Sequence[base.Decision]) -> list[str]:
   return names
 
 
+def one_hot(space: base.Space, arc: types.Arc) -> types.Array:
+  """Which alternative each choice is, one after another.
+
+  Args:
+    space: the search space.
+    arc: an architecture, of arrays [...].
+
+  Returns:
+    [F] float32 of zeros and ones, F the alternatives of all choices.
+  """
+  choices = space.to_choices(arc)
+  chex.assert_rank(choices, 1)
+  sizes = num_alternatives(space.decisions())
+  columns = [
+    jax.nn.one_hot(choice, int(size), dtype=jnp.float32)
+    for choice, size in zip(choices, sizes, strict=True)
+  ]
+  return jnp.concatenate(columns)
+
+
 def frequencies(space: base.Space, arcs: types.Arc) -> list[list[float]]:
   """How often each alternative of each choice occurs.
 

@@ -2,6 +2,10 @@
 
 import math
 
+import jax
+import jax.numpy as jnp
+
+from enas_jax import types
 from enas_jax.spaces import base, fixed, perturbations
 from enas_jax.spaces.macro import arc as arc_lib
 from enas_jax.spaces.macro import drawing, network, presets
@@ -59,6 +63,29 @@ def space_of_count(count: int) -> arc_lib.MacroSpace:
   return arc_lib.MacroSpace(max(1, (math.isqrt(8 * count + 1) - 1) // 2))
 
 
+def features(
+  options: presets.MacroConfig, arc: arc_lib.MacroArc
+) -> types.Array:
+  """Operations, skips, and which layers take any skip.
+
+  A layer that takes none may do without the convolution that joins its inputs.
+
+  Args:
+    options: the network's options, of which none matters.
+    arc: the network, of arrays: ops [L] and skips [L, L] int32.
+
+  Returns:
+    [F] float32 of zeros and ones.
+  """
+  del options
+  size = arc.ops.shape[0]
+  chosen = jax.nn.one_hot(arc.ops, len(arc_lib.OPS), dtype=jnp.float32)
+  taken = arc.skips[jnp.tril_indices(size, -1)]
+  joined = jnp.any(arc.skips > 0, axis=1)
+  parts = (chosen.ravel(), taken, joined)
+  return jnp.concatenate([part.astype(jnp.float32) for part in parts])
+
+
 _SCALE = "21.3 million parameters, CIFAR-10, 310 epochs"
 _SEARCHED = "the network of the search, CIFAR-10"  # open: no size is printed
 _NORMAL = {
@@ -114,6 +141,7 @@ DEFINITION = base.Definition(
     ),
   },
   vocabularies={"op": arc_lib.OPS},
+  features=features,
   draw=drawing.graphs,
   text=drawing.text,
   shape=shape,

@@ -2,6 +2,10 @@
 
 from typing import Any
 
+import jax
+import jax.numpy as jnp
+
+from enas_jax import types
 from enas_jax.spaces import base, fixed, perturbations
 from enas_jax.spaces.micro import arc as arc_lib
 from enas_jax.spaces.micro import drawing, final_network, network, presets
@@ -65,6 +69,34 @@ def in_torch(
   return torch_child.make(options, arc)
 
 
+def features(
+  options: presets.MicroConfig, arc: arc_lib.MicroArc
+) -> types.Array:
+  """How often each operation is on an input of its cell or on another node.
+
+  In a reduction cell the first ones halve the resolution. And which nodes are
+  read: the others are the cell's output, which is as wide as they are many.
+
+  Args:
+    options: the network's options, of which none matters.
+    arc: the cells, of arrays: inputs and ops [B - 2, 2] int32 each.
+
+  Returns:
+    [F] float32 of counts.
+  """
+  del options
+  parts = []
+  for cell in arc:
+    size = cell.inputs.shape[0] + arc_lib.NUM_INPUTS
+    at_input = cell.inputs < arc_lib.NUM_INPUTS
+    kinds = 2 * cell.ops + at_input
+    count = 2 * len(arc_lib.OPS)
+    chosen = jax.nn.one_hot(kinds.ravel(), count, dtype=jnp.float32)
+    reads = jax.nn.one_hot(cell.inputs.ravel(), size, dtype=jnp.float32)
+    parts += [jnp.sum(chosen, axis=0), jnp.max(reads, axis=0)]
+  return jnp.concatenate(parts)
+
+
 DEFINITION = base.Definition(
   name="micro",
   title="convolutional cells",
@@ -85,6 +117,7 @@ DEFINITION = base.Definition(
     ),
   },
   vocabularies={"op": arc_lib.OPS},
+  features=features,
   draw=drawing.graphs,
   text=drawing.text,
   shape=shape,

@@ -2,6 +2,10 @@
 
 import re
 
+import jax
+import jax.numpy as jnp
+
+from enas_jax import types
 from enas_jax.spaces import base, fixed
 from enas_jax.spaces.nasbench201 import arc as arc_lib
 from enas_jax.spaces.nasbench201 import drawing, network, presets
@@ -61,6 +65,39 @@ def live(
   return arc_lib.live(arc)
 
 
+def features(
+  options: presets.NasBench201Config, arc: arc_lib.NasBench201Arc
+) -> types.Array:
+  """The operation of each edge that is on a way to the output.
+
+  Args:
+    options: the network's options, of which none matters.
+    arc: the cell, of arrays: ops [6] int32.
+
+  Returns:
+    [30] float32: for each edge 1 at its operation, or zeros; see `live`.
+  """
+  del options
+  open_edges = arc.ops != arc_lib.OPS.index("none")
+  # As in `live`, but traced.
+  last = arc_lib.NUM_NODES - 1
+  reached = [jnp.bool_(node == 0) for node in range(arc_lib.NUM_NODES)]
+  leading = [jnp.bool_(node == last) for node in range(arc_lib.NUM_NODES)]
+  edges = list(zip(arc_lib.EDGES, open_edges, strict=True))
+  for (source, node), is_open in sorted(edges, key=lambda edge: edge[0]):
+    reached[node] |= is_open & reached[source]
+  for (source, node), is_open in sorted(
+    edges, key=lambda edge: edge[0], reverse=True
+  ):
+    leading[source] |= is_open & leading[node]
+  on_a_way = jnp.stack(
+    [reached[source] & leading[node] for source, node in arc_lib.EDGES]
+  )
+  count = len(arc_lib.OPS)
+  chosen = jax.nn.one_hot(arc.ops, count, dtype=jnp.float32)
+  return (chosen * (on_a_way & open_edges)[:, None]).ravel()
+
+
 def read(
   text: str,
 ) -> tuple[arc_lib.NasBench201Space, arc_lib.NasBench201Arc] | None:
@@ -110,6 +147,7 @@ DEFINITION = base.Definition(
   text=drawing.text,
   shape=shape,
   live=live,
+  features=features,
   benchmark={"data": {"batch_size": 64, "reward_batch_size": 64}},
   torch_child=in_torch,
 )
