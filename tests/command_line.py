@@ -16,7 +16,8 @@ ROOT = pathlib.Path(__file__).resolve().parent.parent
 
 # Scripts that compile nothing for long, or time what they compile.
 _WITHOUT_CACHE = (
-  *("benchmark", "compile", "depthwise", "describe", "export", "results"),
+  *("benchmark", "compile", "depthwise", "describe", "export", "report"),
+  "results",
 )
 
 _CONTEXT = multiprocessing.get_context("forkserver")
