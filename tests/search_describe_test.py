@@ -53,7 +53,9 @@ class DescribeTest(parameterized.TestCase):
   )
   def test_chance_is_called_so(self, changes, chance):
     lines = search.describe_result(result(**changes), TASK)
-    said = [line for line in lines if line.endswith("chance's doing")]
+    said = [
+      line for line in lines if line.endswith("chance chose this architecture")
+    ]
     self.assertLen(said, int(chance))
     self.assertEqual(
       lines[-1],

@@ -85,9 +85,14 @@ def check(config: config_lib.SearchConfig, task: tasks.Task) -> None:
   """Refuses a cost that all architectures share.
 
   Raises:
-    InputError: if a few sampled ones do not differ in it.
+    InputError: if a few sampled ones do not differ in it, or it is a latency
+      and the run has several processes.
   """
   name = config.run.cost
+  if name == LATENCY and hosts.count() > 1:
+    raise types.InputError(
+      "--cost=latency is measured by one process; this run has several."
+    )
   if not name or name == LATENCY:
     return
   # Which they are decides nothing.
@@ -121,12 +126,27 @@ def find(
   Returns:
     The costs; None if the configuration names none.
   """
-  name = config.run.cost
-  if not name:
+  if not config.run.cost:
     return None
-  if hosts.from_first(path.exists):
-    record = hosts.from_first(lambda: _load(config, path))
-    return _of_record(config, record)
+
+  def record() -> dict[str, Any]:
+    if path.exists():
+      return _read(config, path)
+    return _make(config, task, valid, state, path, tell)
+
+  return _of_record(config, hosts.from_first(record))
+
+
+def _make(
+  config: config_lib.SearchConfig,
+  task: tasks.Task,
+  valid: tasks.Split,
+  state: state_lib.SearchState,
+  path: pathlib.Path,
+  tell: Callable[[str], None],
+) -> dict[str, Any]:
+  """Makes and writes the table; arguments as `find`."""
+  name = config.run.cost
   key = jax.random.fold_in(state.key, state_lib.COST_KEYS)
   features = _features(config)
   one = base.nth(_sample(task, key, 1), 0)
@@ -134,8 +154,7 @@ def find(
   tell(f"finding the {name} of {count} architectures")
   arcs = _sample(task, key, count)
   if name == LATENCY:
-    # Every process measures, and the first one's clock counts.
-    measured = hosts.arrays_from_first(_latencies(task, arcs, valid, state))
+    measured = _latencies(task, arcs, valid, state)
   else:
     measured = np.asarray(_sizes(name, config, task, arcs), np.float64)
   table = np.asarray(evaluate.make_each(features)(arcs), np.float64)
@@ -147,7 +166,7 @@ def find(
     f" {record['target']:.6g}; the table is right within"
     f" {100 * record['error']:.2g}%"
   )
-  return _of_record(config, record)
+  return record
 
 
 def read(config: config_lib.SearchConfig, path: pathlib.Path) -> Costs:
@@ -156,12 +175,13 @@ def read(config: config_lib.SearchConfig, path: pathlib.Path) -> Costs:
   Raises:
     InputError: if it cannot be read, or is of another cost.
   """
-  return _of_record(config, _load(config, path))
+  return _of_record(config, _read(config, path))
 
 
-def _load(
+def _read(
   config: config_lib.SearchConfig, path: pathlib.Path
 ) -> dict[str, Any]:
+  """The record in a file, checked; see `read`."""
   advice = "delete it and resume the run, which then finds the costs again"
   record = folder.read_json(path, advice)
   folder.check_numbers(record, ("target", "base", "error"), path, advice)

@@ -301,7 +301,7 @@ def describe_result(record: dict[str, Any], task: tasks.Task) -> list[str]:
   if _is_chance(record):
     lines.append(
       "the policy's samples earn no more than uniform ones, within two standard"
-      " errors: that it is this architecture is chance's doing"
+      " errors: chance chose this architecture"
     )
   best = f"best of {count}"
   if "tuned" in record:
