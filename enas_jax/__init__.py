@@ -23,7 +23,8 @@ if TYPE_CHECKING:
   from enas_jax.search.loop import Progress
   from enas_jax.search.search import Search
   from enas_jax.search.state import SearchState
-  from enas_jax.search.steps import make_omega_step, make_theta_step
+  from enas_jax.search.steps import make_omega_step
+  from enas_jax.search.theta_steps import make_theta_step
   from enas_jax.spaces.arcs import load_arc
   from enas_jax.spaces.recurrent.arc import RecurrentArc, RecurrentSpace
   from enas_jax.spaces.registry import get as get_space
@@ -112,7 +113,7 @@ _SOURCES = {
   "make_evaluate": "search.evaluate",
   "make_omega_step": "search.steps",
   "make_score": "search.evaluate",
-  "make_theta_step": "search.steps",
+  "make_theta_step": "search.theta_steps",
   "override": "config",
   "preset": "spaces.registry",
   "save_exported": "export:save",

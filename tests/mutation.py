@@ -35,6 +35,7 @@ ROOMS = {
     "optimizers.py": ("search_optimizers_test.py",),
     "state.py": ("search_steps_test.py",),
     "steps.py": ("search_steps_test.py",),
+    "theta_steps.py": ("search_steps_test.py",),
     "tune.py": ("search_test.py", "search_tune_test.py"),
   },
   "strategies": {

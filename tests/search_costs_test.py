@@ -14,7 +14,14 @@ import numpy as np
 from absl.testing import absltest, parameterized
 
 from enas_jax import types
-from enas_jax.search import costs, derive, evaluate, search, steps, tune
+from enas_jax.search import (
+  costs,
+  derive,
+  evaluate,
+  search,
+  theta_steps,
+  tune,
+)
 from enas_jax.search import state as state_lib
 from enas_jax.spaces import decisions, describe
 from enas_jax.spaces import registry as spaces
@@ -204,7 +211,7 @@ class TradeTest(absltest.TestCase):
     arc = evaluate.nth(sample.arc, 0)
     earned = []
     for known in (None, HANDMADE):
-      step = steps.make_theta_step(task, strategy, costs=known)
+      step = theta_steps.make_theta_step(task, strategy, costs=known)
       after, metrics = step(
         jax.tree.map(jnp.copy, state), splits.valid, splits.train
       )

@@ -11,7 +11,7 @@ import numpy as np
 from absl.testing import absltest, parameterized
 
 from enas_jax.nn import ops
-from enas_jax.search import evaluate, steps
+from enas_jax.search import evaluate, steps, theta_steps
 from enas_jax.search import state as state_lib
 from enas_jax.spaces import decisions
 from enas_jax.spaces.recurrent import network as supergraph
@@ -38,7 +38,7 @@ class PhasesTest(parameterized.TestCase):
     count = task.steps_per_epoch(splits.train)
     state = state_lib.init_state(config, task, strategy, count)
     omega_step = steps.make_omega_step(config, task, strategy, count)
-    theta_step = steps.make_theta_step(task, strategy)
+    theta_step = theta_steps.make_theta_step(task, strategy)
     return config, task, splits, state, omega_step, theta_step
 
   def test_omega_step_leaves_theta_alone_and_the_reverse(self):
@@ -294,7 +294,7 @@ class PhasesTest(parameterized.TestCase):
     state = state.replace(
       strategy=jnp.array([0.2, 0.3, 0.5]), omega=jnp.float32(2.0)
     )
-    step = steps.make_theta_step(Toy(), Descending(None))
+    step = theta_steps.make_theta_step(Toy(), Descending(None))
     valid, train = jnp.array([1.0, 2.0]), jnp.array([10.0])
     after, metrics = step(state, valid, train)
     # The mean is 1.5: 0.3 x 2 x 1.5 + 0.5 x 4 x 1.5, without the penalty.
@@ -323,7 +323,7 @@ class PhasesTest(parameterized.TestCase):
         return (arc.ops[0] == 1).astype(jnp.float32)
 
     strategy = registry.create(config, task.space)
-    step = steps.make_theta_step(OneGoodOperation(), strategy)
+    step = theta_steps.make_theta_step(OneGoodOperation(), strategy)
 
     def chance(learnt):
       sample = strategy.controller.sample(learnt.theta, jax.random.key(0), 1)

@@ -85,7 +85,7 @@ class SpaceTest(parameterized.TestCase):
     chex.assert_type([choices, *jax.tree.leaves(arcs)], jnp.int32)
     chex.assert_trees_all_equal(space.from_choices(choices), arcs)
     for index in range(COUNT):
-      arc = space.validate(base.nth(arcs, index))
+      arc = space.validate(decisions.nth(arcs, index))
       self.assertIsInstance(hash(arc), int)  # of Python ints throughout
       self.assertEqual(space.validate(decisions.as_arrays(arc)), arc)
       np.testing.assert_array_equal(space.to_choices(arc), choices[index])
@@ -128,7 +128,7 @@ class SpaceTest(parameterized.TestCase):
   def test_bad_texts_and_records_are_refused(self, name):
     space = make_space(name)
     arc = space.validate(
-      base.nth(space.sample_uniform(jax.random.key(5), 1), 0)
+      decisions.nth(space.sample_uniform(jax.random.key(5), 1), 0)
     )
     tokens, record = space.to_tokens(arc), space.to_dict(arc)
     for text in (tokens.rpartition(" ")[0], f"{tokens} 0", f"{tokens[:-1]}x"):
@@ -205,7 +205,7 @@ class NetworkTest(parameterized.TestCase):
     traced = jax.jit(chex.assert_max_traces(n=1)(loss_and_grad))
 
     arcs = task.space.sample_uniform(jax.random.key(7), 6)
-    found = [traced(omega, base.nth(arcs, index)) for index in range(6)]
+    found = [traced(omega, decisions.nth(arcs, index)) for index in range(6)]
     # A layer that no later one takes may make no difference.
     self.assertGreater(len({float(value) for value, _ in found}), 3)
 
@@ -214,7 +214,7 @@ class NetworkTest(parameterized.TestCase):
       measure = lambda omega, arc: loss(task.child_params(omega, arc), arc)
       known = [value for value, _ in found]
     self._check_mixtures(task.space, measure, omega, arcs, known)
-    arc = task.space.validate(base.nth(arcs, 0))
+    arc = task.space.validate(decisions.nth(arcs, 0))
     child = task.child_params(omega, arc)
     step = jax.jit(jax.value_and_grad(lambda child: loss(child, arc)))
     fixed, grads = step(child)
@@ -254,7 +254,7 @@ class NetworkTest(parameterized.TestCase):
         lambda omega, rows, relax=relax: measure(omega, relax(rows))
       )
       for index in range(2):
-        choices = space.to_choices(base.nth(arcs, index))
+        choices = space.to_choices(decisions.nth(arcs, index))
         measured = run(omega, jax.nn.one_hot(choices, max(sizes)))
         chex.assert_trees_all_close(
           measured, known[index], rtol=1e-3, atol=1e-5

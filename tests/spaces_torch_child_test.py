@@ -11,7 +11,7 @@ from absl.testing import absltest, parameterized
 
 from enas_jax import types
 from enas_jax.nn import image_ops
-from enas_jax.spaces import base, registry
+from enas_jax.spaces import decisions, registry
 from tests import tiny
 
 torch = pytest.importorskip("torch")
@@ -64,7 +64,7 @@ class TorchChildTest(parameterized.TestCase):
     omega = jax.jit(lambda key: network.init(key, options, *sizes))(keys[0])
     arcs = options.space().sample_uniform(keys[1], _ARCS)
     for i in range(_ARCS):
-      arc = options.space().validate(base.nth(arcs, i))
+      arc = options.space().validate(decisions.nth(arcs, i))
       child = network.child_params(omega, arc, options)
       loss = functools.partial(_loss, network, options, batch, arc)
       with image_ops.using("plain"):  # which compiles sooner

@@ -21,7 +21,7 @@ from enas_jax import config as config_lib
 from enas_jax import types
 from enas_jax.analysis import timing
 from enas_jax.spaces import base as spaces
-from enas_jax.spaces import registry
+from enas_jax.spaces import decisions, registry
 
 INSTALL = "pip install 'enas_jax[torch]'"
 _SIDE = 2048  # of the square matrices whose product is the machine's peak
@@ -62,7 +62,7 @@ def check(config: config_lib.SearchConfig, space: str) -> None:
         f"{name} must be {known} against PyTorch, got {value}."
       )
   arcs = config.child.space().sample_uniform(jax.random.key(0), 1)
-  arc = config.child.space().validate(spaces.nth(arcs, 0))
+  arc = config.child.space().validate(decisions.nth(arcs, 0))
   definition.torch_child(config.child, arc)  # refuses options that it lacks
 
 

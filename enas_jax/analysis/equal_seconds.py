@@ -16,6 +16,7 @@ import jax
 from enas_jax import config as config_lib
 from enas_jax.search import state as state_lib
 from enas_jax.search import steps as steps_lib
+from enas_jax.search import theta_steps
 from enas_jax.strategies import registry
 from enas_jax.tasks import base as tasks
 
@@ -55,7 +56,7 @@ def measure(
   state, omega = _time(lambda s: omega_step(s, splits.train), state)
   if not strategy.learns:
     return Costs(omega, 0.0)
-  theta_step = steps_lib.make_theta_step(task, strategy)
+  theta_step = theta_steps.make_theta_step(task, strategy)
   _, theta = _time(lambda s: theta_step(s, splits.valid, splits.train), state)
   return Costs(omega, theta)
 

@@ -18,7 +18,7 @@ import jax.numpy as jnp
 
 from enas_jax import config as config_lib
 from enas_jax import types
-from enas_jax.search import evaluate, loop, steps, tune
+from enas_jax.search import evaluate, loop, theta_steps, tune
 from enas_jax.search import folder as folder_lib
 from enas_jax.search import state as state_lib
 from enas_jax.spaces import base as spaces
@@ -217,7 +217,7 @@ def controller_search(
   assert isinstance(config.strategy, config_lib.ReinforceConfig)
   num_arcs = config.theta.num_arcs
   strategy = reinforce.Reinforce(space, config.strategy, num_arcs)
-  ask, tell = steps.make_ask_and_tell(strategy)
+  ask, tell = theta_steps.make_ask_and_tell(strategy)
   # As the first epoch of a search has them.
   _, key_theta, key = jax.random.split(jax.random.key(config.run.seed), 3)
   key_run = jax.random.fold_in(jax.random.fold_in(key, state_lib.THETA_KEYS), 0)

@@ -15,7 +15,7 @@ import jax.numpy as jnp
 from enas_jax import config as config_lib
 from enas_jax import types
 from enas_jax.search import devices as devices_lib
-from enas_jax.search import evaluate, steps
+from enas_jax.search import evaluate, steps, theta_steps
 from enas_jax.search import state as state_lib
 from enas_jax.spaces import base as spaces
 from enas_jax.spaces import registry
@@ -92,7 +92,7 @@ def of_search(
   if strategy.learns:
     yield Program(
       "theta step",
-      steps.make_theta_step(task, strategy, devices),
+      theta_steps.make_theta_step(task, strategy, devices),
       lambda: (state(), valid, train),
       config,
       _scored_together(task),

@@ -20,7 +20,7 @@ from jax import lax
 
 from enas_jax import config as config_lib
 from enas_jax import types
-from enas_jax.search import evaluate, optimizers, steps, train
+from enas_jax.search import evaluate, optimizers, steps, theta_steps, train
 from enas_jax.search import state as state_lib
 from enas_jax.spaces import base as spaces
 from enas_jax.spaces import decisions, describe, registry
@@ -83,7 +83,7 @@ class SearchTimer:
     self._omega_step = jax.jit(
       steps.make_arcs_step(config, self.task, _BATCHES), donate_argnums=0
     )
-    theta_step = steps.make_theta_step(self.task, strategy)
+    theta_step = theta_steps.make_theta_step(self.task, strategy)
     self._theta_step = lambda state, data: theta_step(state, data, data)
 
   def _first(self, part: str, run: Callable[[], Any]) -> Any:

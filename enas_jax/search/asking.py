@@ -16,7 +16,7 @@ from enas_jax import config as config_lib
 from enas_jax import types
 from enas_jax.search import costs as costs_lib
 from enas_jax.search import devices as devices_lib
-from enas_jax.search import evaluate, steps, tune
+from enas_jax.search import evaluate, theta_steps, tune
 from enas_jax.search import state as state_lib
 from enas_jax.strategies import base as strategies
 from enas_jax.tasks import base as tasks
@@ -52,8 +52,8 @@ class Asking:
     self._strategy, self._serve_signal = strategy, serve_signal
     self._devices = devices
     self._trade = evaluate.make_each(costs.factor) if costs else None
-    self._ask = steps.make_ask(task, strategy, devices, costs)
-    self._tell = steps.make_tell(strategy)
+    self._ask = theta_steps.make_ask(task, strategy, devices, costs)
+    self._tell = theta_steps.make_tell(strategy)
     self._score = score
     self._tunes: dict[int, tune.Tune] = {}
 

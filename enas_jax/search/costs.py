@@ -26,7 +26,7 @@ from enas_jax import config as config_lib
 from enas_jax import types
 from enas_jax.search import evaluate, folder, hosts
 from enas_jax.search import state as state_lib
-from enas_jax.spaces import base, decisions, describe
+from enas_jax.spaces import decisions, describe
 from enas_jax.spaces import registry as spaces
 from enas_jax.strategies import uniform
 from enas_jax.tasks import base as tasks
@@ -149,7 +149,7 @@ def _make(
   name = config.run.cost
   key = jax.random.fold_in(state.key, state_lib.COST_KEYS)
   features = _features(config)
-  one = base.nth(_sample(task, key, 1), 0)
+  one = decisions.nth(_sample(task, key, 1), 0)
   count = 2 * features(one).shape[0] + 2 * _HELD_OUT
   tell(f"finding the {name} of {count} architectures")
   arcs = _sample(task, key, count)
@@ -244,7 +244,7 @@ def _sizes(
   known: dict[types.Arc, int] = {}
   sizes = []
   for index in range(jax.tree.leaves(arcs)[0].shape[0]):
-    arc = task.space.validate(jax.device_get(base.nth(arcs, index)))
+    arc = task.space.validate(jax.device_get(decisions.nth(arcs, index)))
     live = definition.live(config.child, arc)
     if live not in known:
       record = describe.describe(
@@ -275,7 +275,8 @@ def _latencies(
     return time.perf_counter() - begin
 
   one_by_one = [
-    base.nth(arcs, index) for index in range(jax.tree.leaves(arcs)[0].shape[0])
+    decisions.nth(arcs, index)
+    for index in range(jax.tree.leaves(arcs)[0].shape[0])
   ]
   seconds(one_by_one[0])  # compiles
   # Round after round, so that whatever slows the machine down for a while

@@ -20,6 +20,7 @@ from enas_jax.search import (
   loop,
   metrics,
   steps,
+  theta_steps,
 )
 from enas_jax.search import costs as costs_lib
 from enas_jax.search import devices as devices_lib
@@ -94,8 +95,10 @@ class Search(loop.Loop[state_lib.SearchState]):
       "what costs are found with",
       lambda: costs_lib.find(config, task, data.valid, fresh, path, tell),
     )
-    self.theta_step = steps.make_theta_step(task, strategy, devices, costs)
-    self._end_strategy = steps.make_epoch_end(strategy)
+    self.theta_step = theta_steps.make_theta_step(
+      task, strategy, devices, costs
+    )
+    self._end_strategy = theta_steps.make_epoch_end(strategy)
     self._learns = strategy.learns
     self._derivation = derive.Derivation(
       config, task, data, self._workdir, self._progress, self._clock, devices,

@@ -9,7 +9,6 @@ import dataclasses
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any, NamedTuple, Protocol
 
-import jax
 import jax.numpy as jnp
 import numpy as np
 
@@ -18,8 +17,6 @@ from enas_jax.nn import ops
 from enas_jax.spaces import graph
 
 Options = Any  # a frozen dataclass with a method `space() -> Space`
-
-
 OPERATIONS = "op"  # the vocabulary of operations
 
 
@@ -371,17 +368,6 @@ class Perturbation(NamedTuple):
   same_params: str = ""
 
 
-def _no_notation(text: str) -> None:
-  """A space whose arcs are written as tokens alone."""
-  del text
-
-
-def _as_it_is(options: Options, arc: types.Arc) -> types.Arc:
-  """A space in which everything counts."""
-  del options
-  return arc
-
-
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class Definition:
   """All that the package asks of a space; what `registry.get` hands over.
@@ -445,12 +431,12 @@ class Definition:
   text: Callable[[Any, types.Arc], str]
   shape: Callable[[Any, types.Arc], Shape]
   most_tokens: int | None = None
-  read: Callable[[str], tuple[Any, types.Arc] | None] = _no_notation
+  read: Callable[[str], tuple[Any, types.Arc] | None] = lambda text: None
   named: Mapping[str, Named] = dataclasses.field(default_factory=dict)
   vocabularies: Mapping[str, tuple[str, ...]] = dataclasses.field(
     default_factory=dict
   )
-  live: Callable[[Any, types.Arc], types.Arc] = _as_it_is
+  live: Callable[[Any, types.Arc], types.Arc] = lambda options, arc: arc
   features: Callable[[Any, types.Arc], types.Array] | None = None
   ignored_in_search: tuple[str, ...] = ()
   benchmark: Mapping[str, Mapping[str, Any]] = dataclasses.field(
@@ -461,8 +447,3 @@ class Definition:
   )
   published: Mapping[str, Published] = dataclasses.field(default_factory=dict)
   torch_child: Callable[[Any, types.Arc], TorchChild] | None = None
-
-
-def nth(arcs: types.Arc, index: int) -> types.Arc:
-  """One arc out of arcs with leaves [S, ...]."""
-  return jax.tree.map(lambda leaf: leaf[index], arcs)

@@ -265,3 +265,8 @@ def as_arrays(arc: types.Arc) -> types.Arc:
   if hasattr(arc, "_fields"):
     return type(arc)(*(as_arrays(field) for field in arc))
   return jnp.asarray(arc, jnp.int32)
+
+
+def nth(arcs: types.Arc, index: int) -> types.Arc:
+  """One arc out of arcs with leaves [S, ...]."""
+  return jax.tree.map(lambda leaf: leaf[index], arcs)
