@@ -24,8 +24,8 @@ POLICY_KEYS, END_KEYS = 8, 9  # what is proposed at an epoch's end; that end
 ENSEMBLE_KEYS = 10  # those that vote, once a search is over
 ASK_KEYS = 11  # candidates that are trained alone between two epochs
 SCORE_KEYS = 12  # fresh weights of scores that train nothing
-COST_KEYS = 30  # architectures whose cost is found before the search
 ROLLBACK_KEYS = 13  # runs that went back after they had diverged
+COST_KEYS = 30  # architectures whose cost is found before the search
 
 
 @flax.struct.dataclass
