@@ -5,6 +5,8 @@
 PYTHON ?= python3
 VENV ?= .venv
 BIN := $(VENV)/bin
+# enas_jax names what a notebook needs; the rest is in its folders.
+ROOMS := $(patsubst %/__init__.py,enas_jax.%,$(patsubst enas_jax/%,%,$(wildcard enas_jax/*/__init__.py)))
 
 .PHONY: demo test lint reference clean
 
@@ -25,7 +27,7 @@ lint: $(VENV)/.installed-test
 # Pages about every module, from its docstrings, in build/reference.
 reference: $(VENV)/.installed
 	$(BIN)/python -m pip install --quiet --editable '.[docs]'
-	$(BIN)/python -m pdoc --docformat google --output-directory build/reference enas_jax
+	$(BIN)/python -m pdoc --docformat google --output-directory build/reference enas_jax $(ROOMS)
 
 $(VENV)/.installed: pyproject.toml
 	$(PYTHON) -m venv $(VENV)

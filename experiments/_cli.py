@@ -15,7 +15,7 @@ from absl import app, flags, logging
 
 from enas_jax import files, types
 from enas_jax.search import hosts, loop, patience
-from experiments import _commands, _help, _multihost
+from experiments import _commands, _completion, _help, _multihost
 
 # A full disk, and folders that nothing can be written to.
 _UNWRITABLE = (
@@ -89,6 +89,9 @@ def run(main: Callable[[], None], unused: Collection[str] = ()) -> NoReturn:
     main: what is to be done.
     unused: flags that `main` refuses, which `--help` leaves out.
   """
+  if (begun := _commands.begun()) is not None:
+    _completion.show(begun, _completion.of_flags(_help.own_flags(), begun))
+    sys.exit(0)
   # The libraries' own notes are not the user's concern.
   logging.set_verbosity(logging.WARNING)
 

@@ -5,8 +5,10 @@ import pathlib
 import runpy
 import shlex
 import sys
+from collections.abc import Sequence
 
 import enas_jax
+from experiments import _completion
 
 # By name; each is the script of that name but for those below.
 COMMANDS = {
@@ -37,6 +39,7 @@ COMMANDS = {
 _SCRIPTS = {"analyze": "analyze_controller"}
 _HELP = ("--help", "-h", "help")
 _called: list[str] = []  # by which words a script runs, if by `enas`
+_begun: list[str] = []  # the word that a shell wants completed, if one does
 
 
 def main() -> int:
@@ -48,6 +51,15 @@ def main() -> int:
   if name == "--version":
     print(f"enas_jax {enas_jax.__version__}")
     return 0
+  if name == "--completion":
+    return _print_completion(words)
+  if name == "--complete":
+    begun, name, *_ = [*words, "", ""]
+    if name == begun or name not in COMMANDS:
+      _completion.show(begun, COMMANDS)
+      return 0
+    _begun.append(begun)
+    words = []
   try:
     script = find(name)
   except LookupError as error:
@@ -59,6 +71,24 @@ def main() -> int:
   sys.path.append(str(pathlib.Path.cwd()))
   runpy.run_module(f"experiments.{script}", run_name="__main__", alter_sys=True)
   return 0
+
+
+def _print_completion(words: Sequence[str]) -> int:
+  """Prints what a shell reads; returns the exit status."""
+  shell = " ".join(words)
+  if shell not in _completion.SHELLS:
+    known = ", ".join(_completion.SHELLS)
+    print(
+      f"error: --completion must be of {known}, got {shell!r}.", file=sys.stderr
+    )
+    return 2
+  print(_completion.SHELLS[shell])
+  return 0
+
+
+def begun() -> str | None:
+  """The word that a shell wants completed; None where the script shall run."""
+  return _begun[0] if _begun else None
 
 
 def find(name: str) -> str:
@@ -113,7 +143,8 @@ def _usage() -> str:
       "",
       "  enas ptb_search --preset=smoke --dataset=python_docs",
       "",
-      "enas COMMAND --help lists a command's flags; enas --version. Commands:",
+      "enas COMMAND --help lists a command's flags; enas --version; enas",
+      "--completion bash (zsh, fish) prints what completes words. Commands:",
       "",
       *(f"  {name:{wide}}{text}" for name, text in COMMANDS.items()),
     ]

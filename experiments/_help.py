@@ -94,7 +94,7 @@ def _shown(
   """The flags that do something, with their defaults and what they do."""
   options = _options(starts)
   several = len({name for name, _ in starts}) > 1
-  for flag in _own_flags():
+  for flag in own_flags():
     option, part = options.get(flag.name), _flags.part_of(flag.name)
     if not starts or not part:
       # What absl adds to the help of a flag that may be given more than once.
@@ -124,7 +124,7 @@ def _options(
   return found
 
 
-def _own_flags() -> list[flags.Flag[Any]]:
+def own_flags() -> list[flags.Flag[Any]]:
   """The flags that modules of `experiments` define, no library's."""
   own: list[flags.Flag[Any]] = []
   for module, defined in flags.FLAGS.flags_by_module_dict().items():

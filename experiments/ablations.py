@@ -47,14 +47,7 @@ from enas_jax.spaces import arcs, registry
 from enas_jax.spaces import base as spaces
 from enas_jax.tasks import base as tasks_base
 from enas_jax.tasks import registry as tasks
-from experiments import (
-  _ablation_table,
-  _arcs,
-  _cli,
-  _flags,
-  _saved,
-  _workdir,
-)
+from experiments import _ablation_table, _arcs, _cli, _flags, _saved, _workdir
 
 _EXPERIMENT = "ablations"
 _TABLE = "table.json"
@@ -106,12 +99,8 @@ def main() -> None:
   configs = _configs(definition, task, names, dataset, saved)
   if "num_samples" in _read_sizes(names):
     no_sharing.check_budget(configs.search, sizes.num_samples)
-  more = {
-    **configs.to_dict(),
-    "study": names,
-    "seeds": seeds,
-    "sizes": vars(sizes),
-  }
+  more = configs.to_dict() | {"study": names, "seeds": seeds}
+  more["sizes"] = vars(sizes)
   record_of = (_EXPERIMENT, definition.name, configs.search, dataset, saved)
   _workdir.print_config(*record_of, more)
   load = _Data(task, dataset)
@@ -139,10 +128,9 @@ def main() -> None:
   for seed in seeds:
     for name in names:
       trials[name] += ablations.STUDIES[name].run(lab, seed)
-  preset = saved["preset"] if saved else _saved.preset()
   record = {
     "space": definition.name,
-    "preset": preset,
+    "preset": saved["preset"] if saved else _saved.preset(),
     "dataset": dataset,
     "error": task.error_name,
     "seeds": seeds,

@@ -44,6 +44,34 @@ class CommandsTest(absltest.TestCase):
         self.assertRegex(answer.stdout, rf"(?m)^  {name} +{summary}$")
       self.assertLess(max(map(len, answer.stdout.splitlines())), 81)
 
+  def test_a_shell_is_told_what_may_follow(self):
+    commands = call("--complete", "ptb", "ptb").stdout.split()
+    self.assertEqual(commands, ["ptb_search", "ptb_train"])
+    for begun, found in (
+      ("--preset=s", ["--preset=small", "--preset=smoke"]),
+      ("--theta_ste", ["--theta_steps="]),
+      ("--print_", ["--print_config"]),
+    ):
+      answer = call("--complete", begun, "cifar_macro")
+      self.assertEqual(answer.returncode, 0, answer.stderr)
+      self.assertEqual(answer.stdout.split(), found)
+    self.assertEqual(call("--completion", "csh").returncode, 2)
+
+  def test_bash_takes_the_answer(self):
+    script = call("--completion", "bash").stdout
+    # In place of the command, which takes seconds.
+    script += """
+    enas() { printf '%s\n' "$2" "$3" >&2; echo --preset=small; }
+    COMP_LINE="enas derive --preset=s" COMP_POINT=22 COMP_CWORD=4
+    COMP_WORDS=(enas derive --preset = s)
+    _enas 2>&1
+    echo "${COMPREPLY[*]}"
+    """
+    found = subprocess.run(
+      ["bash", "-c", script], capture_output=True, text=True
+    )
+    self.assertEqual(found.stdout, "small\n", found.stderr)
+
   def test_version(self):
     answer = call("--version")
     self.assertEqual(answer.stdout, f"enas_jax {enas_jax.__version__}\n")

@@ -33,6 +33,20 @@ class SavedConfigTest(parameterized.TestCase):
     path.write_text(json.dumps(record))
     return f"--config={path}"
 
+  def test_studies_start_from_what_they_printed(self):
+    data = ("--preset=smoke", "--dataset=python_docs", "--seeds=5")
+    small = ("--space=recurrent", "--study=search_disabled", "--hidden_size=9")
+    first = ask("ablations", *data, *small)
+    self.assertEqual(first["configs"]["search"]["child"]["hidden_size"], 9)
+    again = ask("ablations", self._save(first))
+    self.assertEqual(again | {"command": ""}, first | {"command": ""})
+    data = ("--preset=smoke", "--dataset=digits", "--seeds=1")
+    first = ask("baselines", *data, "--num_epochs=7")
+    epochs = {c["run"]["num_epochs"] for c in first["configs"].values()}
+    self.assertEqual(epochs, {7})
+    again = ask("baselines", self._save(first))
+    self.assertEqual(again["configs"], first["configs"])
+
   def test_it_is_what_the_flags_ask_for_and_writes_nothing(self):
     workdir = self.folder / "run"
     record = ask("ptb_search", *_SEARCH, f"--workdir={workdir}")

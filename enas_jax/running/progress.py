@@ -24,6 +24,7 @@ class TerminalProgress(loop.Progress):
     self._bar: Any = None
     self._head = self._said = ""
     self._waits = False
+    self._left = ""
 
   def start(self, phase: str, epoch: int, done: int, total: int) -> None:
     """Opens the phase's bar."""
@@ -33,6 +34,7 @@ class TerminalProgress(loop.Progress):
       self._bar = self._make(
         total=total, initial=done, desc=self._head, leave=False, unit="step"
       )
+      self._bar.set_postfix_str(self._left, refresh=False)
 
   def advance(self) -> None:
     """Moves the bar."""
@@ -40,7 +42,7 @@ class TerminalProgress(loop.Progress):
       return
     if self._waits:
       self._waits = False
-      self._bar.set_postfix_str("", refresh=False)
+      self._bar.set_postfix_str(self._left, refresh=False)
       self._bar.unpause()  # the wait was no step's
     self._bar.update()
 
@@ -56,6 +58,13 @@ class TerminalProgress(loop.Progress):
     elif text != self._said:
       self._said = text
       print(text, flush=True)
+
+  def remaining(self, seconds: float) -> None:
+    """Shows beside the bars how long the whole run will take."""
+    minutes, rest = divmod(round(seconds), 60)
+    self._left = f"the run {minutes // 60}:{minutes % 60:02}:{rest:02}"
+    if self._bar is not None and not self._waits:
+      self._bar.set_postfix_str(self._left, refresh=False)
 
   def finish(self, summary: str) -> None:
     """Closes the bar and leaves one line."""

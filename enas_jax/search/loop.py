@@ -68,6 +68,9 @@ class Progress:
   def line(self, text: str) -> None:
     """Something worth a line."""
 
+  def remaining(self, seconds: float) -> None:
+    """How long the steps to come will take, of the whole run."""
+
   def beat(self, text: str) -> None:
     """How the run is, now and then; of use where no bar shows it."""
 
@@ -318,6 +321,7 @@ class Loop(Generic[state_lib.State]):
         if index + 1 > since:
           seconds = (now - before) / (index + 1 - since)
           row |= self._heartbeat.measure(phase, seconds, self._steps_left())
+          self._progress.remaining(row["remaining_seconds"])
         before, since = now, index + 1
         writer.write(row)
         self._check_skipped(phase)
