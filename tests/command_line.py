@@ -17,7 +17,7 @@ ROOT = pathlib.Path(__file__).resolve().parent.parent
 # Scripts that compile nothing for long, or time what they compile.
 _WITHOUT_CACHE = (
   *("benchmark", "compile", "depthwise", "describe", "export", "report"),
-  "results",
+  *("results", "scale"),
 )
 
 _CONTEXT = multiprocessing.get_context("forkserver")
