@@ -30,7 +30,8 @@ class _Loop(loop.Loop):
   def __init__(self, done):
     self.saved, self._compiled = 0, set()
     self.state, self._done, self._progress = object(), done, _Lines()
-    self._checkpoints = mock.Mock()
+    self._checkpoints = self._heartbeat = mock.Mock()
+    self._doing, self._stopping = "", threading.Lock()
 
   def _position(self):
     return self._done
