@@ -9,6 +9,7 @@ faster of PyTorch's two layouts on a CPU. Padding is TensorFlow's SAME, as in
 """
 
 from collections.abc import Mapping
+from typing import TypeAlias
 
 import numpy as np
 import numpy.typing
@@ -16,7 +17,7 @@ import torch
 from torch.nn import functional
 
 ArrayLike = numpy.typing.ArrayLike
-Tensor = torch.Tensor
+Tensor: TypeAlias = torch.Tensor
 
 
 def images(x: ArrayLike) -> Tensor:
