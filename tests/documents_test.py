@@ -51,9 +51,9 @@ _RUNS = ("RUN", "RUN_0", "RUN_1", "RANDOM_0", "RANDOM_1")
 _CAPITALS = re.compile(r"\b[A-Z][A-Z_0-9]*\b")
 # Those who would wait for others are one here.
 _HOSTS = ("multihost", "coordinator_address", "num_processes", "process_id")
-# Of these the flags alone are read: they take long, or write in the checkout;
-# `ScriptsTest` has one that exports.
-_PARSED = ("depthwise", "results", "export")
+# Of these the flags alone are read: they take long, in processes that nothing
+# would stop, or write in the checkout; `ScriptsTest` has one that exports.
+_PARSED = ("depthwise", "results", "export", "scale")
 
 
 def blocks(path, language):
