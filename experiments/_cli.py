@@ -108,24 +108,27 @@ def run(main: Callable[[], None], unused: Collection[str] = ()) -> NoReturn:
       _fail(f"unexpected argument {rest[1]!r}; flags begin with --.")
     return rest
 
+  def work() -> None:
+    if helps:
+      _help.show(unused)
+    else:
+      _multihost.join()
+      main()
+
   def guarded(argv: Sequence[str]) -> int:
     del argv
-    if not helps:
-      status = _run_guarded(main)
-      hosts.part()
-      return status
-    _help.show(unused)
-    return 0
+    status = _run_guarded(work)
+    hosts.part()
+    return status
 
   app.run(guarded, flags_parser=parse)
   raise AssertionError("app.run returned")
 
 
-def _run_guarded(main: Callable[[], None]) -> int:
-  """Runs `main`; returns the exit status, having said what went wrong."""
+def _run_guarded(work: Callable[[], None]) -> int:
+  """Works; returns the exit status, having said what went wrong."""
   try:
-    _multihost.join()
-    main()
+    work()
     return 0
   except types.InputError as error:
     print(f"error: {error}", file=sys.stderr)

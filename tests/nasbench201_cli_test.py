@@ -59,7 +59,7 @@ class CommandLineTest(parameterized.TestCase):
     self.assertIn(f"true accuracy {truth(ops):.2f}%, rank", found.stdout)
     # The mean of 50, 50.001 and so on.
     self.assertIn("by chance: 57.81% (best of 1)", found.stdout)
-    shown = f'true accuracy</th><td class="number">{truth(ops):.6g}<'
+    shown = f'true accuracy</th><td class="number">{truth(ops):.2f}%<'
     self.assertTrue(shown in (workdir / "report.html").read_text())
     rows = [
       json.loads(line)

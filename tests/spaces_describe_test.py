@@ -277,7 +277,7 @@ class ScriptTest(parameterized.TestCase):
     self.assertNotEmpty(drawn.text)
 
   @parameterized.parameters(
-    ([], "give --arc, an architecture, or --space"),
+    ([], "give --run, a run, --arc, an architecture, or"),
     (["--arc=enas_rnn", "--space=micro"], "of the recurrent space, not of the"),
     (["--arc=enas_rnn", "--num_nodes=8"], "--num_nodes is 8, but .* has 12"),
     (["--arc=enas_rnn", "--first_node=tanh"], "--first_node is tanh, but"),
@@ -285,7 +285,7 @@ class ScriptTest(parameterized.TestCase):
     (["--arc=enas_micro", "--hidden_size=9"], "--hidden_size is an option of"),
     (["--arc=random:1"], "random:SEED needs a space"),
     (["--arc=enas_rnn", "--draw=cell.pdf"], r"must end in \.svg, \.png or"),
-    (["--space=macro", "--draw=cell.svg"], "--draw needs --arc"),
+    (["--space=macro", "--draw=cell.svg"], "--draw needs --run or --arc"),
     (["--arc=enas_rnn", "--draw=/no/such/cell.svg"], "cannot be written: No"),
     (
       ["--space=micro", "--preset=released", "--image_size=16"],

@@ -12,6 +12,7 @@ from absl.testing import absltest, parameterized
 from enas_jax import config as config_lib
 from enas_jax.search import evaluate
 from enas_jax.spaces import base as spaces_base
+from enas_jax.spaces import decisions
 from enas_jax.spaces import registry as spaces
 from enas_jax.tasks import base
 from enas_jax.tasks import registry as tasks
@@ -96,7 +97,7 @@ class TaskTest(parameterized.TestCase):
 
     losses = []
     for index in range(3):
-      arc = spaces_base.nth(arcs, index)
+      arc = decisions.nth(arcs, index)
       key = jax.random.fold_in(jax.random.key(3), index)
       value, metrics, after, grads, size = step(
         omega, arc, carry, jnp.int32(index), key
@@ -120,7 +121,7 @@ class TaskTest(parameterized.TestCase):
   def test_chunks_cover_a_split_once(self, name):
     task, splits = make(name)
     omega, carry, arcs = state_of(task)
-    arc, split = spaces_base.nth(arcs, 0), splits.valid
+    arc, split = decisions.nth(arcs, 0), splits.valid
     sums = {}
     for chunk_of in (task.evaluate_chunk, task.nats_chunk):
       chunk = jax.jit(chunk_of)
@@ -142,7 +143,7 @@ class TaskTest(parameterized.TestCase):
     """They sum to 1, and say what the other two methods say."""
     task, splits = make(name)
     omega, carry, arcs = state_of(task)
-    arc, split = spaces_base.nth(arcs, 0), splits.valid
+    arc, split = decisions.nth(arcs, 0), splits.valid
     log_probs_of, nats_of, score_of = map(
       jax.jit, (task.log_probs_chunk, task.nats_chunk, task.evaluate_chunk)
     )
@@ -177,7 +178,7 @@ class TaskTest(parameterized.TestCase):
       make(task) for make in (evaluate.make_evaluate, evaluate.make_nats)
     )
     first = jax.tree.map(lambda leaf: leaf[:1], arcs)
-    one, arc = ensemble(state, first, split), spaces_base.nth(arcs, 0)
+    one, arc = ensemble(state, first, split), decisions.nth(arcs, 0)
     expected = metric_of(state, arc, split)
     # float32: a logarithm of a rounded exponential.
     self.assertAlmostEqual(one.metric / expected, 1.0, delta=1e-5)
@@ -192,7 +193,7 @@ class TaskTest(parameterized.TestCase):
       probs = []
       for place in range(2):
         log_probs, targets, carries[place] = log_probs_of(
-          omega, spaces_base.nth(arcs, place), split, jnp.int32(index),
+          omega, decisions.nth(arcs, place), split, jnp.int32(index),
           carries[place],
         )  # fmt: skip
         probs.append(np.exp(np.asarray(log_probs, np.float64)))
@@ -208,7 +209,7 @@ class TaskTest(parameterized.TestCase):
     self.assertAlmostEqual(voted.metric / expected, 1.0, delta=1e-5)
     self.assertAlmostEqual(voted.metrics[0], one.metrics[0], places=6)
     # Averaged probabilities are never worse than averaged cross-entropies.
-    each = [nats_of(state, spaces_base.nth(arcs, i), split) for i in range(2)]
+    each = [nats_of(state, decisions.nth(arcs, i), split) for i in range(2)]
     self.assertLess(voted.nats, np.mean(each))
 
   @parameterized.parameters(*CASES)
@@ -231,7 +232,7 @@ class TaskTest(parameterized.TestCase):
       return task.reward(omega, arc, batch, carry)
 
     rewards = [
-      float(reward(spaces_base.nth(arcs, i), jax.random.key(i)))
+      float(reward(decisions.nth(arcs, i), jax.random.key(i)))
       for i in (0, 0, 1)
     ]
     self.assertEqual(rewards[0], rewards[1])

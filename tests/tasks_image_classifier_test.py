@@ -9,7 +9,7 @@ from enas_jax import config as config_lib
 from enas_jax import types
 from enas_jax.data import augment
 from enas_jax.nn import image_ops
-from enas_jax.search import evaluate
+from enas_jax.search import evaluate, theta_steps
 from enas_jax.search import state as states
 from enas_jax.search import steps as phases
 from enas_jax.spaces import decisions
@@ -436,7 +436,7 @@ class ThetaPhaseTest(PlainTestCase):
       def reward(self, omega, arc, batch, carry):
         return jnp.float32(0.5)
 
-    step = phases.make_theta_step(AllAlike(), strategy)
+    step = theta_steps.make_theta_step(AllAlike(), strategy)
 
     def share(learnt):
       arcs = strategy.propose(learnt, jax.random.key(0), 500)

@@ -169,7 +169,10 @@ class PathTest(parameterized.TestCase):
     (("--arc=enas_rnn", "--num_nodes=3"), "--num_nodes is 3, but the"),
     (("--arc=enas_rnn", "--init=omega"), "--init must be 'scratch' or"),
     (("--arc=enas_rnn", "--init=omega:NO"), "NO is not the folder of a search"),
-    (("--arc=enas_rnn", "--retrain_top=2"), "--retrain_top needs --arc=RUN/"),
+    (
+      ("--arc=enas_rnn", "--retrain_top=2"),
+      "--retrain_top needs --run=RUN,",
+    ),
     (("--retrain_top=2", "--arc=NO.jsonl"), "--arc=NO.jsonl cannot be read"),
     ((), "--arc must be given"),
   )
