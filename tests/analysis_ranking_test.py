@@ -9,7 +9,7 @@ from absl.testing import absltest, parameterized
 
 from enas_jax import types
 from enas_jax.analysis import ranking
-from enas_jax.search import evaluate
+from enas_jax.spaces import decisions
 from tests import tasks_image_classifier_test as image_classifier_test
 
 
@@ -203,7 +203,7 @@ class ScoreTest(image_classifier_test.PlainTestCase):
     self.assertLen(calls, 8)
     run = image_classifier_test.make_logits(config, "macro", state)
     for index in range(4):
-      arc = evaluate.nth(arcs, index)
+      arc = decisions.nth(arcs, index)
       nats, right = [], []
       for start, fresh in ((0, 0), (5, 5)):
         cut = slice(start, start + 10)

@@ -11,7 +11,7 @@ from absl.testing import absltest, parameterized
 
 from enas_jax import types
 from enas_jax.analysis import truth
-from enas_jax.search import evaluate
+from enas_jax.spaces import decisions
 from enas_jax.spaces.macro import arc as macro
 
 SPACE = macro.MacroSpace(2)
@@ -25,7 +25,7 @@ def make_task(metric="accuracy", metric_sign=1):
 
 def draw(count):
   arcs = jax.device_get(SPACE.sample_uniform(jax.random.key(0), count))
-  return [SPACE.validate(evaluate.nth(arcs, i)) for i in range(count)]
+  return [SPACE.validate(decisions.nth(arcs, i)) for i in range(count)]
 
 
 class RecordTest(parameterized.TestCase):

@@ -12,6 +12,7 @@ from absl.testing import absltest
 from enas_jax.analysis import controller_study, ranking
 from enas_jax.report import results
 from enas_jax.search import evaluate, search
+from enas_jax.spaces import decisions
 from enas_jax.strategies import registry
 from tests import command_line, tiny
 
@@ -120,7 +121,7 @@ class AnalyzeTest(absltest.TestCase):
     arcs = propose(self.done.state.strategy, key, 6)
     valid = ranking.take(self.splits.valid, 5)
     measure = evaluate.make_evaluate(self.task)
-    expected = measure(self.done.state, evaluate.nth(arcs, 0), valid)
+    expected = measure(self.done.state, decisions.nth(arcs, 0), valid)
     self.assertAlmostEqual(float(rows[0]["perplexity"]), expected, places=2)
 
   def test_what_does_not_go_together_is_said(self):

@@ -11,7 +11,7 @@ import pytest
 
 from enas_jax import files
 from enas_jax.data import cifar, images
-from tests import cifar_files
+from tests import image_files
 
 
 @pytest.fixture
@@ -47,7 +47,7 @@ def python2_pickle(labels: list[int], planes: np.ndarray) -> bytes:
 def write_python(folder: pathlib.Path, **changed: bytes) -> pathlib.Path:
   folder.mkdir(parents=True, exist_ok=True)
   for name, record in zip(
-    cifar_files.BATCHES, cifar_files.records(), strict=True
+    image_files.BATCHES, image_files.records(), strict=True
   ):
     content = changed.get(name, python2_pickle(*record))
     (folder / name).write_bytes(content)
@@ -58,9 +58,9 @@ class TestCifarFiles:
   @pytest.mark.usefixtures("two_images")
   @pytest.mark.parametrize("inner", ["", "cifar-10-batches-bin", "cifar10"])
   def test_binary(self, tmp_path: pathlib.Path, inner: str) -> None:
-    cifar_files.write_binary(tmp_path / inner)
+    image_files.write_binary(tmp_path / inner)
     data = images.load("cifar10", str(tmp_path), num_valid=3)
-    cifar_files.check_ten_images(data)
+    image_files.check_ten_images(data)
     assert data.name == "cifar10" and data.num_classes == 10
     assert data.class_names[0] == "airplane" and data.class_names[9] == "truck"
     assert data.train_images.dtype == np.uint8
@@ -70,35 +70,35 @@ class TestCifarFiles:
   @pytest.mark.parametrize("inner", ["", "cifar-10-batches-py"])
   def test_python(self, tmp_path: pathlib.Path, inner: str) -> None:
     write_python(tmp_path / inner)
-    cifar_files.check_ten_images(
+    image_files.check_ten_images(
       images.load("cifar10", str(tmp_path), num_valid=3)
     )
 
   def test_python2_pickle_is_one(self) -> None:
-    labels, planes = cifar_files.records()[0]
+    labels, planes = image_files.records()[0]
     content = pickle.loads(python2_pickle(labels, planes), encoding="bytes")
     assert content[b"labels"] == labels
     np.testing.assert_array_equal(content[b"data"], planes)
 
   @pytest.mark.usefixtures("two_images")
   def test_pickle_of_a_newer_python(self, tmp_path: pathlib.Path) -> None:
-    labels, planes = cifar_files.records()[0]
+    labels, planes = image_files.records()[0]
     content = pickle.dumps({b"data": planes, b"labels": labels}, protocol=4)
     write_python(tmp_path, data_batch_1=content)
-    cifar_files.check_ten_images(
+    image_files.check_ten_images(
       images.load("cifar10", str(tmp_path), num_valid=3)
     )
 
   @pytest.mark.usefixtures("two_images")
   def test_binary_comes_before_python(self, tmp_path: pathlib.Path) -> None:
-    cifar_files.write_binary(tmp_path / "cifar-10-batches-bin")
+    image_files.write_binary(tmp_path / "cifar-10-batches-bin")
     write_python(tmp_path / "cifar-10-batches-py", data_batch_1=b"")
-    cifar_files.check_ten_images(
+    image_files.check_ten_images(
       images.load("cifar10", str(tmp_path), num_valid=3)
     )
 
   def test_missing(self, tmp_path: pathlib.Path) -> None:
-    message = cifar_files.fails("^CIFAR-10 is missing", "cifar10", tmp_path)
+    message = image_files.fails("^CIFAR-10 is missing", "cifar10", tmp_path)
     for part in (
       *(f"looked in {tmp_path},", f"{tmp_path}/cifar-10-batches-bin,"),
       *(f"{tmp_path}/cifar-10-batches-py,", "cifar-10-binary.tar.gz"),
@@ -112,27 +112,27 @@ class TestCifarFiles:
   ) -> None:
     monkeypatch.chdir(tmp_path)
     monkeypatch.setenv("HOME", str(tmp_path / "home"))
-    message = cifar_files.fails("^CIFAR-10 is missing", "cifar10")
+    message = image_files.fails("^CIFAR-10 is missing", "cifar10")
     assert f"looked in {pathlib.Path.cwd() / 'data'}," in message
     assert f"{tmp_path}/home/tensorflow_datasets/cifar10," in message
 
   @pytest.mark.usefixtures("two_images")
   def test_incomplete(self, tmp_path: pathlib.Path) -> None:
-    (cifar_files.write_binary(tmp_path) / "data_batch_3.bin").unlink()
+    (image_files.write_binary(tmp_path) / "data_batch_3.bin").unlink()
     pattern = rf"{tmp_path} \(which lacks data_batch_3\.bin\)"
-    cifar_files.fails(pattern, "cifar10", tmp_path)
+    image_files.fails(pattern, "cifar10", tmp_path)
 
   @pytest.mark.usefixtures("two_images")
   def test_damaged_binary(self, tmp_path: pathlib.Path) -> None:
-    path = cifar_files.write_binary(tmp_path) / "data_batch_2.bin"
+    path = image_files.write_binary(tmp_path) / "data_batch_2.bin"
     path.write_bytes(path.read_bytes()[:-1])
-    cifar_files.fails(
+    image_files.fails(
       r"data_batch_2\.bin is damaged: expected 6,146 bytes, found 6,145;",
       "cifar10",
       tmp_path,
     )
     path.write_bytes(bytes([10]) * 6146)
-    cifar_files.fails(
+    image_files.fails(
       r"the train split has the label 10; .* must be in \[0, 10\)",
       "cifar10",
       tmp_path,
@@ -142,14 +142,14 @@ class TestCifarFiles:
   def test_unreadable(
     self, tmp_path: pathlib.Path, monkeypatch: pytest.MonkeyPatch
   ) -> None:
-    cifar_files.write_binary(tmp_path)
+    image_files.write_binary(tmp_path)
 
     def refuse(path: pathlib.Path, mode: str) -> bytes:
       raise PermissionError(13, "Permission denied")
 
     monkeypatch.setattr(files, "open", refuse, raising=False)
     pattern = r"data_batch_1\.bin cannot be read: Permission denied"
-    cifar_files.fails(pattern, "cifar10", tmp_path)
+    image_files.fails(pattern, "cifar10", tmp_path)
 
   def test_real(self) -> None:
     data_dir = os.environ.get("ENAS_DATA_DIR")
@@ -186,7 +186,7 @@ class TestPickles:
     target = tmp_path / "made"
     content = pickle.dumps({"data": Attack(target)}, protocol)
     write_python(tmp_path, data_batch_4=content)
-    message = cifar_files.fails(
+    message = image_files.fails(
       r"data_batch_4 is refused: it refers to", "cifar10", tmp_path
     )
     assert "mkdir, which no CIFAR-10 file needs" in message
@@ -210,7 +210,7 @@ class TestPickles:
   ) -> None:
     content = f"c{module}\n{name}\n.".encode()
     write_python(tmp_path, data_batch_1=content)
-    cifar_files.fails(f"refers to {module}.{name}, which", "cifar10", tmp_path)
+    image_files.fails(f"refers to {module}.{name}, which", "cifar10", tmp_path)
 
   @pytest.mark.parametrize(
     "content, pattern",
@@ -228,22 +228,22 @@ class TestPickles:
         "is damaged: its data are not an array",
       ),
       (
-        python2_pickle([1], np.zeros((1, cifar_files.PIXELS), np.uint8)),
+        python2_pickle([1], np.zeros((1, image_files.PIXELS), np.uint8)),
         r"expected data of shape \(2, 3072\) in 6,144 bytes, found \(1, 3072\)"
         " in 3,072",
       ),
       (
-        python2_pickle([1], np.zeros((2, cifar_files.PIXELS), np.uint8)),
+        python2_pickle([1], np.zeros((2, image_files.PIXELS), np.uint8)),
         "its labels are not a list of 2",
       ),
       (
-        python2_pickle([1, 10], np.zeros((2, cifar_files.PIXELS), np.uint8)),
+        python2_pickle([1, 10], np.zeros((2, image_files.PIXELS), np.uint8)),
         r"a label is 10; it must be in \[0, 10\)",
       ),
       (
         pickle.dumps(
           {
-            b"data": np.zeros((2, cifar_files.PIXELS), np.uint8),
+            b"data": np.zeros((2, image_files.PIXELS), np.uint8),
             b"labels": [1, "x"],
           },
           4,
@@ -252,7 +252,7 @@ class TestPickles:
       ),
       (
         pickle.dumps(
-          {b"data": np.zeros((2, cifar_files.PIXELS)), b"labels": [1, 2]}, 4
+          {b"data": np.zeros((2, image_files.PIXELS)), b"labels": [1, 2]}, 4
         ),
         "its array is not one of uint8",
       ),
@@ -264,7 +264,7 @@ class TestPickles:
         pickle.dumps(
           {
             b"data": np.asfortranarray(
-              np.zeros((2, cifar_files.PIXELS), np.uint8)
+              np.zeros((2, image_files.PIXELS), np.uint8)
             )
           },
           4,
@@ -277,4 +277,4 @@ class TestPickles:
     self, tmp_path: pathlib.Path, content: bytes, pattern: str
   ) -> None:
     write_python(tmp_path, data_batch_1=content)
-    cifar_files.fails(pattern, "cifar10", tmp_path)
+    image_files.fails(pattern, "cifar10", tmp_path)

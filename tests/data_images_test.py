@@ -12,7 +12,7 @@ from PIL import Image
 
 from enas_jax import types
 from enas_jax.data import cifar, images, prepared
-from tests import cifar_files
+from tests import image_files
 
 
 @pytest.fixture
@@ -94,7 +94,7 @@ class TestPrepared:
 
   def test_cifar_of_a_wrong_count(self, tmp_path: pathlib.Path) -> None:
     Tiny("cifar10", tmp_path, {"train": 9, "test": 2})
-    cifar_files.fails(
+    image_files.fails(
       r"is not CIFAR-10: expected train images of shape \(10, 32, 32, 3\),"
       r" found \(9, 32, 32, 3\)",
       "cifar10",
@@ -106,18 +106,18 @@ class TestPrepared:
     path = tmp_path / "cifar10" / "1.9.0" / "dataset_info.json"
     info = json.loads(path.read_text())
     path.write_text(json.dumps({**info, "fileFormat": "tfrecord"}))
-    cifar_files.fails(
+    image_files.fails(
       r"cifar10/1\.9\.0 \(which is not in the format array_record\)",
       "cifar10",
       tmp_path,
     )
-    cifar_files.fails(
+    image_files.fails(
       r"^.*/cifar10/1\.9\.0 is not in the format array_record, .*tfds build",
       "tfds:cifar10",
       tmp_path,
     )
-    cifar_files.write_binary(tmp_path)
-    cifar_files.check_ten_images(
+    image_files.write_binary(tmp_path)
+    image_files.check_ten_images(
       images.load("cifar10", str(tmp_path), num_valid=3)
     )
 
@@ -138,12 +138,12 @@ class TestPrepared:
     load = lambda name: images.load(name, str(tmp_path), num_valid=1)
     assert len(load("tfds:toy").train_images) == 5
     assert len(load("tfds:toy:1.9.0").train_images) == 4
-    cifar_files.fails(r"'toy:2\.0\.0' is missing", "tfds:toy:2.0.0", tmp_path)
+    image_files.fails(r"'toy:2\.0\.0' is missing", "tfds:toy:2.0.0", tmp_path)
 
   def test_configs(self, tmp_path: pathlib.Path) -> None:
     for config, count in (("big", 6), ("small", 5)):
       Tiny("toy", tmp_path, {"train": count, "test": 1}, config=config)
-    cifar_files.fails(
+    image_files.fails(
       r"toy is prepared in several configs \(big, small\): pass"
       " --dataset=tfds:toy/big",
       "tfds:toy",
@@ -157,7 +157,7 @@ class TestPrepared:
   )
   def test_missing(self, tmp_path: pathlib.Path, dataset: str) -> None:
     name = dataset.removeprefix("tfds:")
-    message = cifar_files.fails("^the prepared data set", dataset, tmp_path)
+    message = image_files.fails("^the prepared data set", dataset, tmp_path)
     assert f"{name!r} is missing: looked for its dataset_info.json" in message
     assert f"tfds build {name} --file_format=array_record" in message
     assert f"{tmp_path} and below" in message
@@ -168,20 +168,20 @@ class TestPrepared:
     folder = tmp_path / "toy" / "1.9.0"
     path = next(folder.glob("toy-train*"))
     path.write_bytes(b"x" * 100)
-    cifar_files.fails(f"cannot read {folder}: ", "tfds:toy", tmp_path)
+    image_files.fails(f"cannot read {folder}: ", "tfds:toy", tmp_path)
     path.unlink()
-    cifar_files.fails(
+    image_files.fails(
       f"cannot read {folder}: .*No such file", "tfds:toy", tmp_path
     )
     (folder / "features.json").unlink()
-    cifar_files.fails(f"cannot read {folder}: ", "tfds:toy", tmp_path)
+    image_files.fails(f"cannot read {folder}: ", "tfds:toy", tmp_path)
 
   @pytest.mark.parametrize("content", ["{", "[]"])
   def test_damaged_info(self, tmp_path: pathlib.Path, content: str) -> None:
     path = tmp_path / "toy" / "dataset_info.json"
     path.parent.mkdir()
     path.write_text(content)
-    cifar_files.fails(
+    image_files.fails(
       f"{path} (is damaged|cannot be read): ", "tfds:toy", tmp_path
     )
 
@@ -197,7 +197,7 @@ class TestPrepared:
     self, tmp_path: pathlib.Path, options: dict[str, Any], pattern: str
   ) -> None:
     Tiny("toy", tmp_path, **{"counts": COUNTS, **options})
-    cifar_files.fails(pattern, "tfds:toy", tmp_path)
+    image_files.fails(pattern, "tfds:toy", tmp_path)
 
   def test_other_features(self) -> None:
     pattern = "needs the features image and label, and has text"
@@ -262,25 +262,7 @@ class TestDigits:
       return original(name, *args, **kwargs)
 
     monkeypatch.setattr(builtins, "__import__", refuse)
-    cifar_files.fails("not installed: pip install scikit-learn", "digits")
-
-
-def arrays(**changed: Any) -> dict[str, Any]:
-  """Arrays for an archive; None leaves one out."""
-  rng = np.random.RandomState(2)
-  every = {
-    "x_train": rng.randint(0, 256, (6, 8, 10, 3), np.uint8),
-    "y_train": np.array([0, 1, 2, 0, 1, 2]),
-    "x_test": rng.randint(0, 256, (2, 8, 10, 3), np.uint8),
-    "y_test": np.array([2, 0], np.uint8),
-  }
-  return {k: v for k, v in {**every, **changed}.items() if v is not None}
-
-
-def write_npz(folder: pathlib.Path, **changed: Any) -> str:
-  path = folder / "mine.npz"
-  np.savez(path, **arrays(**changed))
-  return f"npz:{path}"
+    image_files.fails("not installed: pip install scikit-learn", "digits")
 
 
 class TestShrink:
@@ -303,12 +285,12 @@ class TestShrink:
 
   @pytest.mark.usefixtures("two_images")
   def test_load(self, tmp_path: pathlib.Path) -> None:
-    cifar_files.write_binary(tmp_path)
+    image_files.write_binary(tmp_path)
     load = lambda size: images.load(
       "cifar10", str(tmp_path), num_valid=3, image_size=size
     )
     small, large = load(16), load(32)
-    cifar_files.check_ten_images(large)
+    image_files.check_ten_images(large)
     for x in (small.train_images, small.valid_images, small.test_images):
       assert x.shape[1:] == (16, 16, 3)
     # Averaging keeps the mean and lessens the deviation of noise by half.
@@ -316,14 +298,14 @@ class TestShrink:
     np.testing.assert_allclose(small.std, large.std / 2, rtol=0.1)
     for size in (12, 20, 64):
       pattern = rf"image_size is {size}, but cifar10 has images of height 32"
-      cifar_files.fails(pattern, "cifar10", tmp_path, image_size=size)
+      image_files.fails(pattern, "cifar10", tmp_path, image_size=size)
     for size in (4, 0, -8):
       pattern = f"image_size is {size}; it must be at least 8"
-      cifar_files.fails(pattern, "cifar10", tmp_path, image_size=size)
+      image_files.fails(pattern, "cifar10", tmp_path, image_size=size)
 
   def test_not_square(self, tmp_path: pathlib.Path) -> None:
     pattern = "height 8 and width 10: both must be one multiple of image_size"
-    cifar_files.fails(pattern, write_npz(tmp_path), image_size=8)
+    image_files.fails(pattern, image_files.write_npz(tmp_path), image_size=8)
 
 
 class TestMoments:
@@ -344,7 +326,7 @@ class TestMoments:
     np.testing.assert_allclose(std, [1, 0.2 * np.sqrt(2) / 3], rtol=1e-6)
 
   def test_only_the_training_images_count(self, tmp_path: pathlib.Path) -> None:
-    data = images.load(write_npz(tmp_path), None, num_valid=2)
+    data = images.load(image_files.write_npz(tmp_path), None, num_valid=2)
     x = data.train_images / 255
     assert len(x) == 4
     np.testing.assert_allclose(data.mean, x.mean((0, 1, 2)), rtol=1e-6)

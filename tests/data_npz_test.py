@@ -7,31 +7,13 @@ import numpy as np
 import pytest
 
 from enas_jax.data import images
-from tests import cifar_files
-
-
-def arrays(**changed: Any) -> dict[str, Any]:
-  """Arrays for an archive; None leaves one out."""
-  rng = np.random.RandomState(2)
-  every = {
-    "x_train": rng.randint(0, 256, (6, 8, 10, 3), np.uint8),
-    "y_train": np.array([0, 1, 2, 0, 1, 2]),
-    "x_test": rng.randint(0, 256, (2, 8, 10, 3), np.uint8),
-    "y_test": np.array([2, 0], np.uint8),
-  }
-  return {k: v for k, v in {**every, **changed}.items() if v is not None}
-
-
-def write_npz(folder: pathlib.Path, **changed: Any) -> str:
-  path = folder / "mine.npz"
-  np.savez(path, **arrays(**changed))
-  return f"npz:{path}"
+from tests import image_files
 
 
 class TestNpz:
   def test_by_hand(self, tmp_path: pathlib.Path) -> None:
-    given = arrays()
-    data = images.load(write_npz(tmp_path), None, num_valid=2)
+    given = image_files.arrays()
+    data = images.load(image_files.write_npz(tmp_path), None, num_valid=2)
     # 5, 2, 1, 3 | 0, 4 is the fixed order of six.
     order = [5, 2, 1, 3]
     np.testing.assert_array_equal(data.train_images, given["x_train"][order])
@@ -44,20 +26,22 @@ class TestNpz:
 
   def test_own_validation(self, tmp_path: pathlib.Path) -> None:
     x, y = np.ones((3, 8, 10, 3), np.uint8), np.array([1, 1, 2])
-    name = write_npz(tmp_path, x_valid=x, y_valid=y)
+    name = image_files.write_npz(tmp_path, x_valid=x, y_valid=y)
     data = images.load(name, None, num_valid=99)
-    np.testing.assert_array_equal(data.train_images, arrays()["x_train"])
+    np.testing.assert_array_equal(
+      data.train_images, image_files.arrays()["x_train"]
+    )
     assert data.valid_labels.tolist() == [1, 1, 2]
 
   def test_no_validation(self, tmp_path: pathlib.Path) -> None:
-    data = images.load(write_npz(tmp_path), None, num_valid=0)
+    data = images.load(image_files.write_npz(tmp_path), None, num_valid=0)
     assert len(data.train_images) == 6
     assert data.valid_images.shape == (0, 8, 10, 3)
     assert data.valid_labels.shape == (0,)
 
   def test_grey_floats(self, tmp_path: pathlib.Path) -> None:
     x = np.linspace(0, 1, 6 * 64, dtype=np.float32).reshape(6, 8, 8)
-    name = write_npz(tmp_path, x_train=x, x_test=x[:2] / 2)
+    name = image_files.write_npz(tmp_path, x_train=x, x_test=x[:2] / 2)
     data = images.load(name, None, num_valid=0)
     assert data.test_images.shape == (2, 8, 8, 1)
     assert data.test_images[0, 0, :4, 0].tolist() == [0, 0, 1, 1]
@@ -124,37 +108,39 @@ class TestNpz:
   def test_inconsistent(
     self, tmp_path: pathlib.Path, changed: dict[str, Any], pattern: str
   ) -> None:
-    cifar_files.fails(pattern, write_npz(tmp_path, **changed))
+    image_files.fails(pattern, image_files.write_npz(tmp_path, **changed))
 
   def test_missing(self, tmp_path: pathlib.Path) -> None:
-    message = cifar_files.fails(
+    message = image_files.fails(
       "'.*nowhere', which is missing", f"npz:{tmp_path}/nowhere"
     )
     assert "numpy.savez(FILE, x_train=..." in message
-    cifar_files.fails("--dataset=npz:: .*npz:FILE takes", "npz:")
+    image_files.fails("--dataset=npz:: .*npz:FILE takes", "npz:")
 
   def test_other_files(self, tmp_path: pathlib.Path) -> None:
     path = tmp_path / "other"
     for content in (b"", b"PK\x03\x04 damaged", b"text"):
       path.write_bytes(content)
-      cifar_files.fails(f"{path} cannot be read: ", f"npz:{path}")
+      image_files.fails(f"{path} cannot be read: ", f"npz:{path}")
     np.save(tmp_path / "one.npy", np.ones(3))
-    cifar_files.fails("is one array, not an archive", f"npz:{tmp_path}/one.npy")
+    image_files.fails("is one array, not an archive", f"npz:{tmp_path}/one.npy")
 
   def test_damaged_member(self, tmp_path: pathlib.Path) -> None:
-    name = write_npz(tmp_path)
+    name = image_files.write_npz(tmp_path)
     path = pathlib.Path(name.removeprefix("npz:"))
     content = bytearray(path.read_bytes())
     content[200:210] = bytes(255 - x for x in content[200:210])
     path.write_bytes(content)
-    cifar_files.fails("cannot be read: Bad CRC", name)
+    image_files.fails("cannot be read: Bad CRC", name)
 
   @pytest.mark.parametrize("num_valid", [-1, 6, 7])
   def test_num_valid(self, tmp_path: pathlib.Path, num_valid: int) -> None:
     pattern = rf"num_valid is {num_valid}, but .* has 6 .* in \[0, 6\)"
-    cifar_files.fails(pattern, write_npz(tmp_path), num_valid=num_valid)
+    image_files.fails(
+      pattern, image_files.write_npz(tmp_path), num_valid=num_valid
+    )
 
   def test_unknown_dataset(self) -> None:
-    cifar_files.fails(
+    image_files.fails(
       "unknown dataset 'imagenet': .*cifar10, digits, .*npz:FILE", "imagenet"
     )

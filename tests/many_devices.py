@@ -24,8 +24,9 @@ import numpy as np  # noqa: E402
 
 from enas_jax.nn import image_ops  # noqa: E402
 from enas_jax.search import devices as devices_lib  # noqa: E402
-from enas_jax.search import evaluate, steps  # noqa: E402
 from enas_jax.search import state as state_lib  # noqa: E402
+from enas_jax.search import steps  # noqa: E402
+from enas_jax.spaces import decisions
 from enas_jax.strategies import registry  # noqa: E402
 from tests import tiny  # noqa: E402
 
@@ -132,10 +133,10 @@ def compare(space, counts):
     devices = devices_lib.of(count)
     num_arcs = max(count, 4)
     arcs = task.space.sample_uniform(jax.random.key(7), num_arcs)
-    one = evaluate.nth(arcs, 0)
+    one = decisions.nth(arcs, 0)
     loss, carry, expected = reference(one)
     grads, measured, moved, of_batch = take_steps(
-      space, 1, devices, one, evaluate.nth(arcs, 1)
+      space, 1, devices, one, decisions.nth(arcs, 1)
     )
     row = {
       "space": space,
@@ -154,7 +155,7 @@ def compare(space, counts):
       row["part_gap"] = max(gap(grads, mean), gap(moved, carry))
       row["part_matters"] = gap(mean, expected)
     each = [
-      reference(evaluate.nth(arcs, i), num_arcs, i)[2] for i in range(num_arcs)
+      reference(decisions.nth(arcs, i), num_arcs, i)[2] for i in range(num_arcs)
     ]
     mean = jax.tree.map(lambda *g: np.mean(np.stack(g), axis=0), *each)
     grads, _, _, of_arcs = take_steps(

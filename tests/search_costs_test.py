@@ -72,7 +72,7 @@ class TableTest(parameterized.TestCase):
       arcs = task.space.sample_uniform(jax.random.key(7), 6)
       told = evaluate.make_each(found.of)(arcs)
       for index in range(6):
-        arc = task.space.validate(jax.device_get(evaluate.nth(arcs, index)))
+        arc = task.space.validate(jax.device_get(decisions.nth(arcs, index)))
         live = definition.live(config.child, arc)
         record = memory(space, config.child, live, task.data_shape)
         self.assertAlmostEqual(float(told[index]) / record[cost], 1, places=5)
@@ -102,7 +102,7 @@ class TableTest(parameterized.TestCase):
     like = {}
     for index, row in enumerate(features):
       like.setdefault(row.tobytes(), []).append(index)
-    get = lambda i: space.validate(jax.device_get(evaluate.nth(arcs, i)))
+    get = lambda i: space.validate(jax.device_get(decisions.nth(arcs, i)))
     pairs = [tuple(map(get, group[:2])) for group in like.values()]
     pairs = [pair for pair in pairs if len(set(pair)) == 2][:3]
     self.assertLen(pairs, 3)
@@ -208,7 +208,7 @@ class TradeTest(absltest.TestCase):
     key = state_lib.step_key(state, state_lib.THETA_KEYS, state.theta_step)
     key_arc, _ = jax.random.split(key)
     sample = strategy.controller.sample(state.strategy.theta, key_arc, 1)
-    arc = evaluate.nth(sample.arc, 0)
+    arc = decisions.nth(sample.arc, 0)
     earned = []
     for known in (None, HANDMADE):
       step = theta_steps.make_theta_step(task, strategy, costs=known)

@@ -101,7 +101,7 @@ class PhasesTest(parameterized.TestCase):
     both, _ = steps.make_arcs_step(config, task, 6)(state, splits.train, arcs)
     alone = steps.make_arcs_step(single, task, 6)
     each = [
-      alone(state, splits.train, evaluate.nth(arcs, i))[0] for i in range(2)
+      alone(state, splits.train, decisions.nth(arcs, i))[0] for i in range(2)
     ]
     for name, start in state.omega.items():
       mean = sum(np.asarray(e.omega[name] - start) for e in each) / 2

@@ -11,6 +11,7 @@ from absl.testing import absltest, parameterized
 
 from enas_jax import types
 from enas_jax.search import derive, evaluate, loop, search, tune
+from enas_jax.spaces import decisions
 from enas_jax.spaces.nasbench201 import arc as nasbench201
 from tests import tiny
 from tests.search_test import final_files, stop_after
@@ -194,7 +195,7 @@ class HalvingSearchTest(parameterized.TestCase):
     with mock.patch.object(tune.steps, "make_arcs_step", recording):
       begin, go_on = tune._make_training(config, task, train, 3, lambda: None)
       state = begin(run.state)
-      arc = task.space.validate(evaluate.nth(
+      arc = task.space.validate(decisions.nth(
         task.space.sample_uniform(jax.random.key(0), 1), 0))  # fmt: skip
       go_on(go_on(state, arc, 0, 3), arc, 3, 9)
     jax.effects_barrier()

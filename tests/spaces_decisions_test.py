@@ -4,7 +4,6 @@ import jax
 import numpy as np
 from absl.testing import absltest, parameterized
 
-from enas_jax.search import evaluate
 from enas_jax.spaces import decisions
 from enas_jax.spaces.macro import arc as macro
 from enas_jax.spaces.micro import arc as micro
@@ -60,7 +59,7 @@ class BalanceOpsTest(parameterized.TestCase):
     self.assertGreater(np.sum(np.any(first != second, axis=1)), 30)
     others = sorted(set(range(after.shape[1])) - set(where))
     np.testing.assert_array_equal(after[:, others], before[:, others])
-    space.validate(evaluate.nth(jax.device_get(fair), 5))
+    space.validate(decisions.nth(jax.device_get(fair), 5))
 
   def test_the_number_decides_and_not_how_many_are_drawn(self):
     space, key = SPACES["nasbench201"], jax.random.key(3)
@@ -94,7 +93,7 @@ class SampleWeighedTest(parameterized.TestCase):
     self.assertLess(abs(np.corrcoef(first, second)[0, 1]), 5 / np.sqrt(2000))
     others = sorted(set(range(after.shape[1])) - set(where))
     np.testing.assert_array_equal(after[:, others], before[:, others])
-    space.validate(evaluate.nth(jax.device_get(weighed), 5))
+    space.validate(decisions.nth(jax.device_get(weighed), 5))
 
 
 if __name__ == "__main__":

@@ -141,7 +141,7 @@ class ContractTest(parameterized.TestCase):
     for leaf in jax.tree.leaves(arcs):
       self.assertEqual((leaf.shape[0], leaf.dtype), (count, jnp.int32))
     for index in range(count):
-      strategy.space.validate(evaluate.nth(arcs, index))
+      strategy.space.validate(decisions.nth(arcs, index))
 
   @parameterized.parameters(*registry.names())
   def test_the_state_goes_through_a_checkpoint(self, policy):

@@ -114,7 +114,7 @@ class TaskTest(PlainTestCase):
     pixels = np.asarray(splits.valid.images)
     arcs = task.space.sample_uniform(jax.random.key(3), 8)
     for index in range(8):
-      arc = evaluate.nth(arcs, index)
+      arc = decisions.nth(arcs, index)
       parts = [logits(arc, pixels[start : start + 10]) for start in (0, 10, 14)]
       whole = np.concatenate([*parts[:2], parts[2][6:]]).argmax(-1)
       expected = np.mean(whole == np.asarray(splits.valid.labels))
@@ -136,7 +136,7 @@ class TaskTest(PlainTestCase):
     theta = {"reward": "likelihood", "reward_scale": 3.0}
     config, task, splits, _, state = make("macro", theta=theta)
     logits = make_logits(config, "macro", state)
-    arc = evaluate.nth(task.space.sample_uniform(jax.random.key(3), 1), 0)
+    arc = decisions.nth(task.space.sample_uniform(jax.random.key(3), 1), 0)
     batch = task.reward_batch(splits.valid, jax.random.key(4))
     data = tiny.make_images()
     shown = (np.asarray(batch.images) * data.std + data.mean) * 255.0
@@ -290,7 +290,7 @@ class OmegaPhaseTest(PlainTestCase):
     step = jax.jit(phases.make_arcs_step(config, task, 6))
     grad = jax.jit(jax.grad(lambda *args: task.loss(*args)[0]))
     arcs = task.space.sample_uniform(jax.random.key(5), num_arcs)
-    each = [evaluate.nth(arcs, index) for index in range(num_arcs)]
+    each = [decisions.nth(arcs, index) for index in range(num_arcs)]
     momentum = None
     for _ in range(2):
       keys = jax.random.split(
@@ -361,7 +361,7 @@ class OmegaPhaseTest(PlainTestCase):
     strategy = registry.create(config, task.space)
     state = states.init_state(config, task, strategy, 6)
     before = host(state.omega)
-    arc = evaluate.nth(task.space.sample_uniform(jax.random.key(3), 1), 0)
+    arc = decisions.nth(task.space.sample_uniform(jax.random.key(3), 1), 0)
     step = jax.jit(phases.make_arcs_step(config, task, 6))
     state, found = step(state, train, arc)
     moved = jax.tree.map(
@@ -377,7 +377,7 @@ class OmegaPhaseTest(PlainTestCase):
       "macro",
       child={**tiny.IMAGE_FLAGS["macro"], "moving_statistics": True},
     )
-    arc = evaluate.nth(task.space.sample_uniform(jax.random.key(3), 1), 0)
+    arc = decisions.nth(task.space.sample_uniform(jax.random.key(3), 1), 0)
     step = jax.jit(phases.make_arcs_step(config, task, 6))
     state, _ = step(state, splits.train, arc)
     statistics = host(state.carry["statistics"])

@@ -29,7 +29,7 @@ from enas_jax.search import derive, evaluate, loop, search, train
 from enas_jax.search import folder as folder_lib
 from enas_jax.search import state as state_lib
 from enas_jax.spaces import base as spaces
-from enas_jax.spaces import perturbations
+from enas_jax.spaces import decisions, perturbations
 from enas_jax.strategies import registry as strategies
 
 VOTES = "ensemble.json"  # what samples of shared weights are worth
@@ -87,7 +87,7 @@ def guided_random(lab: Lab, seed: int) -> list[Trial]:
     rng = np.random.default_rng([seed, draw])
     key = jax.random.key(int(rng.integers(2**32)))
     arcs = jax.device_get(space.sample_uniform(key, 1))
-    arc = space.validate(evaluate.nth(arcs, 0))
+    arc = space.validate(decisions.nth(arcs, 0))
     name = f"random-{seed}-{draw}"
     trials.append(lab.train("random", name, config, arc, draw=draw))
   return trials
@@ -195,7 +195,7 @@ def _vote(
   return {
     **votes,
     "tokens": [
-      task.space.to_tokens(evaluate.nth(host, i))
+      task.space.to_tokens(decisions.nth(host, i))
       for i in range(lab.sizes.ensemble)
     ],
     "params": train.count_params(state.omega),

@@ -19,6 +19,7 @@ from enas_jax import types
 from enas_jax.analysis import policy_measures, ranking, similarity
 from enas_jax.search import evaluate, runs
 from enas_jax.search import state as state_lib
+from enas_jax.spaces import decisions
 from enas_jax.spaces import registry as spaces
 from enas_jax.strategies import base as strategies
 from enas_jax.strategies import registry, uniform
@@ -249,7 +250,7 @@ def _look(
   host = jax.device_get(arcs)
   graphs = [
     similarity.as_networkx(
-      draw(run.config.child, space.validate(evaluate.nth(host, index)))
+      draw(run.config.child, space.validate(decisions.nth(host, index)))
     )
     for index in range(count)
   ]

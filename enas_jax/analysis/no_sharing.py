@@ -270,4 +270,4 @@ def _validated(space: spaces.Space, arcs: types.Arc) -> list[types.Arc]:
   """Arcs with leaves [S, ...] as S architectures of Python ints."""
   host = jax.device_get(arcs)
   count = jax.tree.leaves(host)[0].shape[0]
-  return [space.validate(evaluate.nth(host, i)) for i in range(count)]
+  return [space.validate(decisions.nth(host, i)) for i in range(count)]

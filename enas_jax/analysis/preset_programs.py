@@ -18,7 +18,7 @@ from enas_jax.search import devices as devices_lib
 from enas_jax.search import evaluate, steps, theta_steps
 from enas_jax.search import state as state_lib
 from enas_jax.spaces import base as spaces
-from enas_jax.spaces import registry
+from enas_jax.spaces import decisions, registry
 from enas_jax.strategies import registry as strategies
 from enas_jax.tasks import base as tasks_base
 from enas_jax.tasks import registry as tasks
@@ -103,7 +103,7 @@ def of_search(
   def evaluated() -> tuple[Any, ...]:
     begun = state()
     arcs = task.space.sample_uniform(jax.random.key(0), 1)
-    arc, carry = evaluate.nth(arcs, 0), task.start_split(begun.carry)
+    arc, carry = decisions.nth(arcs, 0), task.start_split(begun.carry)
     return begun.omega, arc, valid, jnp.int32(0), carry
 
   chunks = run.eval_arcs * task.evaluation_chunks(valid)

@@ -21,6 +21,7 @@ from scipy import stats
 from enas_jax import types
 from enas_jax.search import evaluate
 from enas_jax.search import state as states
+from enas_jax.spaces import decisions
 from enas_jax.tasks import base as tasks
 
 _Split = TypeVar("_Split")
@@ -132,7 +133,7 @@ def score_architectures(
   arcs = jax.device_get(arcs)
   scores = []
   for index in range(len(jax.tree.leaves(arcs)[0])):
-    scores.append(sign * measure(state, evaluate.nth(arcs, index), split))
+    scores.append(sign * measure(state, decisions.nth(arcs, index), split))
     advance()
   return np.asarray(scores, np.float64)
 

@@ -133,7 +133,7 @@ class SearchTimer:
     space = self.task.space
     propose = evaluate.make_propose(uniform.Uniform(space))
     arcs = propose((), jax.random.key(1), count)
-    return [space.validate(evaluate.nth(arcs, i)) for i in range(count)]
+    return [space.validate(decisions.nth(arcs, i)) for i in range(count)]
 
   def compilations(self, count: int) -> dict[str, Any]:
     """Programs compiled while architectures go through each phase.

@@ -12,6 +12,7 @@ from enas_jax import types
 from enas_jax.search import evaluate, loop, runs, tune
 from enas_jax.search import folder as folder_lib
 from enas_jax.spaces import base as spaces
+from enas_jax.spaces import decisions
 from enas_jax.strategies import uniform
 
 
@@ -163,7 +164,7 @@ def _draw(space: spaces.Space, num_arcs: int, seed: int) -> list[types.Arc]:
   """Architectures of Python ints; fewer of them are the first of more."""
   keys = [jax.random.fold_in(jax.random.key(seed), i) for i in range(num_arcs)]
   propose = evaluate.make_propose(uniform.Uniform(space))
-  drawn = [evaluate.nth(propose((), key, 1), 0) for key in keys]
+  drawn = [decisions.nth(propose((), key, 1), 0) for key in keys]
   return [space.validate(jax.device_get(arc)) for arc in drawn]
 
 

@@ -10,7 +10,6 @@ import jax
 import numpy as np
 
 from enas_jax import files, types
-from enas_jax.search import evaluate
 from enas_jax.search import folder as folder_lib
 from enas_jax.spaces import base as spaces
 from enas_jax.spaces import decisions
@@ -32,7 +31,7 @@ class Truth(NamedTuple):
     """The S architectures, of Python ints."""
     host = jax.tree.map(np.asarray, self.arcs)
     return [
-      space.validate(evaluate.nth(host, index))
+      space.validate(decisions.nth(host, index))
       for index in range(len(self.values))
     ]
 

@@ -18,6 +18,7 @@ from enas_jax.search import costs as costs_lib
 from enas_jax.search import devices as devices_lib
 from enas_jax.search import evaluate, theta_steps, tune
 from enas_jax.search import state as state_lib
+from enas_jax.spaces import decisions
 from enas_jax.strategies import base as strategies
 from enas_jax.tasks import base as tasks
 
@@ -96,7 +97,7 @@ class Asking:
     earned: dict[types.Arc, float] = {}
     rewards = []
     for index in range(request.num_arcs):
-      one = evaluate.nth(arcs, index)
+      one = decisions.nth(arcs, index)
       arc = self._task.space.validate(jax.device_get(one))
       if arc not in earned:
         after = self._tune(request.num_steps)(state, arc)

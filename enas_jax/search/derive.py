@@ -30,7 +30,7 @@ from enas_jax.search import (
   zero_cost,
 )
 from enas_jax.search import state as state_lib
-from enas_jax.spaces import records
+from enas_jax.spaces import decisions, records
 from enas_jax.spaces import registry as spaces
 from enas_jax.strategies import registry, uniform
 from enas_jax.tasks import base as tasks
@@ -248,7 +248,7 @@ class Derivation:
     for some, earned in pools:
       known = self.costs_of(some) if self.costs else [None] * len(earned)
       candidates += [
-        self._candidate(validate(evaluate.nth(some, index)), reward, cost)
+        self._candidate(validate(decisions.nth(some, index)), reward, cost)
         for index, (reward, cost) in enumerate(zip(earned, known, strict=True))
       ]
     if run.derive_scores:

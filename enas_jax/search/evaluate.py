@@ -128,13 +128,17 @@ def make_ensemble(
     for index in range(task.evaluation_chunks(split)):
       where = split, jnp.int32(index)
       shape, _, _ = jax.eval_shape(
-        task.log_probs_chunk, state.omega, nth(arcs, 0), *where, carries[0]
+        task.log_probs_chunk,
+        state.omega,
+        decisions.nth(arcs, 0),
+        *where,
+        carries[0],
       )
       mean = jnp.zeros(shape.shape)
       for place in range(size):
         mean, measured, targets, carries[place] = add(
-          mean, jnp.float32(place + 1), state.omega, nth(arcs, place), *where,
-          carries[place],
+          mean, jnp.float32(place + 1), state.omega,
+          decisions.nth(arcs, place), *where, carries[place],
         )  # fmt: skip
         sums[place] += np.asarray(measured, np.float64)
       measured, counted = measure_mean(mean, targets)
@@ -229,7 +233,7 @@ def make_score(
         columns = [np.asarray(rewards_of(some, *held, k)) for k in keys]
         rewards += [list(row) for row in zip(*columns, strict=True)]
       else:
-        one = nth(arcs, first)
+        one = decisions.nth(arcs, first)
         rewards.append([reward(state.omega, state.carry, one, valid, k)
                         for k in keys])  # fmt: skip
         jax.block_until_ready(rewards[-2:][0])
@@ -260,8 +264,3 @@ def make_inspect(
 ) -> Callable[[strategies.State, types.Arc], strategies.Inspection | None]:
   """Builds the compiled `strategy.inspect`."""
   return jax.jit(strategy.inspect)
-
-
-def nth(arcs: types.Arc, index: int) -> types.Arc:
-  """One arc out of arcs with leaves [S, ...]."""
-  return jax.tree.map(lambda leaf: leaf[index], arcs)

@@ -14,7 +14,6 @@ from enas_jax import types
 from enas_jax.search import (
   asking,
   derive,
-  evaluate,
   folder,
   hosts,
   loop,
@@ -262,7 +261,7 @@ class Search(loop.Loop[state_lib.SearchState]):
     self._progress.start("evaluation", epoch, 0, count)
     whole = []
     for index in range(count):
-      one = evaluate.nth(arcs, index)
+      one = decisions.nth(arcs, index)
       whole.append(ask.evaluate(state, one, valid))
       self._progress.advance()
     policy_mean, uniform_mean = (

@@ -1,4 +1,4 @@
-"""Ten tiny images as the files of CIFAR-10, for tests."""
+"""Tiny images as files, for tests: of CIFAR-10, and of one's own."""
 
 import pathlib
 from typing import Any
@@ -58,3 +58,21 @@ def check_ten_images(data: images.ImageData) -> None:
   every = np.concatenate([every, data.test_images])
   for number, y, x, c in np.ndindex(12, 32, 32, 3):
     assert every[number, y, x, c] == planes[number, 1024 * c + 32 * y + x]
+
+
+def arrays(**changed: Any) -> dict[str, Any]:
+  """Arrays for an archive; None leaves one out."""
+  rng = np.random.RandomState(2)
+  every = {
+    "x_train": rng.randint(0, 256, (6, 8, 10, 3), np.uint8),
+    "y_train": np.array([0, 1, 2, 0, 1, 2]),
+    "x_test": rng.randint(0, 256, (2, 8, 10, 3), np.uint8),
+    "y_test": np.array([2, 0], np.uint8),
+  }
+  return {k: v for k, v in {**every, **changed}.items() if v is not None}
+
+
+def write_npz(folder: pathlib.Path, **changed: Any) -> str:
+  path = folder / "mine.npz"
+  np.savez(path, **arrays(**changed))
+  return f"npz:{path}"
