@@ -125,6 +125,7 @@ class SearchTest(parameterized.TestCase):
     )
     self.assertGreater(rows[-1]["valid/perplexity"], 3.0)  # what is possible
     self.assertBetween(rows[1]["omega/hidden_norm"], 0.01, 8**0.5)
+    self.assertBetween(rows[2]["theta/grad_norm"], 1e-4, 100.0)
     text = (workdir / "metrics.jsonl").read_text()
     rows = [json.loads(line) for line in text.splitlines()]
     left = [row["remaining_seconds"] for row in rows if row["phase"] == "omega"]

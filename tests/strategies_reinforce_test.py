@@ -124,6 +124,9 @@ class LearnTest(absltest.TestCase):
 
     grads = jax.grad(loss)(start.theta)
     self.assertGreater(np.abs(grads["lstm"]).max(), 1e-3)
+    np.testing.assert_allclose(
+      metrics["grad_norm"], optax.tree.norm(grads), rtol=1e-3
+    )
     for name, grad in grads.items():
       np.testing.assert_allclose(
         state.theta[name] - start.theta[name], -grad, rtol=2e-3, atol=1e-5,

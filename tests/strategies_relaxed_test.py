@@ -107,6 +107,9 @@ class StepTest(parameterized.TestCase):
       self.assertAlmostEqual(
         float(metrics["entropy_nats"]), 6 * np.log(5), places=4
       )
+      # The costs less their mean are 2.8, 0.8, -0.2, -1.2 and -2.2.
+      norm = order * np.sqrt(6 * 14.8) / 5
+      self.assertAlmostEqual(float(metrics["grad_norm"]), norm, places=4)
 
   def test_decay_is_part_of_the_gradient(self):
     optimizer = relaxed.make_optimizer(

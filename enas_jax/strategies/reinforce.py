@@ -134,7 +134,8 @@ class Reinforce(base.Strategy):
     Returns:
       The state after the step; and metrics, [] float32: those of
       `base.reward_metrics`, without the entropy bonus; the means over the
-      samples "entropy_nats" and "log_prob"; and "baseline" after the step.
+      samples "entropy_nats" and "log_prob"; "baseline" after the step; and
+      "grad_norm", that of the whole loss's gradient in theta.
     """
     chex.assert_shape(earned, sample.log_prob.shape)
     options = self.options
@@ -166,6 +167,7 @@ class Reinforce(base.Strategy):
       "entropy_nats": jnp.mean(sample.entropy),
       "log_prob": jnp.mean(sample.log_prob),
       "baseline": read_baseline(baseline, options),
+      "grad_norm": optax.tree.norm(grads),
     }
     theta = optax.apply_updates(state.theta, updates)
     return State(theta, opt, baseline), metrics

@@ -199,7 +199,8 @@ class Relaxed(base.Strategy):
 
     Returns:
       The state after the step; and metrics, [] float32: "nats", the mean of
-      what the step descends; and "entropy_nats" of the policy before it.
+      what the step descends; "entropy_nats" of the policy before it; and
+      "grad_norm", that of the mean gradient in alpha without its decay.
     """
     progress = judge.progress
 
@@ -213,14 +214,16 @@ class Relaxed(base.Strategy):
       lambda key: jax.value_and_grad(loss_of)(state.alpha, key),
       jax.random.split(key, self.num_arcs),
     )
+    grads = jnp.mean(grads, axis=0)
     updates, opt = make_optimizer(self.options).update(
-      jnp.mean(grads, axis=0), state.opt, state.alpha
+      grads, state.opt, state.alpha
     )
     log_probs = self.log_probs(state.alpha)
     finite = jnp.where(self.known, log_probs, 0.0)
     metrics = {
       "nats": jnp.mean(nats),
       "entropy_nats": -jnp.sum(jnp.exp(log_probs) * finite),
+      "grad_norm": optax.tree.norm(grads),
     }
     alpha = optax.apply_updates(state.alpha, updates)
     return State(alpha, opt, progress), metrics
