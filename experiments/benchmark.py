@@ -27,7 +27,7 @@ from absl import flags
 
 from enas_jax import config as config_lib
 from enas_jax import types
-from enas_jax.analysis import against_torch, timing
+from enas_jax.analysis import against_torch, stopwatch, timing
 from enas_jax.running import provenance
 from enas_jax.spaces import registry
 from experiments import _arcs, _cli, _flags
@@ -47,7 +47,7 @@ def main() -> None:
     return
   record = _search_record() if values.arc is None else _training_record()
   record |= {
-    "peak_rss_mb": timing.peak_rss_mb(),
+    "peak_rss_mb": stopwatch.peak_rss_mb(),
     "device": provenance.device_name(),
   }
   if values.json:

@@ -4,7 +4,7 @@ import jax
 from absl.testing import absltest
 
 from enas_jax import config as config_lib
-from enas_jax.analysis import timing
+from enas_jax.analysis import stopwatch, timing
 from enas_jax.spaces import registry
 from tests import tiny
 
@@ -29,7 +29,7 @@ class SearchTest(absltest.TestCase):
     for name in ("traced_seconds", "static_seconds", "traced_over_static"):
       self.assertGreater(omega[name], 0.0)
     one = timer.omega(
-      2, 1, static=False, peers=[lambda: timing.Seconds(1.0, 2.0)] * 2
+      2, 1, static=False, peers=[lambda: stopwatch.Seconds(1.0, 2.0)] * 2
     )
     self.assertEqual((one["peer_seconds"], one["peer_cpu_seconds"]), (1.0, 2.0))
     self.assertAlmostEqual(

@@ -4,28 +4,16 @@ import html as html_lib
 import json
 import re
 from html import parser
-from xml.etree import ElementTree
-
-import pytest
 
 from enas_jax.report import (
   candidates,
-  chart,
   drawing,
   page_chart,
-  run_charts,
-  verdict,
 )
 from enas_jax.report import html as report
 from enas_jax.spaces import graph as graph_lib
-from enas_jax.spaces import registry
 
 _SVG = "{http://www.w3.org/2000/svg}"
-
-
-def _texts(drawing):
-  texts = ElementTree.fromstring(drawing).iter(f"{_SVG}text")
-  return [text.text for text in texts]
 
 
 def _jsonl(path, rows):
@@ -109,43 +97,6 @@ def _report(workdir):
   balance.feed(page)
   assert balance.open == []
   return page
-
-
-def test_plot_draws_the_points():
-  lines = {"a": [(0, 0), (50, 5), (100, 10)], "b": [(0, 1)]}
-  figure = chart.plot(lines, "step", "loss", log_y=False)
-  [axes] = figure.axes
-  assert [line.get_xydata().tolist() for line in axes.lines] == [
-    [[0, 0], [50, 5], [100, 10]],
-    [[0, 1]],
-  ]
-  assert (axes.get_xlabel(), axes.get_ylabel()) == ("step", "loss")
-  assert axes.get_yscale() == "linear"
-  assert chart.plot(lines, "", "", log_y=True).axes[0].get_yscale() == "log"
-
-
-def test_line_chart_skips_what_is_not_finite():
-  nan, inf = float("nan"), float("inf")
-  points = [(0, 0), (1, nan), (nan, 1), (2, inf), (2, 10)]
-  drawing = chart.line_chart({"a": points}, x_label="x", y_label="y")
-  whole = chart.line_chart({"a": [(0, 0), (2, 10)]}, x_label="x", y_label="y")
-  assert drawing == whole  # the same bytes, too
-  # 0 has no logarithm.
-  log = {"x_label": "x", "y_label": "y", "log_y": True}
-  assert chart.line_chart({"a": [(0, 0), (2, 10), (3, 20)]}, **log) == (
-    chart.line_chart({"a": [(2, 10), (3, 20)]}, **log)
-  )
-  assert chart.line_chart({"a": [(0, nan)]}, x_label="", y_label="") == ""
-  assert chart.line_chart({}, x_label="x", y_label="y") == ""
-
-
-def test_line_chart_names_several_series_and_escapes():
-  drawing = chart.line_chart(
-    {"a<b": [(0, 1)], "c": [(1, 2)]}, x_label="x & y", y_label="<y>"
-  )
-  texts = _texts(drawing)
-  for name in ("x & y", "<y>", "a<b", "c"):
-    assert name in texts
 
 
 def test_report_shows_a_run(tmp_path):
@@ -373,130 +324,6 @@ def test_report_escapes_everything(tmp_path):
     digest = base64.b64encode(hashlib.sha256(script.encode()).digest())
     policy = f"script-src 'sha256-{digest.decode()}'"
     assert "default-src 'none'; img-src data:;" in page and policy in page
-
-
-def test_values_stand_where_they_are_drawn():
-  points = [(0, 5.0), (10, 1.0), (30, 4.0)]
-  drawn = page_chart.lines({"a": points, "$b_": [(0, 1)]}, "x", "<y>")
-  values = json.loads(drawn.values)
-  assert (values["x"], values["y"]) == ("x", "<y>")
-  [first, second] = values["series"]
-  assert [one["name"] for one in (first, second)] == ["a", "$b_"]
-  assert [tuple(point[:2]) for point in first["points"]] == points
-  # The line is drawn through these very places.
-  paths = re.findall(r'd="(M [^"]*)"', drawn.svg)
-  lines = [list(map(float, re.findall(r"-?[\d.]+", d))) for d in paths]
-  places = [place for point in first["points"] for place in point[2:]]
-  assert any(
-    len(line) == 6 and max(map(abs, map(float.__sub__, line, places))) < 0.051
-    for line in lines
-  )
-  # A script is given so many, the last among them.
-  many = page_chart.lines({"a": [(i, i) for i in range(4001)]}, "x", "y")
-  kept = json.loads(many.values)["series"][0]["points"]
-  assert len(kept) == 1334 and kept[-1][0] == 4000
-
-
-def test_histogram_shows_shares():
-  groups = {"policy": [0.0, 0.0, 1.0, 1.0], "uniform": [0.0], "none": []}
-  drawn = page_chart.histogram(groups, "reward", {"kept": 1.0})
-  series = json.loads(drawn.values)["series"]
-  assert [one["name"] for one in series] == ["policy", "uniform"]
-  # Five bins from 0 to 1.
-  assert [point[:2] for point in series[0]["points"]] == [
-    [pytest.approx(0.1), 0.5], [pytest.approx(0.3), 0.0],
-    [pytest.approx(0.5), 0.0], [pytest.approx(0.7), 0.0],
-    [pytest.approx(0.9), 0.5],
-  ]  # fmt: skip
-  assert series[1]["points"][0][1] == 1.0
-  assert "kept" in _texts(drawn.svg)
-  assert page_chart.histogram({"a": []}, "reward", {}) is None
-
-
-def test_the_pareto_front_holds_what_nothing_surpasses():
-  points = [(3, 0.5), (1, 0.2), (2, 0.2), (1, 0.1), (4, 0.4), (3, 0.5)]
-  assert candidates.pareto_front(points) == [(1, 0.2), (3, 0.5)]
-  assert candidates.pareto_front([]) == []
-
-
-def test_the_policy_is_a_map_of_alternatives_by_epochs():
-  definition = registry.get("macro")
-  preset = registry.preset("smoke", "macro")
-  space = type(preset.child.space())(num_layers=2)
-  # An operation; then an operation and one skip.
-  layout = [6, 6, 2]
-  rows = [
-    {"epoch": epoch, "frequencies": [[epoch / 8] * size for size in layout]}
-    for epoch in (1, 2)
-  ]
-  words = definition.vocabularies
-  values = json.loads(run_charts.policy_map(rows, space, words).values)
-  assert [one["name"] for one in values["series"]] == [
-    *(f"op 1: {op}" for op in words["op"]),
-    *(f"op 2: {op}" for op in words["op"]),
-    "skip 1-2",  # how often it is taken
-  ]
-  for one in values["series"]:
-    assert [point[:2] for point in one["points"]] == [[1, 0.125], [2, 0.25]]
-  # Below one another, and beside one another.
-  lefts = [point[2] for point in values["series"][0]["points"]]
-  tops = [one["points"][0][3] for one in values["series"]]
-  assert lefts == sorted(lefts) and tops == sorted(tops)
-  # Of another space, or of none, alternatives have numbers.
-  unknown = run_charts.policy_map(rows, None, {})
-  assert json.loads(unknown.values)["series"][0]["name"] == "choice 1: 0"
-  assert run_charts.policy_map([], space, words) is None
-  broken = [rows[0], {"epoch": 2, "frequencies": [[0.5]]}]
-  assert run_charts.policy_map(broken, space, words) is None
-  # Of many epochs as many as a page can bear, the last among them.
-  many = [{"epoch": e, "frequencies": [[0.0, 1.0]]} for e in range(1, 402)]
-  shown = json.loads(run_charts.policy_map(many, None, {}).values)["series"][0]
-  assert len(shown["points"]) == 134 and shown["points"][-1][0] == 401
-
-
-def test_candidates_are_drawn_and_measured(tmp_path):
-  preset = registry.preset("smoke", "nasbench201")
-  space = preset.child.space()
-  saved = {"space": "nasbench201", "config": preset.to_dict()}
-  data = {"image_shape": [8, 8, 1], "num_classes": 10}
-  network = candidates.network(saved, {"data": data})
-  assert network.options == preset.child
-  assert network.data.image_shape == (8, 8, 1)
-  arcs = [space.to_dict(space.from_digits(t)) for t in ("333333", "300000")]
-  rows = [{"reward": 0.5, "arc": arcs[0]}, {"reward": 0.25, "arc": arcs[1]}]
-  rows += [rows[1], {"reward": 0.125, "arc": {"space": "nasbench201"}}]
-  large, small, wrong = candidates.distinct(rows, network)
-  assert [one.times for one in (large, small, wrong)] == [1, 2, 1]
-  # The one edge of the second leads to no output: nothing of it counts.
-  assert large.sizes["params"] > small.sizes["params"]
-  assert large.sizes["multiply_adds"] > small.sizes["multiply_adds"]
-  assert (wrong.arc, wrong.sizes) == (None, {})
-  sources = candidates.thumbnails([large, wrong], network)
-  drawn = base64.b64decode(sources[0].partition(",")[2])
-  assert b"nor conv 3x3" in drawn.replace(b"_", b" ") and sources[1] == ""
-  drawing = candidates.trade_off({"a": [large, small]}, "multiply_adds")
-  [series] = json.loads(drawing.values)["series"]
-  assert [point[:2] for point in series["points"]] == [
-    [one.sizes["multiply_adds"], one.reward] for one in (large, small)
-  ]
-  assert candidates.trade_off({"a": [large]}, "multiply_adds") is None
-  for other in ({}, {"space": "other"}, {"space": "macro", "config": {}}):
-    assert candidates.network(other, {}) is None
-
-
-def test_a_difference_within_the_noise_is_called_so():
-  result = {"mean_reward_policy": 0.5, "standard_error_policy": 0.03}
-  result |= {"mean_reward_uniform": 0.41, "standard_error_uniform": 0.04}
-  told = verdict.of(result, {})["sentence"]
-  assert "cannot be told apart" in told and "0.0900 ± 0.0500" in told
-  result["mean_reward_uniform"] = 0.61
-  told = verdict.of(result, {})["sentence"]
-  assert "0.1100 ± 0.0500 below uniform" in told
-  assert verdict.of({"reward": 0.5}, {})["sentence"] == ""
-  known = {"true_accuracy": 91.5, "mean_true_accuracy": 88.25}
-  assert verdict.of(known, {})["rows"] == [
-    ("kept, true accuracy", "91.50%", "88.25% on average of all candidates")
-  ]
 
 
 def test_several_runs_on_one_page(tmp_path):

@@ -1,8 +1,5 @@
 """The macro supergraph against hand computation and a NumPy oracle."""
 
-import dataclasses
-import pathlib
-
 import chex
 import jax
 import jax.numpy as jnp
@@ -10,16 +7,12 @@ import numpy as np
 from absl.testing import absltest, parameterized
 
 from enas_jax import types
-from enas_jax.released import macro as released_macro
-from enas_jax.released import tables
 from enas_jax.spaces import decisions, fixed
 from enas_jax.spaces.macro import arc as macro
 from enas_jax.spaces.macro import network as supergraph
 from tests import children, oracles_macro, tiny
-from tests.golden import checker, vectors
 
 LAYERS, FILTERS, BATCH, SIZE, CHANNELS, CLASSES = 4, 4, 3, 8, 3, 5
-GOLDEN = pathlib.Path(__file__).parent / "golden" / "macro_child_search.npz"
 # The paper's form and the released one, which differ in every option.
 FORMS = ("paper", "released")
 
@@ -436,89 +429,6 @@ class DropoutTest(absltest.TestCase):
     np.testing.assert_allclose(dropped[kept], 2 * whole[kept], rtol=1e-5)
     with self.assertRaisesRegex(types.InputError, "key must be given"):
       run(True, None)
-
-
-class ConfigTest(parameterized.TestCase):
-  @parameterized.parameters(
-    ({"num_layers": 0}, "num_layers"),
-    ({"num_filters": 5}, "num_filters must be even and positive, got 5"),
-    ({"drop_features": 1.0}, "drop_features"),
-    ({"op_epsilon": 0.0}, "op_epsilon"),
-    ({"main_input": "next"}, "main_input must be one of selected, previous"),
-  )
-  def test_errors(self, changes, pattern):
-    with self.assertRaisesRegex(types.InputError, pattern):
-      make_config(**changes)
-
-  def test_reductions_are_at_the_released_places(self):
-    for layers, places in ((12, (3, 7)), (6, (1, 3)), (4, (0, 1)), (2, ())):
-      config = make_config(num_layers=layers)
-      self.assertEqual(config.reductions(), places)
-
-  def test_he_initialisation(self):
-    config = make_config("released", num_layers=1, num_filters=16)
-    omega = supergraph.init(jax.random.key(0), config, 10, 3)
-    for weights, fan_in in (
-      (omega["layer_0"]["conv_5x5"]["out"]["w"], 25 * 16),
-      (omega["layer_0"]["sep_conv_5x5"]["out"]["depthwise"], 25 * 16),
-      (omega["layer_0"]["avg_pool_3x3"]["in"]["w"], 16),
-    ):
-      spread = float(np.std(weights)) / np.sqrt(2 / fan_in)
-      self.assertBetween(spread, 0.85, 1.15)
-    released = make_config("released", num_layers=6, num_filters=8)
-    leaves = jax.tree.leaves(shapes(released, num_classes=10))
-    # `num_trainable` of the golden case.
-    self.assertEqual(sum(leaf.size for leaf in leaves), 19752)
-
-
-class ReleasedTest(absltest.TestCase):
-  def test_vectors_agree(self):
-    checks = checker.check(vectors.read(GOLDEN))
-    failed = [str(each) for each in checks.done if not each.ok]
-    self.assertEmpty(failed)
-    self.assertEmpty(checker.notes(checks))
-    names = [each.name for each in checks.done]
-    self.assertLen(set(names), len(names))
-    for name in ("logits_eval", "logits_train", "loss_train"):
-      self.assertIn(name, names)
-      self.assertIn(f"static/{name}", names)
-
-  def test_the_graph_as_published_is_refused(self):
-    loaded = vectors.read(GOLDEN)
-    other = dataclasses.replace(loaded, case="macro_child_search_asis")
-    with self.assertRaisesRegex(types.InputError, "ignores which operation"):
-      checker.check(other)
-
-  def test_round_trip(self):
-    config = tiny.child_config("macro", "released", num_layers=6, num_filters=8)
-    variables = vectors.read(GOLDEN).main.take_all("var/")
-    graph = released_macro.SEARCH
-    omega = tables.read(variables, graph, config)
-    fresh = supergraph.init_statistics(config)
-    statistics = tables.read(variables, graph, config, fresh)
-    self.assertEqual(statistics["steps"], 0)
-    named = tables.write(omega, graph, config)
-    named |= tables.write(statistics, graph, config)
-    chex.assert_trees_all_equal(named, variables)
-    stored = {f"var/{name}": array for name, array in variables.items()}
-    chex.assert_trees_all_equal(tables.read(stored, graph, config), omega)
-
-  def test_errors(self):
-    variables = vectors.read(GOLDEN).main.take_all("var/")
-    name = "child/layer_3/branch_1/out_conv_3/w_depth"
-    bare = {n: a for n, a in variables.items() if n != name}
-    for changed, changes, pattern in (
-      (bare, {}, f"lack the variable '{name}'"),
-      (variables, {"num_filters": 4}, r"must have the shape \[3, 3, 3, 4\]"),
-      (variables, {"num_layers": 5}, "layer_5.*num_layers=5 has not"),
-      (variables, {"num_layers": 7}, "lack the variable 'child/layer_"),
-      (variables, {"main_input": "selected"}, "main_input must be previous"),
-      ({**variables, name: np.ones(3, int)}, {}, "must have the shape"),
-    ):
-      options = {"num_layers": 6, "num_filters": 8} | changes
-      config = tiny.child_config("macro", "released", **options)
-      with self.assertRaisesRegex(types.InputError, pattern):
-        tables.read(changed, released_macro.SEARCH, config)
 
 
 def global_norm(tree):

@@ -10,9 +10,12 @@ import optax
 from absl.testing import absltest, parameterized
 
 from enas_jax import config as config_lib
+from enas_jax.search import theta_steps
 from enas_jax.spaces import registry
 from enas_jax.spaces.macro import arc as macro
+from enas_jax.strategies import registry as strategies
 from enas_jax.strategies import reinforce
+from tests import tiny
 
 GOLDEN = pathlib.Path(__file__).parent / "golden" / "misc" / "semantics.npz"
 
@@ -193,6 +196,32 @@ class OptimizerTest(absltest.TestCase):
       np.testing.assert_allclose(
         weights, golden["adam_w"][step + 1], rtol=1e-4, atol=2e-4
       )
+
+
+class SkipTermTest(absltest.TestCase):
+  def test_it_draws_probabilities_to_its_target(self):
+    """All rewards are alike: nothing else moves the policy."""
+    changes = {
+      "learning_rate": 0.03,
+      "skip_weight": 1.0,
+      "controller": {"skip_target": 0.8, "temperature": 1.0},
+    }
+    config = tiny.make_image_config("macro", strategy=changes)
+    strategy = strategies.create(config, config.child.space())
+    ask, tell = theta_steps.make_ask_and_tell(strategy)
+    state = jax.jit(strategy.init)(jax.random.key(0))
+    propose = jax.jit(lambda state: strategy.propose(state, key, 500))
+    key = jax.random.key(1)
+
+    def share(state):
+      return float(np.asarray(propose(state).skips).sum() / 500)
+
+    self.assertBetween(share(state), 0.4, 0.6)
+    earned = jnp.full(strategy.num_arcs, 0.5)
+    for step in range(80):
+      sample = ask(state, jax.random.fold_in(key, step))
+      state, _ = tell(state, sample, earned)
+    self.assertBetween(share(state), 0.72, 0.88)
 
 
 if __name__ == "__main__":

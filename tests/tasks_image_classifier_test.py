@@ -9,7 +9,7 @@ from enas_jax import config as config_lib
 from enas_jax import types
 from enas_jax.data import augment
 from enas_jax.nn import image_ops
-from enas_jax.search import evaluate, theta_steps
+from enas_jax.search import evaluate
 from enas_jax.search import state as states
 from enas_jax.search import steps as phases
 from enas_jax.spaces import decisions
@@ -414,38 +414,6 @@ class OmegaPhaseTest(PlainTestCase):
     self.assertGreater(np.mean(nats[:5]), 1.05)  # ln 3 = 1.1
     self.assertLess(np.mean(nats[-20:]), 0.9)
     self.assertEqual(step._cache_size(), 1)
-
-
-class ThetaPhaseTest(PlainTestCase):
-  def test_the_skip_term_draws_probabilities_to_its_target(self):
-    config, task, splits, strategy, state = make(
-      "macro",
-      strategy={
-        "learning_rate": 0.03,
-        "skip_weight": 1.0,
-        "controller": {"skip_target": 0.8, "temperature": 1.0},
-      },
-    )
-
-    class AllAlike:
-      batch_axis, config = 0, task.config
-
-      def reward_batch(self, valid, key):
-        return ()
-
-      def reward(self, omega, arc, batch, carry):
-        return jnp.float32(0.5)
-
-    step = theta_steps.make_theta_step(AllAlike(), strategy)
-
-    def share(learnt):
-      arcs = strategy.propose(learnt, jax.random.key(0), 500)
-      return float(np.asarray(arcs.skips).sum() / 500)
-
-    self.assertBetween(share(state.strategy), 0.4, 0.6)
-    for _ in range(80):
-      state, _ = step(state, splits.valid, splits.train)
-    self.assertBetween(share(state.strategy), 0.72, 0.88)
 
 
 if __name__ == "__main__":

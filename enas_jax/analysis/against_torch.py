@@ -19,7 +19,7 @@ import numpy as np
 
 from enas_jax import config as config_lib
 from enas_jax import types
-from enas_jax.analysis import timing
+from enas_jax.analysis import stopwatch, timing
 from enas_jax.spaces import base as spaces
 from enas_jax.spaces import decisions, registry
 
@@ -96,7 +96,7 @@ class Children:
     self.trained = [self._runner("train", i) for i in range(len(arcs))]
     self.scored = [self._runner("score", i) for i in range(len(arcs))]
 
-  def _runner(self, what: str, number: int) -> Callable[[], timing.Seconds]:
+  def _runner(self, what: str, number: int) -> Callable[[], stopwatch.Seconds]:
     return functools.partial(self._ask, what, number)
 
   def _ask(self, what: str, number: int = 0) -> Any:
@@ -134,10 +134,10 @@ def _serve(
     what, number = pipe.recv()
     if what == "close":
       break
-    pipe.send(timing.seconds_of(getattr(children[number], what)))
+    pipe.send(stopwatch.seconds_of(getattr(children[number], what)))
   a = torch.rand(_SIDE, _SIDE)
   gflops = _matmul_gflops(lambda: a @ a)
-  peak = timing.peak_rss_mb()
+  peak = stopwatch.peak_rss_mb()
   pipe.send({"torch_peak_rss_mb": peak, "torch_matmul_gflops": gflops})
 
 
@@ -206,7 +206,7 @@ def matmul_gflops() -> dict[str, float]:
 
 def _matmul_gflops(run: Callable[[], Any]) -> float:
   run()
-  best = min(timing.seconds_of(run).cpu for _ in range(_REPEATS))
+  best = min(stopwatch.seconds_of(run).cpu for _ in range(_REPEATS))
   return 2e-9 * _SIDE**3 / best
 
 

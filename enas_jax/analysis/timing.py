@@ -7,11 +7,9 @@ then slows both.
 """
 
 import functools
-import pathlib
-import resource
 import time
 from collections.abc import Callable, Sequence
-from typing import Any, NamedTuple
+from typing import Any
 
 import jax
 import jax.numpy as jnp
@@ -20,6 +18,7 @@ from jax import lax
 
 from enas_jax import config as config_lib
 from enas_jax import types
+from enas_jax.analysis import stopwatch
 from enas_jax.search import evaluate, optimizers, steps, theta_steps, train
 from enas_jax.search import state as state_lib
 from enas_jax.spaces import base as spaces
@@ -29,24 +28,11 @@ from enas_jax.strategies import uniform
 from enas_jax.tasks import base as tasks_base
 from enas_jax.tasks import registry as tasks
 
-_COMPILED = "/jax/core/compile/backend_compile_duration"
 _BATCHES = 8  # of the random data
 _FUSED = 10  # theta steps in one program
 
 
-class Seconds(NamedTuple):
-  """How long something took.
-
-  Attributes:
-    wall: by the clock.
-    cpu: of all threads of its process, which other programs add little to.
-  """
-
-  wall: float
-  cpu: float
-
-
-Peers = Sequence[Callable[[], Seconds]]  # by architecture
+Peers = Sequence[Callable[[], stopwatch.Seconds]]  # by architecture
 
 
 class SearchTimer:
@@ -69,7 +55,7 @@ class SearchTimer:
       space: the name of the search space.
       vocabulary_size: the words of the text, V.
     """
-    self.config, self.compiled = config, Compilations()
+    self.config, self.compiled = config, stopwatch.Compilations()
     self.task, splits = make_task(config, space, vocabulary_size)
     self.data = splits.train
     self._space, self._shape = space, _data_shape(config, vocabulary_size)
@@ -176,7 +162,7 @@ class SearchTimer:
         )
         for name in ("compile_seconds", "first_cpu_seconds")
       },
-      "start_peak_rss_mb": peak_rss_mb(),
+      "start_peak_rss_mb": stopwatch.peak_rss_mb(),
     }
 
   def _evaluate(self, arc: types.Arc) -> Any:
@@ -205,24 +191,26 @@ class SearchTimer:
       Medians, and of the ratios of CPU seconds within a turn; those of `peers`
       have "peer" in their names.
     """
-    runs: list[list[Callable[[], Seconds]]] = []
-    shared = _Timed(self._omega_step, self._fresh())
+    runs: list[list[Callable[[], stopwatch.Seconds]]] = []
+    shared = stopwatch.Timed(self._omega_step, self._fresh())
     for number, arc in enumerate(self.arcs(count)):
       traced = decisions.as_arrays(arc)
-      turn: list[Callable[[], Seconds]] = [
+      turn: list[Callable[[], stopwatch.Seconds]] = [
         functools.partial(shared, self.data, traced)
       ]
       if static:
-        turn.append(functools.partial(_Timed(*self._static(arc)), self.data))
+        turn.append(
+          functools.partial(stopwatch.Timed(*self._static(arc)), self.data)
+        )
       if peers is not None:
         turn.append(peers[number])
       runs.append(turn)
-    _in_turn(runs, 1)  # what is compiled is compiled here
-    times = _in_turn(runs, rounds)
+    stopwatch.in_turn(runs, 1)  # what is compiled is compiled here
+    times = stopwatch.in_turn(runs, rounds)
     names = ["traced", *["static"] * static, *["peer"] * (peers is not None)]
-    record = _medians(names, times)
+    record = stopwatch.medians(names, times)
     if static:
-      record["traced_over_static"] = _ratio(times, 0, 1, "wall")
+      record["traced_over_static"] = stopwatch.ratio(times, 0, 1, "wall")
     return {**record, "arcs": count, "rounds": rounds}
 
   def _static(
@@ -258,15 +246,15 @@ class SearchTimer:
       return state, metrics
 
     runs = [
-      _Timed(jax.jit(fused, donate_argnums=0), self._fresh()),
-      _Timed(looped, self._fresh()),
+      stopwatch.Timed(jax.jit(fused, donate_argnums=0), self._fresh()),
+      stopwatch.Timed(looped, self._fresh()),
     ]
     for run in runs:
       run(self.data)
-    times = _in_turn(
+    times = stopwatch.in_turn(
       [[functools.partial(run, self.data) for run in runs]], rounds
     )
-    share = 1.0 - _ratio(times, 0, 1, "wall")
+    share = 1.0 - stopwatch.ratio(times, 0, 1, "wall")
     return {
       "theta_seconds": float(np.median(times[:, 1, 0])) / _FUSED,
       "theta_cpu_seconds": float(np.median(times[:, 1, 1])) / _FUSED,
@@ -283,19 +271,22 @@ class SearchTimer:
 
     compiled = jax.jit(score)
 
-    def timed(arc: types.Arc) -> Callable[[], Seconds]:
+    def timed(arc: types.Arc) -> Callable[[], stopwatch.Seconds]:
       step = lambda _, *of: (None, compiled(*of))
       return functools.partial(
-        _Timed(step, None), state.omega, decisions.as_arrays(arc), self.data
+        stopwatch.Timed(step, None),
+        state.omega,
+        decisions.as_arrays(arc),
+        self.data,
       )
 
     runs = [
       [timed(arc), peer]
       for arc, peer in zip(self.arcs(count), peers, strict=True)
     ]
-    _in_turn(runs, 1)
-    times = _in_turn(runs, rounds)
-    return _medians(("reward", "peer_reward"), times)
+    stopwatch.in_turn(runs, 1)
+    times = stopwatch.in_turn(runs, rounds)
+    return stopwatch.medians(("reward", "peer_reward"), times)
 
 
 def time_training(
@@ -322,8 +313,8 @@ def time_training(
   data = splits.train
   state = state_lib.init_training(config, task, _BATCHES)
   params = train.count_params(state.omega)
-  timed = _Timed(steps.make_train_step(config, task, _BATCHES), state)
-  compiled = Compilations()
+  timed = stopwatch.Timed(steps.make_train_step(config, task, _BATCHES), state)
+  compiled = stopwatch.Compilations()
   first = timed(data)
   seconds = [timed(data).wall for _ in range(rounds)]
   return {
@@ -332,34 +323,6 @@ def time_training(
     "compile_seconds": compiled.seconds,
     "first_call_seconds": first.wall,
   }
-
-
-class Compilations:
-  """Counts programs that XLA compiles, from when it is made.
-
-  Attributes:
-    count: the number of programs.
-    seconds: the time that their compilation took.
-  """
-
-  def __init__(self) -> None:
-    self.count, self.seconds = 0, 0.0
-    jax.monitoring.register_event_duration_secs_listener(self._note)
-
-  def _note(self, event: str, duration_secs: float, **_: str | int) -> None:
-    if event == _COMPILED:
-      self.count += 1
-      self.seconds += duration_secs
-
-
-def peak_rss_mb() -> float:
-  """Peak memory of this process, as Linux counts it."""
-  try:
-    status = pathlib.Path("/proc/self/status").read_text(encoding="utf-8")
-  except OSError:
-    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024.0
-  # Unlike `getrusage` it does not go on from what started this process.
-  return int(status.partition("VmHWM:")[2].split()[0]) / 1024.0
 
 
 def make_task(
@@ -386,54 +349,6 @@ def make_task(
   )
   task = task_definition.create(config, network, data)
   return task, task.splits(data)
-
-
-class _Timed:
-  """A step that keeps its own state; a call returns its seconds."""
-
-  def __init__(self, step: Callable[..., Any], state: Any) -> None:
-    self._step, self._state = step, state
-
-  def __call__(self, *args: Any) -> Seconds:
-    return seconds_of(lambda: self._run(*args))
-
-  def _run(self, *args: Any) -> None:
-    self._state, metrics = self._step(self._state, *args)
-    jax.block_until_ready(metrics)
-
-
-def seconds_of(run: Callable[[], Any]) -> Seconds:
-  """What one call takes."""
-  wall, cpu = time.perf_counter(), time.process_time()
-  run()
-  return Seconds(time.perf_counter() - wall, time.process_time() - cpu)
-
-
-def _in_turn(
-  runs: Sequence[Sequence[Callable[[], Seconds]]], rounds: int
-) -> np.ndarray:
-  """[rounds * len(runs), n, 2]: seconds of n functions, wall and CPU."""
-  return np.asarray(
-    [[run() for run in turn] for _ in range(rounds) for turn in runs]
-  )
-
-
-def _medians(names: Sequence[str], times: np.ndarray) -> dict[str, float]:
-  """Medians by name, and of the first's CPU seconds over each other's."""
-  record: dict[str, float] = {}
-  for place, name in enumerate(names):
-    wall, cpu = np.median(times[:, place], axis=0)
-    record |= {f"{name}_seconds": float(wall)}
-    record |= {f"{name}_cpu_seconds": float(cpu)}
-    if place:
-      record[f"{names[0]}_over_{name}_cpu"] = _ratio(times, 0, place, "cpu")
-  return record
-
-
-def _ratio(times: np.ndarray, one: int, other: int, kind: str) -> float:
-  """The median over turns of one function's seconds over another's."""
-  at = Seconds._fields.index(kind)
-  return float(np.median(times[:, one, at] / times[:, other, at]))
 
 
 class _ChildAlone:

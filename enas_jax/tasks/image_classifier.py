@@ -22,7 +22,7 @@ from enas_jax.data import augment, batches, images, own
 from enas_jax.nn import losses
 from enas_jax.spaces import base as spaces
 from enas_jax.spaces import precision
-from enas_jax.tasks import base, image_data
+from enas_jax.tasks import base, image_batches, image_data
 
 Carry = dict[str, Any]
 Split = batches.Split
@@ -91,6 +91,10 @@ class ImageClassifier:
   def _computing(self) -> spaces.ImageNetwork:
     """The network in the type that the configuration names."""
     return precision.at(self.network, self.config.run.compute_dtype)
+
+  @property
+  def _batches(self) -> image_batches.Batches:
+    return image_batches.Batches(self.config.data, self.mean, self.std)
 
   @property
   def norms_parts(self) -> bool:
@@ -204,15 +208,7 @@ class ImageClassifier:
     self, train: Split, carry: Carry, step: types.Array, key: types.PRNGKey
   ) -> types.ImageBatch:
     """The batch of that step of the epoch, augmented."""
-    data = self.config.data
-    taken = batches.take(train, carry["order"], step, data.batch_size)
-    shown = self._standardise(taken.images)
-    if data.cutout:
-      key, key_cutout = jax.random.split(key)
-    shown = augment.augment(key, shown, data.pad, flip=data.flip)
-    if data.cutout:
-      shown = augment.cutout(key_cutout, shown, data.cutout)
-    return types.ImageBatch(shown, taken.labels)
+    return self._batches.to_train(train, carry["order"], step, key)
 
   def step_size(self, batch: types.ImageBatch) -> float:
     """The learning rate is the schedule's."""
@@ -221,10 +217,7 @@ class ImageClassifier:
 
   def reward_batch(self, valid: Split, key: types.PRNGKey) -> types.ImageBatch:
     """One validation minibatch, drawn without replacement."""
-    order = augment.epoch_permutation(key, len(valid.images))
-    size = self.config.data.reward_batch_size
-    taken = batches.take(valid, order, jnp.int32(0), size)
-    return types.ImageBatch(self._standardise(taken.images), taken.labels)
+    return self._batches.to_reward(valid, key)
 
   def child_params(self, omega: types.Omega, arc: types.Arc) -> types.Omega:
     """The weights of one fixed child; all of omega for a traced arc."""
@@ -346,17 +339,10 @@ class ImageClassifier:
     carry: Carry,
   ) -> tuple[types.Array, types.Array, Carry]:
     """The sum over one batch of `measure`, (logits, labels) -> [B]."""
-    batch, fresh = self._batch_of(split, index)
+    batch, fresh = self._batches.to_evaluate(split, index)
     logits = self._logits(omega, arc, batch, carry)
     counted = jnp.where(fresh, measure(logits, batch.labels), 0)
     return jnp.sum(counted), jnp.sum(fresh), carry
-
-  def _batch_of(
-    self, split: Split, index: types.Array
-  ) -> tuple[types.ImageBatch, types.Array]:
-    """A batch of an evaluation, and [B] bool: which were in no earlier one."""
-    part, fresh = batches.chunk(split, index, self.least_split())
-    return types.ImageBatch(self._standardise(part.images), part.labels), fresh
 
   def log_probs_chunk(
     self,
@@ -372,7 +358,7 @@ class ImageClassifier:
       [B, classes] float32, log-probabilities, nats; [B] int32, the classes, -1
       of an image that an earlier batch has shown; and the carry.
     """
-    batch, fresh = self._batch_of(split, index)
+    batch, fresh = self._batches.to_evaluate(split, index)
     logits = self._logits(omega, arc, batch, carry)
     targets = jnp.where(fresh, batch.labels, -1)
     return jax.nn.log_softmax(logits), targets, carry
@@ -411,11 +397,6 @@ class ImageClassifier:
   def least_split(self) -> int:
     """Images of one batch of an evaluation."""
     return self.config.data.reward_batch_size
-
-  def _standardise(self, pixels: types.Array) -> types.Array:
-    return augment.standardise(
-      pixels, jnp.asarray(self.mean), jnp.asarray(self.std)
-    )
 
   def _logits(
     self,
