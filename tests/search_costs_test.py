@@ -147,6 +147,8 @@ class TableTest(parameterized.TestCase):
       self.assertAlmostEqual(float(cost), expected, places=2)
     record = json.loads(self.path.read_text())
     self.assertEqual(record["cost"], "latency")
+    # The mean of those that were measured, as no other was asked for.
+    self.assertBetween(record["target"], 400.0, 900.0)  # 625 of all
     self.assertLess(record["error"], 1e-6)
     # Each of them several times, and one to compile.
     self.assertEqual((len(calls) - 1) % 5, 0)
@@ -156,7 +158,13 @@ class TableTest(parameterized.TestCase):
     sound = {"cost": "params", "target": 2.0, "base": 1.0, "error": 0.0}
     sound["slopes"] = [1.0]
     self.path.write_text(json.dumps(sound))
-    self.assertEqual(costs.read(config, self.path).slopes, (1.0,))
+    read = costs.read(config, self.path)
+    self.assertEqual((read.slopes, read.base), ((1.0,), 1.0))
+    self.assertEqual((read.column, read.target), ("params", 2.0))
+    wanted = tiny.make_image_config(
+      "macro", run={"cost": "params", "cost_target": 5.0}
+    )
+    self.assertEqual(costs.read(wanted, self.path).target, 5.0)
     for change in (
       *({"cost": "latency"}, {"slopes": 3}, {"slopes": ["a"]}),
       *({"base": None}, {"target": "a"}),
@@ -185,6 +193,18 @@ class TableTest(parameterized.TestCase):
       types.InputError, "cost must be empty with a policy that earns no rewards"
     ):
       tiny.make_image_config("micro", policy="darts", run={"cost": "params"})
+
+  def test_the_error_is_of_what_the_table_was_not_made_from(self):
+    """Costs are 2 + 6 x, but in what is held out: 3 + 6 x, and 1 + 6 x."""
+    x = np.tile([0.0, 1.0], 20)
+    spent = 2.0 + 6.0 * x
+    held_out = np.arange(40) >= 24
+    spent[held_out] += np.tile([1.0, 1.0, -1.0, -1.0], 4)
+    found = costs._fitted(x[:, None], spent)
+    self.assertAlmostEqual(found["base"], 2.0)
+    np.testing.assert_allclose(found["slopes"], [6.0])
+    # Off by 1 each time, of 5 in the mean.
+    self.assertAlmostEqual(found["error"], 0.2)
 
 
 class TradeTest(absltest.TestCase):

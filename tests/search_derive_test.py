@@ -1,5 +1,6 @@
 """The order of candidates: by reward, or with scores that train nothing."""
 
+import math
 import pathlib
 import tempfile
 from unittest import mock
@@ -27,6 +28,30 @@ def derivation(task, splits, **changes):
   return derive.Derivation(
     config, task, splits, workdir, loop.Progress(), loop.Clock()
   )
+
+
+class RecordsTest(absltest.TestCase):
+  def test_mean_and_error_by_hand(self):
+    nan = float("nan")
+    # 1, 2 and 6: squares 4, 1 and 9 from the mean, over 2, over 3.
+    mean, error = derive.mean_and_error([1.0, nan, 2.0, math.inf, 6.0])
+    self.assertEqual(mean, 3.0)
+    self.assertAlmostEqual(error, math.sqrt(14 / 2 / 3))
+    self.assertEqual(derive.mean_and_error([4.0, nan]), (4.0, 0.0))
+    for values in ([], [nan, -math.inf]):
+      self.assertTrue(all(map(math.isnan, derive.mean_and_error(values))))
+
+  def test_what_was_trained_longest_comes_first(self):
+    rows = [
+      {"rank": 3, "reward": 0.3},
+      {"rank": 1, "reward": 0.9},
+      {"rank": 4, "tuned_nats": 1.0, "tuned_steps": 3},
+      {"rank": 5, "tuned_nats": 2.5, "tuned_steps": 9},
+      {"rank": 2, "tuned_nats": 2.0, "tuned_steps": 9},
+      {"rank": 6, "tuned_nats": 0.5, "tuned_steps": 3},
+    ]
+    order = [row["rank"] for row in derive.in_order(rows)]
+    self.assertEqual(order, [2, 5, 6, 4, 1, 3])
 
 
 class OrderTest(absltest.TestCase):

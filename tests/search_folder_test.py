@@ -4,11 +4,12 @@ import json
 import math
 import pathlib
 import tempfile
+from unittest import mock
 
 from absl.testing import absltest, parameterized
 
 from enas_jax import types
-from enas_jax.search import folder
+from enas_jax.search import folder, hosts
 
 
 class FolderTest(parameterized.TestCase):
@@ -39,6 +40,53 @@ class FolderTest(parameterized.TestCase):
     self.assertEqual(list(self.root.iterdir()), [path])
     folder.write_json(path, rows[0])
     self.assertEqual(json.loads(path.read_text()), expected[0])
+
+  def test_files_by_the_byte(self):
+    path = self.root / "file"
+    folder.write_json(path, {"a": [1], "b": math.nan})
+    self.assertEqual(
+      path.read_text(), '{\n  "a": [\n    1\n  ],\n  "b": null\n}\n'
+    )
+    folder.write_csv(path, [{"a": 1, "b": None}, {"b": 2.5, "a": "x,y"}])
+    self.assertEqual(path.read_text(), 'a,b\n1,\n"x,y",2.5\n')
+    folder.write(path, b"\x00\xff")
+    self.assertEqual(path.read_bytes(), b"\x00\xff")
+    folder.remove(path)
+    folder.remove(path)  # which is gone
+    self.assertEqual(list(self.root.iterdir()), [])
+
+  def test_another_process_than_the_first_writes_nothing(self):
+    path = self.root / "file"
+    with mock.patch.dict(hosts._here, index=1, count=2):
+      folder.write(path, "text")
+      self.assertFalse(path.exists())
+      path.write_text("kept")
+      folder.remove(path)
+    self.assertEqual(path.read_text(), "kept")
+
+  @parameterized.parameters(
+    ({"n": 1, "s": "x"}, None),
+    ({"n": 1}, "lacks 's'; ask"),
+    ({"n": "1", "s": "x"}, "is damaged: 'n' must be .*, got '1'; ask"),
+  )
+  def test_fields_of_a_record(self, record, message):
+    check = lambda: folder.check_fields(
+      record, {"n": int, "s": str}, self.root, "ask"
+    )
+    if message is None:
+      check()
+    else:
+      with self.assertRaisesRegex(types.InputError, message):
+        check()
+
+  def test_numbers_of_a_record(self):
+    record = {"a": 1, "b": 2.5, "c": None, "d": True, "e": "1"}
+    folder.check_numbers(record, "abc", self.root, "ask")
+    for name in "def":  # the last is not there
+      with self.assertRaisesRegex(
+        types.InputError, f"is damaged: {name} must be a number; ask"
+      ):
+        folder.check_numbers(record, ("a", name), self.root, "ask")
 
   @parameterized.parameters(
     (None, "cannot be read: No such file or directory; do this."),

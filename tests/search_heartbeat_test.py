@@ -28,17 +28,40 @@ class HeartbeatTest(absltest.TestCase):
       beats.measure("omega", 0.5, {"omega": 1})
       for now.return_value in (119.0, 120.0, 239.0, 241.0):
         beats.beat("epoch 1", lambda: {"omega": 9000})
-    self.assertLen(lines, 2)
-    self.assertStartsWith(
-      lines[0],
-      "epoch 1, 0.5 s per omega step, 1 h 15 min of such steps to go, ",
-    )
+      self.assertLen(lines, 2)
+      self.assertStartsWith(
+        lines[0],
+        "epoch 1, 0.5 s per omega step, 1 h 15 min of such steps to go, ",
+      )
+      # 7,199 seconds: a second before two hours.
+      now.return_value = 1000.0
+      beats.beat("later", lambda: {"omega": 14398})
+    self.assertIn(" 1 h 59 min of ", lines[2])
+
+  def test_a_line_tells_what_is_held(self):
+    lines, held = [], {"host_peak_mb": 1234.4}
+    with mock.patch.object(heartbeat, "memory", lambda: held):
+      beats = heartbeat.Heartbeat(1e-9, lines.append)
+      for device in ({}, {"device_mb": 56.7}):
+        held |= device
+        beats.beat("here", dict)
+    self.assertEndsWith(lines[0], "to go, 1,234 MB at most")
+    self.assertEndsWith(lines[1], "1,234 MB at most, 57 MB on the device")
+
+  def test_the_peak_is_in_megabytes_wherever_it_is_counted(self):
+    usage = mock.Mock(ru_maxrss=3 * 2**20)
+    with mock.patch.object(heartbeat.resource, "getrusage", lambda who: usage):
+      for platform, expected in (("linux", 3 * 1024), ("darwin", 3)):
+        with mock.patch.object(heartbeat.sys, "platform", platform):
+          self.assertEqual(heartbeat.memory()["host_peak_mb"], expected)
 
   def test_a_device_says_what_it_holds(self):
     device = mock.Mock()
     device.memory_stats.return_value = {"bytes_in_use": 3 * 2**20}
     with mock.patch.object(heartbeat.jax, "local_devices", lambda: [device]):
       self.assertEqual(heartbeat.memory()["device_mb"], 3.0)
+      device.memory_stats.return_value = {"other": 1}
+      self.assertNotIn("device_mb", heartbeat.memory())
       device.memory_stats.return_value = None  # a CPU's
       self.assertNotIn("device_mb", heartbeat.memory())
 

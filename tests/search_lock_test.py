@@ -2,7 +2,9 @@
 
 import errno
 import fcntl
+import os
 import pathlib
+import platform
 import subprocess
 import sys
 import tempfile
@@ -57,6 +59,22 @@ class LockTest(absltest.TestCase):
     with mock.patch.object(fcntl, "flock", side_effect=failure):
       with self.assertRaisesRegex(OSError, "broken"):
         lock.hold(self.folder)
+
+  def test_other_users_may_lock_it_too(self):
+    mask = os.umask(0)
+    self.addCleanup(os.umask, mask)
+    self.assertTrue(lock.hold(self.folder))
+    path = self.folder / ".lock"
+    self.assertEqual(path.stat().st_mode & 0o777, 0o666)
+    self.assertEqual(
+      path.read_text(), f"process {os.getpid()} on {platform.node()}"
+    )
+    lock.release(self.folder)
+    path.write_text("process 1234567890 on a machine of a long name")
+    self.assertTrue(lock.hold(self.folder))
+    self.assertStartsWith(path.read_text(), f"process {os.getpid()} on ")
+    self.assertNotIn("long name", path.read_text())
+    lock.release(self.folder)
 
   def test_a_folder_that_is_not_there(self):
     with self.assertRaises(FileNotFoundError):

@@ -17,11 +17,15 @@ def _nothing(seconds):
 
 
 class _Lines(loop.Progress):
+  """Asks the run to end as soon as it waits."""
+
   def __init__(self):
     self.waited = []
 
   def waiting(self, text, seconds):
     self.waited.append(text)
+    if len(self.waited) == 1:
+      os.kill(os.getpid(), signal.SIGTERM)
 
 
 class _Loop(loop.Loop):
@@ -64,7 +68,6 @@ class PatienceTest(absltest.TestCase):
     for done, saves in ((0, 0), (3, 1)):
       run = _Loop(done)
       with progress.signals() as run._stop, self.quick:
-        threading.Timer(0.3, os.kill, (os.getpid(), signal.SIGTERM)).start()
         began = time.monotonic()
         with self.assertRaisesRegex(loop.Interrupted, "signal 15"):
           run._patiently("it", self.release.wait)
@@ -72,6 +75,45 @@ class PatienceTest(absltest.TestCase):
       self.assertEqual(run.saved, saves)
       self.assertIn("compiling it (once)", run._progress.waited)
       self.assertTrue(patience.has_left_work())
+
+  def test_work_that_ends_soon_after_a_signal_counts(self):
+    patience.watch()
+    ticks = []
+
+    def work():
+      patience.wake()
+      time.sleep(0.3)
+      return 7
+
+    with mock.patch.object(patience, "_GRACE", 60.0):
+      self.assertEqual(patience.call(work, ticks.append), 7)
+    self.assertEqual(ticks, [])  # the signal has come
+
+  def test_whoever_waits_is_told_for_how_long(self):
+    patience.watch()
+    ticks = []
+
+    def tick(seconds):
+      ticks.append(seconds)
+      if len(ticks) == 2:
+        self.release.set()
+
+    self.assertTrue(patience.call(self.release.wait, tick))
+    self.assertGreater(ticks[0], 0.0)
+    self.assertGreaterEqual(ticks[1], ticks[0] + 0.9 * patience._POLL)
+
+  def test_another_thread_waits_for_nobody(self):
+    patience.watch()
+    threads = []
+
+    def outside():
+      threads.append(threading.current_thread())
+      threads.append(patience.call(threading.current_thread, _nothing))
+
+    thread = threading.Thread(target=outside)
+    thread.start()
+    thread.join()
+    self.assertIs(*threads)
 
   def test_handlers_are_handed_back(self):
     before = signal.getsignal(signal.SIGTERM)
