@@ -241,6 +241,7 @@ def _conv_weight_grad(
     columns = jnp.concatenate(
       [x[:, :, j : j + width] for j in range(window[1])], axis=-1
     )
+    # What is transposed is g: the columns are k times as large as x.
     g = g.reshape(-1, c_out).T
     rows = [
       g @ columns[:, i : i + height].reshape(-1, window[1] * c_in)

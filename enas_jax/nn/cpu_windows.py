@@ -55,6 +55,7 @@ def _chunked_map(
   """`function(x, g)` of images [B, ...], `limit` of them at a time."""
   step = lambda chunk: function(*chunk)
   images = lax.map(step, tuple(cpu_kernels.chunks(a, limit) for a in (x, g)))
+  # Without what filled up the last chunk.
   return images.reshape(-1, *images.shape[2:])[: x.shape[0]]
 
 
@@ -108,6 +109,7 @@ def _depthwise(x: Array, kernel: Array, padding: Padding) -> Array:
   channels = x.shape[-1]
   taps = _taps(x, (kernel.shape[0], kernel.shape[1]), padding)
   width = taps[0].shape[-1] // channels
+  # On the view a row is W' times C long, and so must be a tap's weights.
   weights = jnp.tile(kernel.reshape(-1, channels), (1, width))
   flat = _total(tap * weights[i] for i, tap in enumerate(taps))
   return _image(flat, channels)
@@ -168,6 +170,7 @@ def _depthwise_weight_grad(
 
 @functools.partial(jax.custom_vjp, nondiff_argnums=(1,))
 def _max_pool(x: Array, padding: Padding) -> Array:
+  # Padding of zeros would win over negative pixels.
   taps = _taps(x, _POOL_WINDOW, padding, fill=-np.inf)
   return _image(functools.reduce(jnp.maximum, taps), x.shape[-1])
 
@@ -269,6 +272,7 @@ def _avg_pool_fwd(x: Array, padding: Padding) -> tuple[Array, None]:
 
 def _avg_pool_bwd(padding: Padding, _: None, g: Array) -> tuple[Array]:
   channels = g.shape[-1]
+  # An output hands each pixel of its window the share that it had of the sum.
   spans = cpu_kernels.transposed(padding, _POOL_WINDOW)
   shares = _image(_divide(_flat(g), channels, padding), channels)
   return (_image(_total(_taps(shares, _POOL_WINDOW, spans)), channels),)

@@ -81,6 +81,7 @@ def make_omega_optimizer(
   clip = optax.clip_by_global_norm(config.clip_norm)
   sgd = optax.sgd(
     omega_learning_rate(config, steps_per_epoch),
+    # None, and not 0, for which optax would keep an array for each weight.
     momentum=config.momentum or None,
     nesterov=config.momentum > 0,
   )

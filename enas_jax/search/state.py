@@ -15,7 +15,8 @@ from enas_jax.search import optimizers
 from enas_jax.strategies import base as strategies
 from enas_jax.tasks import base as tasks
 
-# One stream of keys per use; folded into the run's key before the step.
+# One stream of keys per use; folded into the run's key before the step. Every
+# run's numbers depend on these: new streams are added, and none is renumbered.
 ARC_KEYS, OMEGA_KEYS, THETA_KEYS, EVAL_KEYS, DERIVE_KEYS, EPOCH_KEYS = range(6)
 # Folded in further by group and place, not by epoch and step.
 FAIR_KEYS = 6

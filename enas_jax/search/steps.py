@@ -85,6 +85,8 @@ def make_omega_step(
     arcs = strategy.train_arcs(state.strategy, key, num_arcs)
     if not config.warmup_epochs or config.mixes:
       return arcs
+    # Both are drawn in every step: the epoch is traced, and one program serves
+    # the warm-up and what follows.
     early = state.epoch < config.warmup_epochs
     key_uniform = state_lib.step_key(
       state, state_lib.WARMUP_KEYS, state.omega_step
@@ -99,6 +101,7 @@ def make_omega_step(
       state, state_lib.step_key(state, state_lib.ARC_KEYS, state.omega_step)
     )
     if num_arcs == 1:
+      # One arc without an axis: only then are its weights alone updated.
       arcs = jax.tree.map(lambda leaf: leaf[0], arcs)
     return step(state, train, arcs)
 
@@ -142,6 +145,7 @@ def make_train_step(
 
 def _averaged(state: state_lib.TrainState) -> state_lib.TrainState:
   count = state.num_averaged + 1
+  # Before `begin_average` the share is 0, and the average stays as it is.
   begun = state.num_averaged > 0
   share = jnp.where(begun, 1.0 / count, 0.0)
   average = jax.tree.map(
@@ -349,6 +353,7 @@ def _mean_of(
     parts, carry = grads_of(*pair)
     return jax.tree.map(lambda t, x: t + x / num_arcs, total, parts), carry
 
+  # The total begins as zeros, whose shapes need no network to be run.
   first = jax.tree.map(lambda leaf: leaf[0], pairs)
   shapes, _ = jax.eval_shape(grads_of, *first)
   zeros = jax.tree.map(lambda leaf: jnp.zeros(leaf.shape, leaf.dtype), shapes)

@@ -141,6 +141,7 @@ def make_epoch_end(
   """Builds the compiled end of an epoch: what the strategy does then."""
 
   def end(state: state_lib.SearchState) -> state_lib.SearchState:
+    # An epoch ends once: its number alone tells one key from another.
     key = state_lib.step_key(state, state_lib.END_KEYS, jnp.int32(0))
     return state.replace(strategy=strategy.end_epoch(state.strategy, key))
 

@@ -55,6 +55,7 @@ class Gdas(relaxed.Relaxed):
     noise = jax.random.gumbel(key, alpha.shape)
     logits = self.log_probs(alpha) + noise
     chosen = jnp.argmax(logits, axis=-1)
+    # Of the same noise, so that the gradient is that of this very sample.
     soft = jax.nn.softmax(logits / temperature)
     hard = jax.nn.one_hot(chosen, alpha.shape[-1])
     # In this order the value is exactly 0 or 1.

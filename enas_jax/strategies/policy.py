@@ -177,6 +177,8 @@ class Policy(nn.Module):
     step, given = now
     memory, hidden = self._lstm_step(carry)
     num_nodes = policy_steps.num_nodes_of(self.decisions)
+    # Other cells' nodes lie outside the window, and so does the place P, to
+    # which steps write that are no node's.
     keys, vectors = (
       lax.dynamic_slice_in_dim(nodes, step.window, num_nodes).swapaxes(0, 1)
       for nodes in (carry.keys, carry.vectors)
@@ -240,6 +242,7 @@ class Policy(nn.Module):
       distance = jnp.square(step.node - numbers)
       index -= cfg.distance_prior * distance[None]
       logits = jnp.where(step.kind == policy_steps.INDEX, index, logits)
+    # Steps share one table, as wide as the widest: the rest has no probability.
     logits = jnp.where(numbers < step.size, logits, -jnp.inf)
     log_probs = jax.nn.log_softmax(logits, axis=-1)
     if given is not None:
@@ -348,6 +351,7 @@ class Policy(nn.Module):
       taken = jnp.concatenate([taken, chosen.bits[rows, :, bits]])
       added = _resize(chosen.bit_log_probs[rows, :, bits], most)
       tables, owners = jnp.concatenate([tables, added]), [*owners, *rows]
+    # Bits were gathered after all else: back to the order of the decisions.
     order = np.argsort(owners, kind="stable")
     swap = lambda leaf: jnp.swapaxes(leaf[order], 0, 1)
     return swap(taken.astype(jnp.int32)), swap(tables)

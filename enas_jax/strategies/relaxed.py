@@ -103,6 +103,7 @@ class Relaxed(base.Strategy):
 
   def __post_init__(self) -> None:
     """Raises InputError if the space's network runs no mixtures."""
+    # Traced alone: a space that refuses does so before anything is compiled.
     shape = jax.ShapeDtypeStruct(self.known.shape, jnp.float32)
     jax.eval_shape(lambda weights: self.arc_of(weights), shape)
 
@@ -219,7 +220,7 @@ class Relaxed(base.Strategy):
       grads, state.opt, state.alpha
     )
     log_probs = self.log_probs(state.alpha)
-    finite = jnp.where(self.known, log_probs, 0.0)
+    finite = jnp.where(self.known, log_probs, 0.0)  # 0 times -inf is NaN
     metrics = {
       "nats": jnp.mean(nats),
       "entropy_nats": -jnp.sum(jnp.exp(log_probs) * finite),

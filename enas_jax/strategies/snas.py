@@ -46,6 +46,7 @@ class Snas(relaxed.Relaxed):
     temperature = relaxed.falling(
       options.snas_temperature, options.snas_last_temperature, progress
     )
+    # Beyond the alternatives log-probabilities are -inf, whatever the noise.
     noise = jax.random.gumbel(key, alpha.shape)
     return jax.nn.softmax((self.log_probs(alpha) + noise) / temperature)
 

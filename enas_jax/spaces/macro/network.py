@@ -238,6 +238,8 @@ class _Network:
       name = space_lib.OPS[op]
       y, seen = _operation(name, self.config, weights, x)
       return y, {name: seen}
+    # Branches must return the same layout, and pools have a batch norm less:
+    # what these have seen is found apart, where it is wanted.
     branch = lambda name: lambda *args: _operation(name, self.config, *args)[0]
     y = ops.switch(op, [branch(name) for name in space_lib.OPS], weights, x)
     return y, self._seen_by_all(weights, x) if self.every_operation else {}
@@ -270,6 +272,7 @@ class _Network:
     images, kernels, stacked = [x for x, _ in taken], weights["w"], None
     if ops.is_relaxed([bit for _, bit in taken]):
       parts = jnp.stack([jnp.float32(bit) for _, bit in taken])
+      # A convolution is linear in its kernel, which is smaller than an image.
       kernels = kernels * parts[:, None, None]
     else:
       stacked = _stacked(taken)

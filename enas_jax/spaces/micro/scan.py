@@ -105,6 +105,7 @@ def _forward(
     total: types.Array, now: tuple[types.Array, ...]
   ) -> tuple[types.Array, None]:
     loose, *part = now
+    # A node that another one takes costs no product.
     add = lambda total, *part: total + _joined(*part)
     return lax.cond(loose, add, lambda total, *_: total, total, *part), None
 

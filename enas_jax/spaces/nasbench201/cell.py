@@ -47,6 +47,7 @@ def run(
     has no batch norm.
   """
   chex.assert_rank(x, 4)
+  # Without a switch there are no branches that autodiff would keep room for.
   if ops.is_static(arc) or ops.is_relaxed(arc):
 
     def cell(x: types.Array, weights: types.Omega) -> _Out:
@@ -107,6 +108,7 @@ def _backward(
     stack = lambda *leaves: jnp.stack(leaves[::-1])
     return d_nodes[0], jax.tree.map(stack, *d_edges)
 
+  # The gradient of what batch norms saw is left out: `run` says it has none.
   d_x, d_weights = lax.scan(cell, grads[0], (weights, nodes), reverse=True)
   return d_weights, None, d_x
 

@@ -102,6 +102,8 @@ def _node(
   mask: types.Array | None,
 ) -> types.Array:
   """A node after the first, [B, D]."""
+  # What a node reads is mixed first, as it is the same for every activation;
+  # with matrices for each activation it is not, and these are mixed last.
   if matrices.ndim == 3:
     return _highway(op, *_read(prev, nodes, matrices, mask))
   branches = [

@@ -190,6 +190,7 @@ def _forward(
     gates: list[types.Array] = []
     for row in range(np.shape(arc.prev)[0]):
       if row == 0:
+        # x_t comes multiplied: one product of all t, before the scan.
         source, z = h, x_in + masked(h, mask) @ weights.w_h
       else:
         source = ops.pick(arc.prev[row], nodes)
@@ -201,6 +202,7 @@ def _forward(
       gates.append(gate)
     mean = _average(average, nodes)
     mean = normalise(mean, weights.bn_scale, weights.bn_offset)
+    # Average and batch norm are float32; the state keeps the type that it has.
     h = mean.astype(h.dtype)
     return h, (h, _Trace(*map(jnp.stack, (nodes, values, gates))))
 
@@ -252,10 +254,13 @@ def _backward(
     )
     d_z: dict[int, types.Array] = {}
     for row in reversed(range(count)):
+      # An index, where the forward pass needs `ops.pick`: nothing writes to
+      # these nodes any more, so XLA does not copy them.
       source = h_tm1 if row == 0 else trace.nodes[arc.prev[row]]
       value, gate = trace.values[row], trace.gates[row]
       d_node = d_nodes[row]
       # Eq. 5: h_l = c f(z_h) + (1 - c) h_j with c = sigmoid(z_c), side by side.
+      # The slope is known from f(z_h) itself, so z_h need not be kept.
       slope = ops.activation_grad(arc.ops[row], value)
       d_z[row] = jnp.concatenate(
         [
