@@ -92,6 +92,7 @@ class ImportsTest(absltest.TestCase):
       "steps.py",
       "theta_steps.py",
       "evaluate.py",
+      "groups.py",
       "tune.py",
       "serving.py",
     }

@@ -1,10 +1,12 @@
 """What several devices compute, beside one: run by `search_devices_test`.
 
   python -m tests.many_devices recurrent:8 macro:4
+  python -m tests.many_devices candidates recurrent:2,4
 
-It forces eight devices of the CPU, and must be a process of its own: JAX
-counts the devices when it starts. For every space and number of devices it
-prints one line of JSON.
+After the word `candidates` it compares scores, rewards and candidates trained
+alone instead of omega steps. It forces eight devices of the CPU, and must be a
+process of its own: JAX counts the devices when it starts. For every space and
+number of devices it prints one line of JSON.
 """
 
 import json
@@ -24,8 +26,9 @@ import numpy as np  # noqa: E402
 
 from enas_jax.nn import image_ops  # noqa: E402
 from enas_jax.search import devices as devices_lib  # noqa: E402
+from enas_jax.search import evaluate, steps, tune  # noqa: E402
+from enas_jax.search import judge as judge_lib
 from enas_jax.search import state as state_lib  # noqa: E402
-from enas_jax.search import steps  # noqa: E402
 from enas_jax.spaces import decisions
 from enas_jax.strategies import registry  # noqa: E402
 from tests import tiny  # noqa: E402
@@ -39,17 +42,19 @@ _CHILD = {
 }
 
 
-def make(space, num_arcs=1, **data):
+def make(space, num_arcs=1, run=None, **data):
   omega = {**_PLAIN, "num_arcs": num_arcs}
   if space == "recurrent":
     drop = {"drop_state": 0.3, "drop_word": 0.2, "drop_output": 0.2}
     config = tiny.make_config(
-      omega=omega, child=drop, data={"batch_size": 8, **data}
+      omega=omega, child=drop, data={"batch_size": 8, **data}, run=run or {}
     )
     corpus = tiny.write_corpus(pathlib.Path(tempfile.mkdtemp()))
     return config, *tiny.make_task(config, corpus)
   child = {**tiny.IMAGE_FLAGS[space], **_CHILD[space]}
-  config = tiny.make_image_config(space, omega=omega, child=child, data=data)
+  config = tiny.make_image_config(
+    space, omega=omega, child=child, data=data, run=run or {}
+  )
   return config, *tiny.make_image_task(config, space)
 
 
@@ -167,8 +172,78 @@ def compare(space, counts):
     )
 
 
+def judge_candidates(config, task, splits, devices, arcs):
+  """What is said of five architectures, and the polls of signals meanwhile."""
+  state, splits = start(config, task, splits, devices)
+  key, polls = jax.random.key(3), []
+  scores = evaluate.make_score(task, devices)(
+    state, arcs, splits.valid, key, num_batches=2
+  )
+
+  @jax.jit
+  def earn(state, valid, arcs, keys):
+    judge = judge_lib.Judge(task, state, valid, (), devices)
+    return judge.rewards(arcs, keys)
+
+  four = jax.tree.map(lambda leaf: leaf[:4], arcs)
+  rewards = earn(state, splits.valid, four, jax.random.split(key, 4))
+  known = [
+    task.space.validate(jax.device_get(decisions.nth(arcs, place)))
+    for place in range(5)
+  ]
+  alone = config, task, splits.train, splits.valid
+  serve = lambda: polls.append(None)
+  tuned = tune.tune_best(
+    alone, state, known, lambda arc: arc, serve, lambda one: None, {}, devices
+  )
+  trained = tune.make_tune_all(*alone[:3], lambda: None, 2, devices)
+  weights = [jax.device_get(one.omega) for one in trained(state, known)]
+  return {
+    "scores": np.asarray(scores),
+    "rewards": np.asarray(rewards),
+    "order": [(one.rank, one.steps) for one in tuned],
+    "tuned": np.asarray([(one.nats, one.valid) for one in tuned]),
+    "weights": weights,
+    "polls": len(polls),
+  }
+
+
+def compare_candidates(space, counts):
+  """Scores, rewards and trainings alone of n devices, beside those of one.
+
+  The better three of five candidates go on to a second round, whose steps cross
+  the end of an epoch.
+  """
+  run = {
+    **{"tune_arcs": 5, "tune_steps": 8, "tune_halvings": 1},
+    **{"tune_changes": (), "tune_from": "shared"},
+  }
+  config, task, splits = make(space, run=run)
+  arcs = task.space.sample_uniform(jax.random.key(7), 5)
+  one, *others = (
+    judge_candidates(config, task, splits, devices_lib.of(count), arcs)
+    for count in (1, *counts)
+  )
+  for count, several in zip(counts, others, strict=True):
+    row = {
+      f"{name}_gap": gap(several[name], one[name])
+      for name in ("scores", "rewards", "tuned", "weights")
+    }
+    row |= {
+      "spread": float(np.ptp(one["scores"])),
+      "order": several["order"],
+      "expected_order": one["order"],
+      "polls": [one["polls"], several["polls"]],
+    }
+    print(json.dumps({"space": space, "devices": count} | row), flush=True)
+
+
 if __name__ == "__main__":
   with image_ops.using("plain"):
+    run = compare
     for argument in sys.argv[1:]:
+      if argument == "candidates":
+        run = compare_candidates
+        continue
       name, _, numbers = argument.partition(":")
-      compare(name, [int(number) for number in numbers.split(",")])
+      run(name, [int(number) for number in numbers.split(",")])

@@ -14,8 +14,9 @@ from enas_jax.search import devices
 
 ROOT = pathlib.Path(__file__).resolve().parent.parent
 # Compiling takes most of a minute a space. The others, and other numbers, are
-# compared by hand: `python -m tests.many_devices recurrent:2,8 nasbench201:2`.
-_RUN = ("recurrent:4", "macro:4")
+# compared by hand: `python -m tests.many_devices recurrent:2,8 nasbench201:2`,
+# and with `candidates` before them.
+_RUN = ("recurrent:4", "macro:4", "candidates", "recurrent:2")
 
 
 def rows():
@@ -35,6 +36,7 @@ class ManyDevicesTest(absltest.TestCase):
   def test_devices_compute_what_one_does(self):
     """In one test, so that one process compiles it all."""
     compared = rows()
+    self._check_candidates(compared.pop(("recurrent", 2)))
     self.assertLen(compared, 2)
     for (space, count), row in compared.items():
       with self.subTest(space=space, devices=count):
@@ -51,6 +53,21 @@ class ManyDevicesTest(absltest.TestCase):
     row = compared["macro", 4]
     self.assertLess(row["part_gap"], 1e-5)
     self.assertGreater(row["part_matters"], 1e-3)
+
+  def _check_candidates(self, row):
+    """Each device took some, on whole batches: no sum is rounded otherwise."""
+    self.assertGreater(row["spread"], 0.01)  # of the scores
+    for name in ("scores", "rewards", "tuned", "weights"):
+      self.assertLess(row[f"{name}_gap"], 1e-5, name)
+    self.assertEqual(row["order"], row["expected_order"])
+    self.assertEqual(
+      sorted(steps for _, steps in row["order"]), [3, 3, 9, 9, 9]
+    )
+    # Of 5 candidates 3 groups took 3 steps; of 3 then 2 took 6 more. A signal
+    # is also looked for after each part of an evaluation.
+    one, several = row["polls"]
+    self.assertGreater(several, 3 * 3 + 2 * 6)
+    self.assertLess(several, one / 2)
 
   def test_one_device_is_no_mesh(self):
     self.assertIs(devices.of(1), devices.ONE)

@@ -11,7 +11,7 @@ from enas_jax.spaces.macro import arc as macro
 from enas_jax.spaces.micro import arc as micro
 from enas_jax.spaces.nasbench201 import arc as nasbench201
 from enas_jax.spaces.recurrent import arc as recurrent
-from enas_jax.strategies import edits, local_search
+from enas_jax.strategies import base, edits, local_search
 
 SPACES = {
   "recurrent": recurrent.RecurrentSpace(4),
@@ -73,18 +73,18 @@ class MutationTest(parameterized.TestCase):
     self.assertLen(numbers, len(expected))
 
 
-class Table:
+class Table(base.Judge):
   """A judge that knows the reward of every cell of NAS-Bench-201.
 
   Minibatches differ by far more than cells do.
   """
 
   def __init__(self, rewards):
-    self.rewards = jnp.asarray(rewards, jnp.float32)
+    self.known = jnp.asarray(rewards, jnp.float32)
 
   def reward(self, arc, key):
     index = jnp.sum(arc.ops * 5 ** jnp.arange(5, -1, -1))
-    return self.rewards[index] + 1000 * jax.random.randint(key, (), 0, 9)
+    return self.known[index] + 1000 * jax.random.randint(key, (), 0, 9)
 
 
 def all_choices():

@@ -11,11 +11,11 @@ from absl.testing import absltest, parameterized
 from enas_jax import types
 from enas_jax.config import parts
 from enas_jax.spaces import registry as spaces
-from enas_jax.strategies import registry, reinforce
+from enas_jax.strategies import base, registry, reinforce
 from tests import tiny
 
 
-class Constant:
+class Constant(base.Judge):
   """Every architecture earns the same."""
 
   def reward(self, arc, key):

@@ -20,7 +20,7 @@ from tests.search_test import final_files, stop_after
 OPTIONS = {"tuned_arcs": 3, "tuned_pool": 6, "tuned_steps": 4}
 
 
-class Judging:
+class Judging(base.Judge):
   """The more an architecture uses the last operation, the more it earns."""
 
   def reward(self, arc, key):
@@ -121,7 +121,7 @@ class TunedControllerTest(parameterized.TestCase):
     score = jax.jit(lambda state: strategy.inspect(state, arcs).log_prob)
     np.testing.assert_allclose(told.log_probs, score(told), rtol=1e-5)
 
-    class Same:
+    class Same(base.Judge):
       def reward(self, arc, key):
         del arc, key
         return jnp.float32(0.5)

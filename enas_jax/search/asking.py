@@ -56,7 +56,7 @@ class Asking:
     self._ask = theta_steps.make_ask(task, strategy, devices, costs)
     self._tell = theta_steps.make_tell(strategy)
     self._score = score
-    self._tunes: dict[int, tune.Tune] = {}
+    self._tunes: dict[int, Callable[..., Any]] = {}
 
   def answer(
     self, state: state_lib.SearchState
@@ -94,24 +94,24 @@ class Asking:
     key: types.PRNGKey,
   ) -> list[float]:
     """Rewards after training alone; of one that comes twice it is one."""
+    asked = [
+      self._task.space.validate(jax.device_get(decisions.nth(arcs, index)))
+      for index in range(request.num_arcs)
+    ]
+    different = list(dict.fromkeys(asked))
     earned: dict[types.Arc, float] = {}
-    rewards = []
-    for index in range(request.num_arcs):
-      one = decisions.nth(arcs, index)
-      arc = self._task.space.validate(jax.device_get(one))
-      if arc not in earned:
-        after = self._tune(request.num_steps)(state, arc)
-        stacked = jax.tree.map(lambda leaf: leaf[None], one)
-        batches = self._config.run.derive_batches
-        (earned[arc],) = self._score(
-          after, stacked, self._data.valid, key, num_batches=batches
-        )
-      rewards.append(earned[arc])
-    return rewards
+    trained = self._tune(request.num_steps)(state, different)
+    for arc, after in zip(different, trained, strict=True):
+      stacked = jax.tree.map(lambda leaf: leaf[None], decisions.as_arrays(arc))
+      batches = self._config.run.derive_batches
+      (earned[arc],) = self._score(
+        after, stacked, self._data.valid, key, num_batches=batches
+      )
+    return [earned[arc] for arc in asked]
 
-  def _tune(self, num_steps: int) -> tune.Tune:
+  def _tune(self, num_steps: int) -> Callable[..., Any]:
     if num_steps not in self._tunes:
-      self._tunes[num_steps] = tune.make_tune(
+      self._tunes[num_steps] = tune.make_tune_all(
         self._config, self._task, self._data.train, self._serve_signal,
         num_steps, self._devices,
       )  # fmt: skip

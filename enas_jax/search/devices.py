@@ -191,6 +191,54 @@ class Devices:
 
     return self.over_arcs(run, arcs, *held)[1][:count]
 
+  def on_each(
+    self, function: Callable[..., Any], given: Any, *held: Any
+  ) -> Any:
+    """What each of several devices makes of its own one of n things.
+
+    Args:
+      function: (one of `given`, *held) -> pytree; closes over no traced array.
+      given: pytree, leaves [n, ...], of which each device holds one; see
+        `deal`.
+      *held: pytrees that are whole on each device.
+
+    Returns:
+      Their results, leaves [n, ...], of which each device holds its own.
+    """
+
+    def run(given: Any, *held: Any) -> Any:
+      one = jax.tree.map(lambda leaf: leaf[0], given)
+      return jax.tree.map(lambda leaf: leaf[None], function(one, *held))
+
+    spread = PartitionSpec(_AXIS)
+    return self._map(run, (spread,), spread, held)(given, *held)
+
+  def deal(self, trees: Sequence[Tree]) -> Tree:
+    """Gives each of several devices a pytree of its own.
+
+    Args:
+      trees: n pytrees of arrays, alike but for their numbers; those on devices
+        are whole on each.
+
+    Returns:
+      One pytree, leaves [n, ...], of which each device holds its own.
+    """
+    assert self.mesh is not None
+    assert len(trees) == self.count
+    spread = NamedSharding(self.mesh, PartitionSpec(_AXIS))
+
+    def place(*leaves: Any) -> Any:
+      rows = [np.asarray(leaf)[None] for leaf in leaves]
+      shape = (self.count, *rows[0].shape[1:])
+
+      def row_of(index: Any) -> Any:
+        """Asked for the rows of this process's devices alone."""
+        return rows[index[0].start]
+
+      return jax.make_array_from_callback(shape, spread, row_of)
+
+    return _map_words(place, *trees)
+
   def _map(
     self,
     run: Callable[..., Any],
@@ -244,15 +292,16 @@ def mesh_of(devices: Sequence[Any]) -> Devices:
   return Devices(Mesh(np.asarray(devices), (_AXIS,)))
 
 
-def _map_words(change: Callable[[Any], Any], tree: Any) -> Any:
-  """Changes the arrays of a pytree; of a typed key its words."""
+def _map_words(change: Callable[..., Any], *trees: Any) -> Any:
+  """Changes the arrays of pytrees; of typed keys their words."""
 
-  def apply(leaf: Any) -> Any:
-    if jax.dtypes.issubdtype(getattr(leaf, "dtype", None), jax.dtypes.prng_key):
-      return jax.random.wrap_key_data(change(jax.random.key_data(leaf)))
-    return change(leaf)
+  def apply(*leaves: Any) -> Any:
+    dtype = getattr(leaves[0], "dtype", None)
+    if jax.dtypes.issubdtype(dtype, jax.dtypes.prng_key):
+      return jax.random.wrap_key_data(change(*map(jax.random.key_data, leaves)))
+    return change(*leaves)
 
-  return jax.tree.map(apply, tree)
+  return jax.tree.map(apply, *trees)
 
 
 def _put_everywhere(leaf: Any, sharding: NamedSharding) -> Any:

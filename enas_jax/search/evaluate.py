@@ -1,7 +1,7 @@
 """Scores of architectures under shared weights: rewards and whole splits."""
 
 import functools
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any, NamedTuple, Protocol
 
 import jax
@@ -172,6 +172,59 @@ def _make_totals(
       jax.block_until_ready(sums[-2:][0])
       serve_signal()
     return float(sum(map(float, sums))), float(sum(map(float, counts)))
+
+  return totals
+
+
+def make_totals_of_each(
+  task: tasks.Task,
+  chunks: Sequence[Callable[..., Any]],
+  devices: devices_lib.Devices,
+  serve_signal: Serve = _serve_none,
+) -> Callable[..., list[list[tuple[float, float]]]]:
+  """Builds (states, arcs, split) -> sums over the split, by function.
+
+  Of as many architectures as devices, of which each holds one with its weights
+  (`devices.on_each`).
+
+  Args:
+    task: the task.
+    chunks: functions like `task.evaluate_chunk` that hand on the same carry.
+    devices: the devices, at least two.
+    serve_signal: a function called after each part; may raise.
+
+  Returns:
+    The function: for each of `chunks` the total and the count of each
+    architecture.
+  """
+
+  def add(one: Any, split: tasks.Split, index: types.Array) -> Any:
+    omega, arc, carry = one
+    added = [chunk(omega, arc, split, index, carry) for chunk in chunks]
+    return [some[:2] for some in added], added[0][2]
+
+  def add_to_each(given: Any, *held: Any) -> Any:
+    sums, carry = devices.on_each(add, given, *held)
+    return devices.whole(sums), carry
+
+  run = jax.jit(precise.precise(add_to_each, task.config))
+  begin = jax.jit(lambda carry: devices.on_each(task.start_split, carry))
+
+  def totals(
+    states: Weights, arcs: types.Arc, split: tasks.Split
+  ) -> list[list[tuple[float, float]]]:
+    carry, parts = begin(states.carry), []
+    for index in range(task.evaluation_chunks(split)):
+      given = states.omega, arcs, carry
+      sums, carry = run(given, split, jnp.int32(index))
+      parts.append(sums)
+      jax.block_until_ready(parts[-2:][0])
+      serve_signal()
+    add_up = lambda *rows: sum(np.asarray(row, np.float64) for row in rows)
+    return [
+      list(zip(total.tolist(), count.tolist(), strict=True))
+      for total, count in jax.tree.map(add_up, *parts)
+    ]
 
   return totals
 

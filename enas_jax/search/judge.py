@@ -5,6 +5,7 @@ Under the shared weights as they are, or one step of omega on (`unroll`).
 
 import dataclasses
 from collections.abc import Callable
+from typing import Any
 
 import chex
 import jax
@@ -53,6 +54,24 @@ class Judge:
     state = self.state
     reward = self.task.reward(state.omega, arc, batch, state.carry)
     return reward * self.costs.factor(arc) if self.costs else reward
+
+  def rewards(self, arcs: types.Arc, keys: types.PRNGKey) -> types.Array:
+    """`reward` of several arcs, [S] float32; each device runs some.
+
+    Where the devices do not divide S, they split the minibatch of each.
+    """
+    if not self.devices.take_arcs(keys.shape[0]):
+      # Not `vmap`: it would run every branch of every switch.
+      return lax.map(lambda pair: self.reward(*pair), (arcs, keys))
+
+    def earn(pair: Any, valid: tasks.Split, *of: Any) -> types.Array:
+      state = self.state.replace(omega=of[0], carry=of[1])
+      alone = Judge(self.task, state, valid, (), costs=self.costs)
+      return alone.reward(*pair)
+
+    held = self.valid, self.state.omega, self.state.carry
+    earned = self.devices.map_arcs(earn, (arcs, keys), *held)
+    return self.devices.whole(earned)
 
   def loss(self, arc: types.Arc, key: types.PRNGKey) -> types.Array:
     """The cross-entropy on a validation minibatch, [] float32, nats."""

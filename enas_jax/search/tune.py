@@ -11,8 +11,9 @@ half goes on for twice as many, and so on.
 """
 
 import dataclasses
-from collections.abc import Callable, Mapping
-from typing import NamedTuple
+import functools
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
@@ -20,7 +21,7 @@ import jax.numpy as jnp
 from enas_jax import config as config_lib
 from enas_jax import types
 from enas_jax.search import devices as devices_lib
-from enas_jax.search import evaluate, optimizers, steps
+from enas_jax.search import evaluate, groups, optimizers, precise, steps
 from enas_jax.search import state as state_lib
 from enas_jax.spaces import decisions
 from enas_jax.strategies import registry
@@ -33,6 +34,13 @@ Train = Callable[
 ]
 # As `changed` returns them.
 Alone = tuple[config_lib.SearchConfig, tasks.Task, tasks.Split, tasks.Split]
+
+# (up to n architectures, what waits of each on the host or None, first step,
+# the step before which they stop) -> of each: nats and metric; () -> its state.
+_Trial = Callable[
+  [list[types.Arc], list[state_lib.SearchState | None], int, int],
+  list[tuple[tuple[float, float], Callable[[], state_lib.SearchState]]],
+]
 
 # Of architectures of Python ints and how many steps they were trained: nats and
 # metric after that.
@@ -141,7 +149,8 @@ def tune_best(
     serve_signal: a function called between steps; may raise.
     tell: a function called with each when it is done, once for each round.
     done: nats and metric of those that were trained before the run was stopped.
-    devices: the devices, over which each batch is split.
+    devices: the devices. Of at least as many candidates as there are devices
+      each device trains one at a time; of fewer each batch is split.
     handicaps: what is added to an architecture's cross-entropy where it is
       compared with others', nats; None: nothing.
 
@@ -162,41 +171,118 @@ def tune_best(
     first.setdefault(live(arc), (arc, rank))
   alive = list(first.values())[: run.tune_arcs]
   rounds = plan(len(alive), run.tune_steps, run.tune_halvings)
-  begin, go_on = _make_training(
-    config, task, train, rounds[0].stop, serve_signal, devices
+  together = groups.width(devices, len(alive))
+  make_trial = _make_trial if together == 1 else _make_group_trial
+  run_trial = make_trial(
+    (config, task, train, valid), state, rounds[0].stop, serve_signal, devices
   )
-  nats = evaluate.make_nats(task, serve_signal)
-  measure = evaluate.make_evaluate(task, serve_signal)
   waiting: dict[types.Arc, state_lib.SearchState] = {}
   dropped: list[Tuned] = []
   for number, (_, start, stop) in enumerate(rounds):
     next_count = rounds[number + 1].num_arcs if number + 1 < len(rounds) else 0
-    tuned: list[Tuned] = []
-    for arc, rank in alive:
-      if (arc, stop) in done:
-        tuned.append(Tuned(arc, rank, *done[arc, stop], stop))
-        continue
-      held = waiting.pop(arc, None)
-      before = (
-        begin(state) if held is None else devices.put(_from_host(held, state))
-      )
-      after = go_on(before, arc, 0 if held is None else start, stop)
-      scores = nats(after, arc, valid), measure(after, arc, valid)
-      tuned.append(Tuned(arc, rank, *scores, stop))
-      tell(tuned[-1])
-      if next_count:
-        waiting[arc] = _to_host(after)
-        # One that is not among the best so far will not go on.
-        for other in _in_order(tuned, handicaps)[next_count:]:
-          waiting.pop(other.arc, None)
-    tuned = _in_order(tuned, handicaps)
-    dropped = tuned[next_count:] + dropped
-    alive = [(one.arc, one.rank) for one in tuned[:next_count]]
+    tuned = {
+      arc: Tuned(arc, rank, *done[arc, stop], stop)
+      for arc, rank in alive
+      if (arc, stop) in done
+    }
+    left = [one for one in alive if one[0] not in tuned]
+    for some in _parts(left, waiting, together):
+      held = [waiting.pop(arc, None) for arc, _ in some]
+      begin = 0 if held[0] is None else start
+      ended = run_trial([arc for arc, _ in some], held, begin, stop)
+      for (arc, rank), (scores, after) in zip(some, ended, strict=True):
+        tuned[arc] = Tuned(arc, rank, *scores, stop)
+        tell(tuned[arc])
+        if next_count:
+          waiting[arc] = _to_host(after())
+          # One that is not among the best so far will not go on.
+          for other in _in_order(tuned.values(), handicaps)[next_count:]:
+            waiting.pop(other.arc, None)
+    ordered = _in_order([tuned[arc] for arc, _ in alive], handicaps)
+    dropped = ordered[next_count:] + dropped
+    alive = [(one.arc, one.rank) for one in ordered[:next_count]]
   return dropped
 
 
+def _parts(
+  left: list[tuple[types.Arc, int]], waiting: Iterable[types.Arc], size: int
+) -> Iterator[list[tuple[types.Arc, int]]]:
+  """Candidates that are trained at a time, all from the same step on."""
+  known = set(waiting)
+  for begun in (True, False):
+    some = [one for one in left if (one[0] in known) == begun]
+    for first in range(0, len(some), size):
+      yield some[first : first + size]
+
+
+def _make_trial(
+  alone: Alone,
+  state: state_lib.SearchState,
+  count: int,
+  serve_signal: Callable[[], None],
+  devices: devices_lib.Devices,
+) -> _Trial:
+  """Trains and measures one candidate at a time, each on all devices.
+
+  Args:
+    alone: as `tune_best` takes it; the data whole on each device.
+    state: the state that a candidate begins with.
+    count: the steps of the learning rate's first descent.
+    serve_signal: a function called between steps; may raise.
+    devices: the devices.
+  """
+  config, task, train, valid = alone
+  begin, go_on = _make_training(
+    config, task, train, count, serve_signal, devices
+  )
+  nats = evaluate.make_nats(task, serve_signal)
+  measure = evaluate.make_evaluate(task, serve_signal)
+
+  def run(arcs: Any, held: Any, start: int, stop: int) -> Any:
+    (arc,), (weights,) = arcs, held
+    before = (
+      begin(state)
+      if weights is None
+      else devices.put(_from_host(weights, state))
+    )
+    after = go_on(before, arc, start, stop)
+    scores = nats(after, arc, valid), measure(after, arc, valid)
+    return [(scores, lambda: after)]
+
+  return run
+
+
+def _make_group_trial(
+  alone: Alone,
+  state: state_lib.SearchState,
+  count: int,
+  serve_signal: Callable[[], None],
+  devices: devices_lib.Devices,
+) -> _Trial:
+  """The same of as many candidates at a time as there are devices."""
+  config, task, train, valid = alone
+  begin = _make_training(config, task, train, count, serve_signal, devices)[0]
+  training = groups.Training(
+    _annealed(config), task, train, count, serve_signal, devices
+  )
+  measure = groups.make_measure(task, devices, serve_signal)
+
+  def run(arcs: Any, held: Any, start: int, stop: int) -> Any:
+    fresh = begin(state) if held[0] is None else None
+    befores = [fresh or one.replace(key=state.key) for one in held]
+    group = training.begin(befores, arcs)
+    training.go_on(group, start, stop)
+    scores = measure(group, valid)[: len(arcs)]
+    return [
+      (score, functools.partial(training.state_of, group, place, state))
+      for place, score in enumerate(scores)
+    ]
+
+  return run
+
+
 def _in_order(
-  tuned: list[Tuned], handicaps: Mapping[types.Arc, float] | None
+  tuned: Iterable[Tuned], handicaps: Mapping[types.Arc, float] | None
 ) -> list[Tuned]:
   """The best first; weights that overflowed never win; the sort is stable."""
   more = handicaps or {}
@@ -252,6 +338,43 @@ def make_tune(
   return lambda state, arc: go_on(begin(state), arc, 0, count)
 
 
+def make_tune_all(
+  config: config_lib.SearchConfig,
+  task: tasks.Task,
+  train: tasks.Split,
+  serve_signal: Callable[[], None],
+  num_steps: int,
+  devices: devices_lib.Devices,
+) -> Callable[
+  [state_lib.SearchState, list[types.Arc]], Iterator[state_lib.SearchState]
+]:
+  """Builds (state, arcs) -> the states after training each of them alone.
+
+  Of at least as many as there are devices each device trains one at a time.
+  Arguments: `make_tune`.
+  """
+  given = config, task, train, num_steps, serve_signal, devices
+  begin, go_on = _make_training(*given)
+  training = groups.Training(_annealed(config), *given[1:])
+
+  def train_all(
+    state: state_lib.SearchState, arcs: list[types.Arc]
+  ) -> Iterator[state_lib.SearchState]:
+    size = groups.width(devices, len(arcs))
+    if size == 1:
+      for arc in arcs:
+        yield go_on(begin(state), arc, 0, num_steps)
+      return
+    for first in range(0, len(arcs), size):
+      some = arcs[first : first + size]
+      group = training.begin([begin(state)] * len(some), some)
+      training.go_on(group, 0, num_steps)
+      for place in range(len(some)):
+        yield training.state_of(group, place, state)
+
+  return train_all
+
+
 def _make_training(
   config: config_lib.SearchConfig,
   task: tasks.Task,
@@ -266,23 +389,12 @@ def _make_training(
   takes twice as many, and so on (Loshchilov & Hutter, 2017): each begins and
   ends with a round, so that a round compares what has met the least rate.
   """
-  rate = config.run.tune_rate
   per_epoch = task.steps_per_epoch(train)
-  omega = dataclasses.replace(
-    config.omega,
-    num_arcs=1,
-    fair_ops=False,
-    op_weights=(),
-    schedule="cosine",
-    learning_rate=rate * config.omega.learning_rate,
-    min_learning_rate=rate * config.omega.min_learning_rate,
-    restart_epochs=1,  # of as many steps as there are
-    restart_factor=2 if config.run.tune_halvings else 1,
-  )
-  optimizer = optimizers.make_omega_optimizer(omega, count)
-  config = dataclasses.replace(config, omega=omega)
+  config = _annealed(config)
+  optimizer = optimizers.make_omega_optimizer(config.omega, count)
   step = jax.jit(
-    steps.make_arcs_step(config, task, count, devices), donate_argnums=0
+    precise.precise(steps.make_arcs_step(config, task, count, devices), config),
+    donate_argnums=0,
   )
 
   def begin(state: state_lib.SearchState) -> state_lib.SearchState:
@@ -308,3 +420,20 @@ def _make_training(
     return state
 
   return begin, go_on
+
+
+def _annealed(config: config_lib.SearchConfig) -> config_lib.SearchConfig:
+  """The configuration whose steps train one candidate; see `_make_training`."""
+  rate, omega = config.run.tune_rate, config.omega
+  omega = dataclasses.replace(
+    omega,
+    num_arcs=1,
+    fair_ops=False,
+    op_weights=(),
+    schedule="cosine",
+    learning_rate=rate * omega.learning_rate,
+    min_learning_rate=rate * omega.min_learning_rate,
+    restart_epochs=1,  # of as many steps as there are
+    restart_factor=2 if config.run.tune_halvings else 1,
+  )
+  return dataclasses.replace(config, omega=omega)

@@ -12,6 +12,7 @@ from typing import Any, NamedTuple, Protocol
 
 import chex
 import jax.numpy as jnp
+from jax import lax
 
 from enas_jax import types
 
@@ -52,9 +53,9 @@ class Request(NamedTuple):
 class Judge(Protocol):
   """What a theta step may ask about an architecture under the shared weights.
 
-  An arc is of arrays, without a leading axis. Ask about several with `lax.map`
-  or `lax.scan`: `vmap` would run every branch of every switch. The shared
-  weights are constants: no gradient reaches them.
+  An arc is of arrays, without a leading axis. Ask about several with `rewards`,
+  `lax.map` or `lax.scan`: `vmap` would run every branch of every switch. The
+  shared weights are constants: no gradient reaches them.
   """
 
   @property
@@ -70,6 +71,18 @@ class Judge(Protocol):
       meant to be taken.
     """
     ...
+
+  def rewards(self, arcs: types.Arc, keys: types.PRNGKey) -> types.Array:
+    """`reward` of several architectures, which several devices may share out.
+
+    Args:
+      arcs: the architectures, leaves [S, ...].
+      keys: [S], each draws the minibatch of one.
+
+    Returns:
+      [S] float32.
+    """
+    return lax.map(lambda pair: self.reward(*pair), (arcs, keys))
 
   def loss(self, arc: types.Arc, key: types.PRNGKey) -> types.Array:
     """The cross-entropy on a validation minibatch, as omega's steps have it.

@@ -196,8 +196,7 @@ class LocalSearch(base.Strategy):
     batches = self.options.contest_batches
     keys = jnp.tile(jax.random.split(key, batches), 2)
     arcs = self.space.from_choices(jnp.repeat(choices, batches, axis=0))
-    # Not `vmap`: it would run every branch of every switch.
-    earned = lax.map(lambda pair: judge.reward(*pair), (arcs, keys))
+    earned = judge.rewards(arcs, keys)
     return jnp.mean(earned.reshape(2, batches), axis=1)
 
   def _go_on(

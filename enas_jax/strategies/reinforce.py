@@ -107,9 +107,7 @@ class Reinforce(base.Strategy):
     """Samples S architectures and asks what they earn, [S] float32."""
     sample = self.controller.sample(state.theta, key_arc, self.num_arcs)
     keys = jax.random.split(key_batch, self.num_arcs)
-    # Not `vmap`: it would run every branch of every switch.
-    earned = lax.map(lambda pair: judge.reward(*pair), (sample.arc, keys))
-    return sample, earned
+    return sample, judge.rewards(sample.arc, keys)
 
   def learn(
     self,

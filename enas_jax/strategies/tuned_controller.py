@@ -185,8 +185,8 @@ class TunedController(base.Strategy):
     """
     key_arcs, key_batch = jax.random.split(key)
     arcs = self.propose(state, key_arcs, self.options.tuned_pool)
-    # Not `vmap`: it would run every branch of every switch.
-    earned = lax.map(lambda arc: judge.reward(arc, key_batch), arcs)
+    keys = jnp.broadcast_to(key_batch, (self.options.tuned_pool,))
+    earned = judge.rewards(arcs, keys)
     choices = self.space.to_choices(arcs)
     same = jnp.all(choices[:, None] == choices[None], axis=-1)
     again = jnp.any(jnp.tril(same, -1), axis=1)

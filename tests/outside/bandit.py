@@ -9,7 +9,6 @@ from typing import Any, ClassVar, NamedTuple
 
 import jax
 import jax.numpy as jnp
-from jax import lax
 
 from enas_jax.config import fields
 from enas_jax.strategies import base
@@ -63,7 +62,7 @@ class Bandit(base.Strategy):
     key_arcs, key_rewards = jax.random.split(key)
     arcs = self.propose(state, key_arcs, self.num_arcs)
     keys = jax.random.split(key_rewards, self.num_arcs)
-    rewards = lax.map(lambda asked: judge.reward(*asked), (arcs, keys))
+    rewards = judge.rewards(arcs, keys)
     taken = jax.nn.one_hot(self.space.to_choices(arcs), state.logits.shape[1])
     step = (rewards - state.mean)[:, None, None] * (
       taken - jax.nn.softmax(state.logits)
