@@ -16,6 +16,9 @@ is off.
 `--against=torch` also times a plain eager PyTorch child of the same
 architectures, in turn with ours. `--space=all` measures the spaces one after
 another, in a process for each.
+
+`--policies=controller,gdas,darts` times both steps of these strategies instead,
+in turn, and compares them with the first.
 """
 
 import json
@@ -27,9 +30,15 @@ from absl import flags
 
 from enas_jax import config as config_lib
 from enas_jax import types
-from enas_jax.analysis import against_torch, stopwatch, timing
+from enas_jax.analysis import (
+  against_torch,
+  stopwatch,
+  strategy_timing,
+  timing,
+)
 from enas_jax.running import provenance
 from enas_jax.spaces import registry
+from enas_jax.strategies import registry as strategies
 from experiments import _arcs, _cli, _flags
 
 _ALL = "all"  # the spaces, one after another
@@ -45,7 +54,10 @@ def main() -> None:
   if values.space == _ALL:
     _measure_all()
     return
-  record = _search_record() if values.arc is None else _training_record()
+  if values.policies:
+    record = _strategies_record()
+  else:
+    record = _search_record() if values.arc is None else _training_record()
   record |= {
     "peak_rss_mb": stopwatch.peak_rss_mb(),
     "device": provenance.device_name(),
@@ -107,6 +119,43 @@ def _search_record() -> dict[str, Any]:
   }
 
 
+def _strategies_record() -> dict[str, Any]:
+  """Seconds of the steps of several strategies.
+
+  Raises:
+    InputError: if they are not strategies that learn, all different.
+  """
+  values = flags.FLAGS
+  policies = values.policies
+  if values.arc is not None or values.against:
+    raise types.InputError(
+      "--policies compares the steps of searches; leave out --arc and --against."
+    )
+  learning = [
+    name for name in strategies.names() if strategies.get(name).options.learns
+  ]
+  unknown = set(policies) - set(learning)
+  if unknown or len(set(policies)) < len(policies):
+    raise types.InputError(
+      f"--policies must be different ones of {', '.join(learning)}, got"
+      f" {','.join(policies)!r}."
+    )
+  configs = {
+    policy: _flags.resolve_config(
+      values.space, preset=_preset, policy=policy, beside=policies
+    )
+    for policy in policies
+  }
+  return {
+    "space": values.space,
+    "preset": values.preset,
+    "config": configs[policies[0]].to_dict(),
+    **strategy_timing.compare(
+      configs, values.space, values.vocabulary_size, values.steps
+    ),
+  }
+
+
 def _preset(name: str, space: str) -> config_lib.SearchConfig:
   """A preset of a search; of smaller sizes where none is asked for."""
   config = registry.preset(name, space)
@@ -140,6 +189,9 @@ if __name__ == "__main__":
   )
   flags.DEFINE_enum(
     "against", None, ["torch"], "the library to compare the omega step with"
+  )
+  flags.DEFINE_list(
+    "policies", [], "strategies whose steps to compare with the first's"
   )
   flags.DEFINE_integer("num_arcs", 5, "architectures that take turns", 1)
   flags.DEFINE_integer("steps", 5, "timed repetitions of each", 1)

@@ -268,7 +268,7 @@ class PhasesTest(parameterized.TestCase):
       config = tiny.make_config()
       batch_axis = 0
 
-      def reward_batch(self, split, key):
+      def loss_batch(self, split, key):
         return split
 
       def start_split(self, carry):

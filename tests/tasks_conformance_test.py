@@ -221,6 +221,16 @@ class TaskTest(parameterized.TestCase):
     self.assertNotEmpty(definition.error_name)
 
   @parameterized.parameters(*CASES)
+  def test_a_gradient_of_the_architecture_has_a_batch_of_omegas_size(
+    self, name
+  ):
+    task, splits = make(name)
+    carry, key = task.init_carry(), jax.random.key(0)
+    size = lambda batch: jax.tree.leaves(batch)[0].shape[task.batch_axis]
+    trained = task.train_batch(splits.train, carry, jnp.int32(0), key)
+    self.assertEqual(size(task.loss_batch(splits.valid, key)), size(trained))
+
+  @parameterized.parameters(*CASES)
   def test_the_likelihood_is_a_reward(self, name):
     """c exp(-nats) on a minibatch that the key draws."""
     task, splits = make(name, reward="likelihood", reward_scale=5.0)

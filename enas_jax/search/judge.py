@@ -50,7 +50,7 @@ class Judge:
 
   def reward(self, arc: types.Arc, key: types.PRNGKey) -> types.Array:
     """The reward on a validation minibatch at the arc's cost, [] float32."""
-    batch = self._draw(self.valid, key)
+    batch = self._placed(self.task.reward_batch(self.valid, key))
     state = self.state
     reward = self.task.reward(state.omega, arc, batch, state.carry)
     return reward * self.costs.factor(arc) if self.costs else reward
@@ -97,9 +97,8 @@ class Judge:
       config.clip_norm,
     )
 
-  def _draw(self, split: tasks.Split, key: types.PRNGKey) -> tasks.Batch:
+  def _placed(self, batch: tasks.Batch) -> tasks.Batch:
     """A minibatch, split over the devices."""
-    batch = self.task.reward_batch(split, key)
     return self.devices.split(batch, self.task.batch_axis)
 
   def _loss(
@@ -113,7 +112,8 @@ class Judge:
     if omega is None:
       omega = lax.stop_gradient(self.state.omega)
     key_batch, key_loss = jax.random.split(key)
-    batch = self._draw(split, key_batch)
+    # Published gradient methods give alpha minibatches of the size of omega's.
+    batch = self._placed(task.loss_batch(split, key_batch))
     # The hidden state of omega's last window belongs to no other one.
     carry = task.start_split(self.state.carry)
     child = task.child_params(omega, arc)

@@ -138,6 +138,10 @@ class Task(Protocol):
     """One validation minibatch, drawn by chance."""
     ...
 
+  def loss_batch(self, split: Split, key: types.PRNGKey) -> Batch:
+    """A minibatch for a gradient in the architecture, as large as omega's."""
+    ...
+
   def child_params(self, omega: types.Omega, arc: types.Arc) -> types.Omega:
     """The weights that one architecture uses."""
     ...

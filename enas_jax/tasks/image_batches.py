@@ -56,8 +56,21 @@ class Batches:
     self, split: batches.Split, key: types.PRNGKey
   ) -> types.ImageBatch:
     """One minibatch, drawn without replacement and not augmented."""
+    return self._drawn(split, key, self.options.reward_batch_size)
+
+  def to_descend(
+    self, split: batches.Split, key: types.PRNGKey
+  ) -> types.ImageBatch:
+    """The same of omega's size, for a gradient in the architecture."""
+    options = self.options
+    # A split for rewards holds no more for sure.
+    size = min(options.batch_size, options.reward_batch_size)
+    return self._drawn(split, key, size)
+
+  def _drawn(
+    self, split: batches.Split, key: types.PRNGKey, size: int
+  ) -> types.ImageBatch:
     order = augment.epoch_permutation(key, len(split.images))
-    size = self.options.reward_batch_size
     taken = batches.take(split, order, jnp.int32(0), size)
     return types.ImageBatch(self._standardise(taken.images), taken.labels)
 

@@ -219,6 +219,10 @@ class ImageClassifier:
     """One validation minibatch, drawn without replacement."""
     return self._batches.to_reward(valid, key)
 
+  def loss_batch(self, split: Split, key: types.PRNGKey) -> types.ImageBatch:
+    """As many images as omega's step has, or a reward if these are fewer."""
+    return self._batches.to_descend(split, key)
+
   def child_params(self, omega: types.Omega, arc: types.Arc) -> types.Omega:
     """The weights of one fixed child; all of omega for a traced arc."""
     return self.network.child_params(omega, arc, self.config.child)

@@ -191,6 +191,12 @@ class LanguageModel:
     index = jax.random.randint(key, (), 0, count)
     return text.window(valid, index * length, length)
 
+  def loss_batch(
+    self, split: types.Array, key: types.PRNGKey
+  ) -> types.TextBatch:
+    """A window like that of a reward: omega's steps have as many words."""
+    return self.reward_batch(split, key)
+
   def child_params(self, omega: types.Omega, arc: types.Arc) -> types.Omega:
     """The weights of one child, gathered from omega."""
     return self.network.child_params(omega, arc, self.config.child)

@@ -1,0 +1,107 @@
+"""What a step of one strategy costs, beside a step of another.
+
+The strategies take turns on the same random data: whatever slows the machine
+down for a while then slows all of them. Omega's steps are those of the warm-up,
+if there is one, and theta's the strategy's own.
+"""
+
+from collections.abc import Callable, Mapping
+from typing import Any
+
+import jax
+import numpy as np
+
+from enas_jax import config as config_lib
+from enas_jax.analysis import timing
+from enas_jax.search import state as state_lib
+from enas_jax.search import steps as steps_lib
+from enas_jax.search import theta_steps
+from enas_jax.strategies import registry
+
+_STEPS = 5  # in a timing: architectures differ in cost
+_PER_EPOCH = 1000  # so many steps that the schedules do not end meanwhile
+
+
+def compare(
+  configs: Mapping[str, config_lib.SearchConfig],
+  space: str,
+  vocabulary_size: int,
+  rounds: int,
+) -> dict[str, Any]:
+  """Times both steps of several strategies in turn, compilation apart.
+
+  Args:
+    configs: by policy, searches that differ in nothing else.
+    space: the name of the search space.
+    vocabulary_size: the words of the text, V.
+    rounds: the number of timings of each.
+
+  Returns:
+    By "POLICY_omega" and "POLICY_theta", the medians of their seconds and CPU
+    seconds, and how often they were compiled; "POLICY_over_FIRST_cpu", the
+    median over turns of both steps' CPU seconds over those of the first policy.
+  """
+  compiled = timing.Compilations()
+  steps: dict[str, _Step] = {}
+  for policy, config in configs.items():
+    steps |= {
+      f"{policy}_{phase}": step
+      for phase, step in _steps(config, space, vocabulary_size).items()
+    }
+  record: dict[str, Any] = {"rounds": rounds}
+  for name, step in steps.items():
+    before = compiled.count
+    for _ in range(2):
+      step()
+    record[f"{name}_compilations"] = compiled.count - before
+  times = {
+    name: np.asarray(seconds, np.float64)  # [rounds, 2]
+    for name, seconds in _in_turn(steps, rounds).items()
+  }
+  for name, seconds in times.items():
+    wall, cpu = np.median(seconds, axis=0) / _STEPS
+    record[f"{name}_seconds"] = float(wall)
+    record[f"{name}_cpu_seconds"] = float(cpu)
+  first, *others = configs
+  both = {p: (times[f"{p}_omega"] + times[f"{p}_theta"])[:, 1] for p in configs}
+  for policy in others:
+    over = np.median(both[policy] / both[first])
+    record[f"{policy}_over_{first}_cpu"] = float(over)
+  return record
+
+
+_Step = Callable[[], None]
+
+
+def _in_turn(
+  steps: Mapping[str, _Step], rounds: int
+) -> dict[str, list[timing.Seconds]]:
+  """Seconds of `_STEPS` steps of each, `rounds` times."""
+  times: dict[str, list[timing.Seconds]] = {name: [] for name in steps}
+  for _ in range(rounds):
+    for name, step in steps.items():
+      times[name].append(
+        timing.seconds_of(lambda step=step: [step() for _ in range(_STEPS)])
+      )
+  return times
+
+
+def _steps(
+  config: config_lib.SearchConfig, space: str, vocabulary_size: int
+) -> dict[str, _Step]:
+  """Both steps of one search; a call runs one and waits for it."""
+  task, splits = timing.make_task(config, space, vocabulary_size)
+  strategy = registry.create(config, task.space)
+  omega = steps_lib.make_omega_step(config, task, strategy, _PER_EPOCH)
+  theta = theta_steps.make_theta_step(task, strategy)
+  held = state_lib.init_state(config, task, strategy, _PER_EPOCH)
+
+  def run(step: Callable[..., Any], *data: Any) -> None:
+    nonlocal held
+    held, metrics = step(held, *data)
+    jax.block_until_ready((held, metrics))
+
+  return {
+    "omega": lambda: run(omega, splits.train),
+    "theta": lambda: run(theta, splits.valid, splits.train),
+  }
