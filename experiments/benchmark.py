@@ -129,7 +129,7 @@ def _strategies_record() -> dict[str, Any]:
   policies = values.policies
   if values.arc is not None or values.against:
     raise types.InputError(
-      "--policies compares the steps of searches; leave out --arc and --against."
+      "--policies compares steps of searches; leave out --arc and --against."
     )
   learning = [
     name for name in strategies.names() if strategies.get(name).options.learns

@@ -9,7 +9,7 @@ from enas_jax.analysis import strategy_timing, timing
 
 class CompareTest(absltest.TestCase):
   def test_medians_and_ratios_by_hand(self):
-    """CPU seconds of both steps: 1 and 3 of the first; 2, 4 and 9 of the other."""
+    """CPU seconds of both steps: 1, 1 and 3; of the other 2, 4 and 9."""
     cpu = {
       ("controller", "omega"): [0.5, 0.5, 0.5],
       ("controller", "theta"): [0.5, 0.5, 2.5],

@@ -5,6 +5,7 @@ down for a while then slows all of them. Omega's steps are those of the warm-up,
 if there is one, and theta's the strategy's own.
 """
 
+import functools
 from collections.abc import Callable, Mapping
 from typing import Any
 
@@ -51,8 +52,7 @@ def compare(
   record: dict[str, Any] = {"rounds": rounds}
   for name, step in steps.items():
     before = compiled.count
-    for _ in range(2):
-      step()
+    _repeat(step, 2)
     record[f"{name}_compilations"] = compiled.count - before
   times = {
     name: np.asarray(seconds, np.float64)  # [rounds, 2]
@@ -81,9 +81,14 @@ def _in_turn(
   for _ in range(rounds):
     for name, step in steps.items():
       times[name].append(
-        timing.seconds_of(lambda step=step: [step() for _ in range(_STEPS)])
+        timing.seconds_of(functools.partial(_repeat, step, _STEPS))
       )
   return times
+
+
+def _repeat(step: _Step, count: int) -> None:
+  for _ in range(count):
+    step()
 
 
 def _steps(
