@@ -4,7 +4,7 @@ from unittest import mock
 
 from absl.testing import absltest
 
-from enas_jax.analysis import strategy_timing, timing
+from enas_jax.analysis import stopwatch, strategy_timing
 
 
 class CompareTest(absltest.TestCase):
@@ -27,11 +27,11 @@ class CompareTest(absltest.TestCase):
 
     def seconds_of(run):
       run()
-      return timing.Seconds(10.0, cpu[calls[-1]].pop(0))
+      return stopwatch.Seconds(10.0, cpu[calls[-1]].pop(0))
 
     with (
       mock.patch.object(strategy_timing, "_steps", steps),
-      mock.patch.object(timing, "seconds_of", seconds_of),
+      mock.patch.object(stopwatch, "seconds_of", seconds_of),
     ):
       record = strategy_timing.compare(
         {"controller": "controller", "darts": "darts"}, "macro", 7, 3

@@ -13,7 +13,7 @@ import jax
 import numpy as np
 
 from enas_jax import config as config_lib
-from enas_jax.analysis import timing
+from enas_jax.analysis import stopwatch, timing
 from enas_jax.search import state as state_lib
 from enas_jax.search import steps as steps_lib
 from enas_jax.search import theta_steps
@@ -21,6 +21,8 @@ from enas_jax.strategies import registry
 
 _STEPS = 5  # in a timing: architectures differ in cost
 _PER_EPOCH = 1000  # so many steps that the schedules do not end meanwhile
+
+_Step = Callable[[], None]
 
 
 def compare(
@@ -42,51 +44,36 @@ def compare(
     seconds, and how often they were compiled; "POLICY_over_FIRST_cpu", the
     median over turns of both steps' CPU seconds over those of the first policy.
   """
-  compiled = timing.Compilations()
   steps: dict[str, _Step] = {}
   for policy, config in configs.items():
-    steps |= {
-      f"{policy}_{phase}": step
-      for phase, step in _steps(config, space, vocabulary_size).items()
-    }
+    of_policy = _steps(config, space, vocabulary_size)
+    steps |= {f"{policy}_{phase}": step for phase, step in of_policy.items()}
   record: dict[str, Any] = {"rounds": rounds}
+  compiled = stopwatch.Compilations()
   for name, step in steps.items():
     before = compiled.count
     _repeat(step, 2)
     record[f"{name}_compilations"] = compiled.count - before
-  times = {
-    name: np.asarray(seconds, np.float64)  # [rounds, 2]
-    for name, seconds in _in_turn(steps, rounds).items()
-  }
-  for name, seconds in times.items():
-    wall, cpu = np.median(seconds, axis=0) / _STEPS
-    record[f"{name}_seconds"] = float(wall)
-    record[f"{name}_cpu_seconds"] = float(cpu)
+  turn = [
+    functools.partial(stopwatch.seconds_of, functools.partial(_repeat, step))
+    for step in steps.values()
+  ]
+  times = stopwatch.in_turn([turn], rounds) / _STEPS  # [rounds, 2 policies, 2]
+  for place, name in enumerate(steps):
+    wall, cpu = np.median(times[:, place], axis=0)
+    record |= {
+      f"{name}_seconds": float(wall),
+      f"{name}_cpu_seconds": float(cpu),
+    }
   first, *others = configs
-  both = {p: (times[f"{p}_omega"] + times[f"{p}_theta"])[:, 1] for p in configs}
-  for policy in others:
-    over = np.median(both[policy] / both[first])
-    record[f"{policy}_over_{first}_cpu"] = float(over)
+  both = times[:, ::2] + times[:, 1::2]
+  for place, policy in enumerate(others, start=1):
+    over = stopwatch.ratio(both, place, 0, "cpu")
+    record[f"{policy}_over_{first}_cpu"] = over
   return record
 
 
-_Step = Callable[[], None]
-
-
-def _in_turn(
-  steps: Mapping[str, _Step], rounds: int
-) -> dict[str, list[timing.Seconds]]:
-  """Seconds of `_STEPS` steps of each, `rounds` times."""
-  times: dict[str, list[timing.Seconds]] = {name: [] for name in steps}
-  for _ in range(rounds):
-    for name, step in steps.items():
-      times[name].append(
-        timing.seconds_of(functools.partial(_repeat, step, _STEPS))
-      )
-  return times
-
-
-def _repeat(step: _Step, count: int) -> None:
+def _repeat(step: _Step, count: int = _STEPS) -> None:
   for _ in range(count):
     step()
 
