@@ -31,6 +31,7 @@ class CommandLineTest(parameterized.TestCase):
       *tiny.command_flags(),
       cls.data,
       f"--workdir={cls.workdir}",
+      "--loggers=tensorboard",
     ]
     cls.first = run(*cls.flags)
 
@@ -57,7 +58,14 @@ class CommandLineTest(parameterized.TestCase):
     command = shlex.split(saved["command"])
     start = ["python", "-m", "experiments.ptb_search", *self.flags]
     self.assertEqual(command[: len(start)], start)
-    self.assertTrue(list((self.workdir / "tensorboard").iterdir()))
+    events = (self.workdir / "tensorboard").iterdir()
+    self.assertEqual(
+      {path.name for path in events}, {"omega", "theta", "epochs"}
+    )
+    shown = (self.workdir / "tensorboard" / "epochs").iterdir()
+    content = b"".join(path.read_bytes() for path in shown)
+    for name in (b"architecture", b"\x89PNG", b"policy/op 1", b"valid/perplex"):
+      self.assertIn(name, content)
 
   def test_a_used_folder_is_refused_and_untouched(self):
     before = (self.workdir / "metrics.jsonl").read_text()

@@ -189,7 +189,11 @@ class TestBatches:
     "batch_size, pattern",
     [
       (0, "batch size is 0; it must be at least 1"),
-      (9, "the valid split has 8 images, too few for one batch of 9: lower"),
+      (
+        9,
+        "the valid split has 8 images, too few for one batch of 9: lower"
+        " --reward_batch_size to 8 at most",
+      ),
     ],
   )
   def test_num_batches_fails(self, batch_size: int, pattern: str) -> None:

@@ -13,6 +13,7 @@ import tomllib
 import jax
 import numpy as np
 from absl.testing import absltest
+from PIL import Image
 
 from enas_jax import config as config_lib
 from enas_jax.search import folder as folder_lib
@@ -38,7 +39,7 @@ _OTHERS = {
   *("no-deps", "count", "help", "version", "keep", "completion"),
   *("gres", "time", "signal", "requeue", "wrap"),  # SLURM's
   *("nodes", "ntasks"),
-  "xla_force_host_platform_device_count",
+  *("xla_force_host_platform_device_count", "logdir"),
 }
 # In a script's name or a value, what a reader would put there.
 _PLACEHOLDERS = {
@@ -122,6 +123,11 @@ class Desk:
     with contextlib.chdir(folder):
       exec(code, arrays)
     self.images = folder / "images.npz"
+    self.classes = folder / "classes"
+    for index in range(20):
+      place = self.classes / "ab"[index % 2]
+      place.mkdir(parents=True, exist_ok=True)
+      Image.new("L", (8, 8), index).save(place / f"{index}.png")
     self.table = folder / "table.csv"
     cells = ["".join(ops) for ops in itertools.product("01234", repeat=6)]
     rows = [f"{cell},{50 + int(cell, 5) / 1000}" for cell in cells]
@@ -175,6 +181,7 @@ class Desk:
     if value == "DIR_1,DIR_2":
       return self.folder
     value = value.replace("npz:FILE", f"npz:{self.images}")
+    value = value.replace("images:DIR", f"images:{self.classes}")
     value = value.replace("text:DIR", self.text)
     for run in _RUNS:
       place = str(self.folder / space / run.lower())
@@ -200,6 +207,8 @@ class CommandsTest(absltest.TestCase):
           until = "parsed"
         elif "--against=torch" in flags or "--space=all" in flags:
           until = "parsed"  # an extra; and processes that nothing would stop
+        elif any("wandb" in flag or "mlflow" in flag for flag in flags):
+          until = "parsed"  # extras, too
         elif left := [word for word in flags if _CAPITALS.search(word)]:
           self.fail(f"a placeholder that this test does not know: {left}")
         answer = command_line.run(

@@ -17,12 +17,13 @@ ALLOWED = {
   "nn": ("types",),
   "config": ("types",),
   "data": ("types", "files"),
+  "loggers": ("types", "config"),
   "spaces": ("types", "files", "nn", "config"),
   "strategies": ("types", "nn", "config", "spaces"),
   "tasks": ("types", "nn", "config", "data", "spaces"),
   "search": (
     *("types", "files", "nn", "config", "data", "spaces", "strategies"),
-    "tasks",
+    *("tasks", "loggers"),
   ),
 }
 _BELOW = (*ALLOWED, "search")

@@ -193,12 +193,15 @@ class OwnImagesTest(parameterized.TestCase):
     name = own.keep_images((self.images, self.labels), self.folder)
     # 40 images are left for training.
     suited = {"num_valid": 8, "image_size": 3}
-    self.assertEqual(own.suited(name, 5000, 3), suited)
+    batches = {"batch_size": 32, "reward_batch_size": 8}  # all that there are
+    self.assertEqual(own.suited(name, 5000, 3, 99, 99), suited | batches)
     # 9 pixels are no multiple of 4.
     suited = {"num_valid": 7, "image_size": 0}
-    self.assertEqual(own.suited(name, 7, 4), suited)
-    self.assertEqual(own.suited("cifar10", 7, 4), {})
-    self.assertEqual(own.suited(f"npz:{self.folder}/none", 7, 4), {})
+    batches = {"batch_size": 30, "reward_batch_size": 5}
+    self.assertEqual(own.suited(name, 7, 4, 30, 5), suited | batches)
+    self.assertEqual(own.suited("cifar10", 7, 4, 99, 99), {})
+    none = f"npz:{self.folder}/none"
+    self.assertEqual(own.suited(none, 7, 4, 99, 99), {})
 
 
 if __name__ == "__main__":

@@ -7,6 +7,7 @@ import numpy as np
 
 from enas_jax import config as config_lib
 from enas_jax.data import images
+from enas_jax.running import options
 from enas_jax.spaces import registry
 from enas_jax.strategies import registry as strategies
 from enas_jax.tasks import image_classifier, language_model
@@ -23,6 +24,7 @@ FLAGS = {
     "log_every": 4,
     "eval_arcs": 2,
     "derive_arcs": 4,
+    "loggers": (),  # which take seconds; tests/loggers_test.py has them
   },
 }
 
@@ -51,7 +53,10 @@ def command_flags():
   arguments = ["--preset=smoke"]
   for part, fields in parts.items():
     prefix = f"{part}_" if part in ("controller", "omega", "theta") else ""
-    arguments += [f"--{prefix}{name}={value}" for name, value in fields.items()]
+    arguments += [
+      f"--{prefix}{name}={options.typed(value)}"
+      for name, value in fields.items()
+    ]
   return arguments
 
 

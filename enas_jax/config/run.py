@@ -27,6 +27,12 @@ class _AnyRunConfig(saving.SavingConfig):
     default="default",
   )
   log_every: int = fields.field("steps between rows of metrics.jsonl")
+  loggers: tuple[str, ...] = fields.field(
+    "where the run can be followed: 'tensorboard', in the run's folder; 'wandb'"
+    " and 'mlflow', whose packages must be installed. Empty: nowhere",
+    default=("tensorboard",),
+    parse=fields.parse_names,
+  )
   heartbeat_every_minutes: float = fields.field(
     "minutes between lines that say how fast the run is, how long its steps"
     " will take and what memory it holds, where no terminal shows a bar; 0:"
@@ -37,6 +43,7 @@ class _AnyRunConfig(saving.SavingConfig):
   def __post_init__(self) -> None:
     super().__post_init__()
     fields.check_positive(self, "", "log_every")
+    fields.settle_names(self, "", "loggers")
     fields.check_not_negative(self, "", "heartbeat_every_minutes")
     fields.check(0 <= self.seed < 2**32, "seed", "in [0, 2^32)", self.seed)
     fields.check_choice(

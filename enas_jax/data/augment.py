@@ -36,9 +36,10 @@ def num_batches(num_images: int, batch_size: int, split: str) -> int:
   if batch_size < 1:
     raise types.InputError(f"batch size is {batch_size}; it must be at least 1")
   if num_images < batch_size:
+    flag = "--batch_size" if split == "train" else "--reward_batch_size"
     raise types.InputError(
       f"the {split} split has {num_images} images, too few for one batch of"
-      f" {batch_size}: lower the batch size"
+      f" {batch_size}: lower {flag} to {num_images} at most"
     )
   return num_images // batch_size
 

@@ -10,7 +10,7 @@ import chex
 import numpy as np
 
 from enas_jax import files, types
-from enas_jax.data import cifar, prepared
+from enas_jax.data import cifar, image_folder, prepared
 
 _MIN_SIZE = 8
 _DIGITS_TEST = 360  # of 1,797
@@ -79,7 +79,8 @@ def load(
       `tfds:NAME`, prepared by TensorFlow Datasets as array_record; or
       `npz:FILE`, a NumPy archive with `x_train`, `y_train`, `x_test`, `y_test`
       and perhaps `x_valid`, `y_valid`: images [n, H, W] or [n, H, W, C], uint8
-      or floating point in [0, 1], and integer labels [n].
+      or floating point in [0, 1], and integer labels [n]; or `images:DIR`,
+      see `image_folder.load`.
     data_dir: folder where `cifar10` and prepared data sets lie; without it they
       are looked for in `data` below the current folder and in
       `~/tensorflow_datasets`.
@@ -138,9 +139,11 @@ def _read(dataset: str, data_dir: str | None) -> prepared.RawImages:
     return prepared.load(dataset.removeprefix("tfds:"), data_dir)
   if dataset.startswith("npz:"):
     return _read_npz(dataset)
+  if dataset.startswith(image_folder.PREFIX):
+    return image_folder.load(dataset)
   raise types.InputError(
     f"unknown dataset {dataset!r}: it is one of cifar10, digits,"
-    " fashion_mnist, tfds:NAME, npz:FILE"
+    " fashion_mnist, tfds:NAME, npz:FILE, images:DIR"
   )
 
 

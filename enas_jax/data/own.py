@@ -11,6 +11,7 @@ from typing import Any
 import numpy as np
 
 from enas_jax import files, types
+from enas_jax.data import image_folder
 
 _FIFTH = 5  # one image in so many
 _ARRAYS = (
@@ -20,31 +21,55 @@ _ARRAYS = (
 _TEXTS = ("train", "valid", "test")
 
 
-def suited(dataset: str, num_valid: int, image_size: int) -> dict[str, int]:
+def suited(
+  dataset: str,
+  num_valid: int,
+  image_size: int,
+  batch_size: int,
+  reward_batch_size: int,
+) -> dict[str, int]:
   """What suits images of one's own better than what a preset says.
 
   Args:
     dataset: the name of a data set.
     num_valid: how many training images are to be set aside for validation.
     image_size: height and width that they are to be scaled to; 0: as they are.
+    batch_size: images of a training step.
+    reward_batch_size: validation images of a reward.
 
   Returns:
-    Of `npz:FILE` "num_valid", at most a fifth of the training images, and
-    "image_size", 0 where they cannot be scaled so; {} of another data set, or
-    of an archive that cannot be read.
+    Of `npz:FILE` and `images:DIR` "num_valid", at most a fifth of the training
+    images; "image_size", 0 where they cannot be scaled so; and both sizes of
+    batches, at most the images that there are. {} of another data set, or of
+    one that cannot be read.
   """
-  kind, _, path = dataset.partition(":")
-  if kind != "npz" or not path:
-    return {}
-  shape = files.read_shape(files.expand(path), "x_train")
+  shape, count_valid = _shape(dataset)
   if len(shape) < 3:
     return {}
   count, height, width = shape[:3]
   scales = image_size and height == width and height % image_size == 0
+  num_valid = min(num_valid, max(count // _FIFTH, 1))
+  train = count if count_valid else count - num_valid
+  # Of no validation images there are no rewards.
+  valid = count_valid or num_valid or reward_batch_size
   return {
-    "num_valid": min(num_valid, max(count // _FIFTH, 1)),
+    "num_valid": num_valid,
     "image_size": image_size if scales else 0,
+    "batch_size": min(batch_size, max(train, 1)),
+    "reward_batch_size": min(reward_batch_size, valid),
   }
+
+
+def _shape(dataset: str) -> tuple[tuple[int, ...], int]:
+  """[n, H, W, ...] of training images, () if untold; n of the validation's."""
+  kind, _, path = dataset.partition(":")
+  if kind == "images":
+    return image_folder.shape(dataset)
+  if kind != "npz" or not path:
+    return (), 0
+  place = files.expand(path)
+  own_valid = files.read_shape(place, "x_valid")
+  return files.read_shape(place, "x_train"), (*own_valid, 0)[0]
 
 
 def keep_images(data: Any, folder: pathlib.Path) -> str:
@@ -54,7 +79,8 @@ def keep_images(data: Any, folder: pathlib.Path) -> str:
     data: images [n, H, W] or [n, H, W, C], uint8 or floating point in [0, 1],
       and labels [n], integers: a pair (images, labels), of which a random fifth
       becomes the test split; or pairs by split, "train", "test" and perhaps
-      "valid"; or the path of an archive, which stays where it is.
+      "valid"; or the path of an archive or of a folder of images, which stays
+      where it is.
     folder: the folder to write to.
 
   Returns:
@@ -64,7 +90,8 @@ def keep_images(data: Any, folder: pathlib.Path) -> str:
     InputError: if they are none of these.
   """
   if isinstance(data, pathlib.Path):
-    return f"npz:{files.expand(data).absolute()}"
+    place = files.expand(data).absolute()
+    return f"{'images' if place.is_dir() else 'npz'}:{place}"
   try:
     splits = dict(data) if isinstance(data, Mapping) else _with_test(*data)
     arrays: dict[str, Any] = {

@@ -245,19 +245,12 @@ def _alternatives(
   ]
   if space is None:
     return numbered
-  known = space.decisions()
-  if tuple(decisions.num_alternatives(known).tolist()) != tuple(layout):
+  known = decisions.alternatives(space, vocabularies)
+  if [len(words) for _, words in known] != list(layout):
     return numbered
-  kinds = [one for one in known for _ in range(one.width)]
-  names = []
-  for label, decision, size in zip(
-    decisions.labels(known), kinds, layout, strict=True
-  ):
-    words = vocabularies.get(decision.vocabulary, ())
-    if decision.kind == "skips":
-      names.append(["", label])
-    elif decision.kind == "op" and len(words) >= size:
-      names.append([f"{label}: {word}" for word in words[:size]])
-    else:
-      names.append([f"{label}: {number}" for number in range(size)])
-  return names
+  return [
+    ["", label]
+    if tuple(words) == decisions.SKIP
+    else [f"{label}: {word}" for word in words]
+    for label, words in known
+  ]

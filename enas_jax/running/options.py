@@ -24,6 +24,7 @@ _PREFIXES = {
 # Those that a resumed run may change: they alter no step that was taken.
 FREE_ON_RESUME = {
   *("num_epochs", "checkpoint_every_minutes", "heartbeat_every_minutes"),
+  "loggers",
 }
 # Options of the policy's samples, of which the training of one has none.
 _SAMPLING = ("omega_num_arcs", "omega_fair_ops", "omega_op_weights")

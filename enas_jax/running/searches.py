@@ -6,6 +6,7 @@ from typing import Any, NamedTuple
 
 from enas_jax import config as config_lib
 from enas_jax import types
+from enas_jax.loggers import registry as loggers
 from enas_jax.report import drawing as drawing_lib
 from enas_jax.report import html
 from enas_jax.search import derive, hosts, loop, search
@@ -97,8 +98,10 @@ def prepare(
     progress: the place where lines go.
 
   Raises:
-    InputError: if the data cannot be had, or do not go with the configuration.
+    InputError: if the data cannot be had, or do not go with the configuration,
+      or a logger cannot be had.
   """
+  loggers.check(config.run.loggers)
   definition = spaces.get(space)
   task_definition = tasks.get(definition.task)
   if not task_definition.has_validation(config):
@@ -132,8 +135,12 @@ def run(
     title: the title of the drawing; by default it names the space.
   """
   space, config, task, splits, devices = ready
+
+  def draw(arc: types.Arc) -> bytes:
+    return drawing_lib.draw_arc(space, config.child, arc, "").png
+
   task_search = search.Search(
-    config, task, splits, workdir, progress, stop, devices
+    config, task, splits, workdir, progress, stop, devices, draw
   )
   if task_search.finished:
     progress.line("the run is finished; this is what it found")

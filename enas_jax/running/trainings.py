@@ -7,6 +7,7 @@ from typing import Any, NamedTuple
 
 from enas_jax import config as config_lib
 from enas_jax import export, types
+from enas_jax.loggers import registry as loggers
 from enas_jax.report import drawing as drawing_lib
 from enas_jax.report import html
 from enas_jax.search import checkpoint, folder, hosts, loop, runs, train
@@ -78,8 +79,10 @@ def prepare(
     progress: the place where lines go.
 
   Raises:
-    InputError: if the data cannot be had, or the devices do not divide a batch.
+    InputError: if the data or a logger cannot be had, or the devices do not
+      divide a batch.
   """
+  loggers.check(config.run.loggers)
   devices = devices_lib.of(num_devices)
   devices.check(config.data.batch_size)
   task = tasks.get(spaces.get(space).task)

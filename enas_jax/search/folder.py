@@ -22,7 +22,7 @@ from enas_jax.search import hosts
 CONFIG = "config.json"  # what was run, on what
 LOCK = ".lock"  # held by the process that writes here
 METRICS = "metrics.jsonl"
-EVENTS = "tensorboard"
+LOGGERS = "loggers.json"  # what loggers call the run
 POLICY = "policy.jsonl"  # how often each alternative is proposed, by epoch
 CHECKPOINTS = "checkpoints"
 CANDIDATES = "arcs.jsonl"  # of the derive step, with their rewards

@@ -3,16 +3,18 @@
 `search` and `train` say what an epoch consists of.
 """
 
+import contextlib
 import math
 import pathlib
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from typing import Any, Generic, TypeVar
 
 import jax
 
 from enas_jax import config as config_lib
+from enas_jax.loggers import base as loggers
 from enas_jax.search import (
   checkpoint,
   folder,
@@ -247,6 +249,26 @@ class Loop(Generic[state_lib.State]):
   def _position(self) -> int:
     """Steps done in all."""
     return int(self.state.total_steps)
+
+  def _place(self, ending: bool = False) -> loggers.Place:
+    """Where the run is: after an epoch's end, or `ending` before it."""
+    step, epoch = int(self.state.total_steps), int(self.state.epoch)
+    return loggers.Place(step, self._position() - step, epoch + ending)
+
+  @contextlib.contextmanager
+  def _writing(self) -> Iterator[metrics.MetricWriter]:
+    """The metrics from where the run is, closed at the end of the block."""
+    writer = metrics.MetricWriter(
+      self._workdir,
+      self._place(),
+      self._task.config,
+      self._task.metric,
+      self._progress.line,
+    )
+    try:
+      yield writer
+    finally:
+      writer.close()
 
   def _steps_left(self) -> dict[str, int]:
     """By phase, the steps that the run has still to take."""

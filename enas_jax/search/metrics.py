@@ -1,74 +1,152 @@
-"""Metrics of a run: JSON lines for machines, TensorBoard events for people."""
+"""Metrics of a run: JSON lines for machines, loggers for people."""
 
 import math
 import pathlib
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
-import tensorboardX
-
+from enas_jax import config as config_lib
 from enas_jax import files, types
+from enas_jax.loggers import base, registry
 from enas_jax.search import folder, hosts
 
 
 class MetricWriter:
-  """Appends rows to `metrics.jsonl` and scalars to TensorBoard.
+  """Appends rows to `metrics.jsonl`, and tells the run's loggers.
 
-  Of several processes the first one alone writes.
+  Of several processes the first one alone writes. A logger that fails is told
+  no more; the run goes on.
 
   Attributes:
     path: the JSON lines.
   """
 
   def __init__(
-    self, workdir: pathlib.Path, position: int = 0, epoch: int = 0
+    self,
+    workdir: pathlib.Path,
+    begin: base.Place,
+    config: config_lib.AnyConfig,
+    metric: str,
+    tell: Callable[[str], None],
   ) -> None:
-    """Opens the files.
+    """Opens the files, and the loggers of `config.run.loggers`.
 
     Args:
       workdir: the run's folder.
-      position: the number of steps of both phases done; rows beyond it, of a
-        run that was killed, are dropped, as they will be written again.
-      epoch: the number of epochs finished; rows that close a later one are
-        dropped, too.
+      begin: how far the run is; rows beyond it, of a run that was killed, are
+        dropped, as they will be written again.
+      config: the run's configuration.
+      metric: the name of the metric on validation data.
+      tell: (text) -> None, for a line about a logger that has failed.
+
+    Raises:
+      InputError: if a logger cannot be opened.
     """
     self.path = workdir / folder.METRICS
+    self._tell, self._finished = tell, False
+    self._loggers: dict[str, base.Logger] = {}
     if not hosts.is_first():
       return
-    _keep_rows(self.path, position, epoch)
-    # What stands at this step is kept; what was written beyond it is not.
-    self._events = tensorboardX.SummaryWriter(
-      str(workdir / folder.EVENTS),
-      purge_step=position + 1 if position else None,
-    )
+    _keep_rows(self.path, begin)
+    place = workdir / folder.LOGGERS
+    known = _known_as(place)
+    options = base.flat(config.to_dict())
+    for name in config.run.loggers:
+      run = base.Run(
+        workdir, known.get(name), begin, options, f"valid/{metric}"
+      )
+      self._loggers[name] = _opened(name, run)
+      if (called := self._loggers[name].known_as) is not None:
+        known[name] = called
+        folder.write_json(place, known)
 
   def write(self, row: dict[str, Any]) -> None:
-    """Appends one row; slash-named floats also go to TensorBoard.
+    """Appends one row; loggers are told its floats that have slashes.
 
     Args:
-      row: holds `step` and `theta_step`, the run's totals; JSON has no NaN, so
-        numbers that are not finite are written as null.
+      row: holds `step`, `theta_step` and `epoch`, where the run is; JSON has no
+        NaN, so numbers that are not finite are written as null.
     """
     if not hosts.is_first():
       return
     with self.path.open("a") as file:
       file.write(folder.dumps(row) + "\n")
-    for name, value in row.items():
-      if "/" in name and math.isfinite(value):
-        self._events.add_scalar(name, value, row_position(row))
-    self._events.flush()
+    values = {
+      name: float(value)
+      for name, value in row.items()
+      if "/" in name and math.isfinite(value)
+    }
+    place = base.Place(*(row[name] for name in base.Place._fields))
+    self._each(lambda logger: logger.scalars(place, values))
+
+  def choices(self, place: base.Place, choices: Sequence[base.Choice]) -> None:
+    """Tells the loggers what the policy proposes at the end of an epoch."""
+    self._each(lambda logger: logger.choices(place, choices))
+
+  def picture(
+    self, place: base.Place, name: str, paint: Callable[[], bytes]
+  ) -> None:
+    """Shows the loggers a PNG, which is painted if there are any."""
+    if self._loggers:
+      png = paint()
+      self._each(lambda logger: logger.picture(place, name, png))
+
+  def finish(self, place: base.Place, record: Mapping[str, Any]) -> None:
+    """Tells the loggers the measures of `result.json`: the run is over."""
+    values = {
+      f"result/{name}": float(value)
+      for name, value in record.items()
+      if isinstance(value, float) and math.isfinite(value)
+    }
+    self._each(lambda logger: logger.scalars(place, values))
+    self._finished = True
 
   def close(self) -> None:
-    """Flushes and closes the event file."""
-    if hosts.is_first():
-      self._events.close()
+    """Closes the loggers."""
+    self._each(lambda logger: logger.close(self._finished))
+
+  def _each(self, tell: Callable[[base.Logger], None]) -> None:
+    for name, logger in list(self._loggers.items()):
+      try:
+        tell(logger)
+      # A service that is away, a full disk: all of them are the library's.
+      except Exception as error:
+        del self._loggers[name]
+        self._tell(
+          f"warning: {name} has failed and is told no more of this run:"
+          f" {files.shown(error)}"
+        )
 
 
-def row_position(row: dict[str, Any]) -> int:
+def row_position(row: Mapping[str, Any]) -> int:
   """Steps of both phases done when a row was written."""
   return row["step"] + row["theta_step"]
 
 
-def _keep_rows(path: pathlib.Path, position: int, epoch: int) -> None:
+def _opened(name: str, run: base.Run) -> base.Logger:
+  try:
+    return registry.get(name).open(run)
+  except types.InputError:
+    raise
+  # Not logged in, no such server, a folder that is not to be written to.
+  except Exception as error:
+    raise types.InputError(
+      f"--loggers={name} cannot be used: {files.shown(error)}; mend that, or"
+      " leave it out of --loggers."
+    ) from None
+
+
+def _known_as(path: pathlib.Path) -> dict[str, str]:
+  """What loggers have called the run so far."""
+  if not path.exists():
+    return {}
+  advice = "delete it, and the run begins anew in the loggers"
+  known = folder.read_json(path, advice)
+  folder.check_fields(known, dict.fromkeys(known, str), path, advice)
+  return known
+
+
+def _keep_rows(path: pathlib.Path, begin: base.Place) -> None:
   if not path.exists():
     return
   kept = []
@@ -84,8 +162,8 @@ def _keep_rows(path: pathlib.Path, position: int, epoch: int) -> None:
     between = row.get("phase") in ("asked", "epoch")
     places = ("step", "theta_step", *(("epoch",) if between else ()))
     folder.check_fields(row, dict.fromkeys(places, int), path, advice)
-    closes_later = between and row["epoch"] > epoch
-    if row_position(row) > position or closes_later:
+    closes_later = between and row["epoch"] > begin.epoch
+    if row_position(row) > begin.step + begin.theta_step or closes_later:
       break
     kept.append(line + "\n")
   folder.write(path, "".join(kept))

@@ -11,6 +11,7 @@ import numpy as np
 
 from enas_jax import config as config_lib
 from enas_jax import types
+from enas_jax.loggers import base as loggers
 from enas_jax.search import (
   asking,
   derive,
@@ -25,6 +26,7 @@ from enas_jax.search import costs as costs_lib
 from enas_jax.search import devices as devices_lib
 from enas_jax.search import state as state_lib
 from enas_jax.spaces import decisions
+from enas_jax.spaces import registry as spaces
 from enas_jax.strategies import registry
 from enas_jax.tasks import base as tasks
 
@@ -53,6 +55,7 @@ class Search(loop.Loop[state_lib.SearchState]):
     progress: loop.Progress | None = None,
     stop: Callable[[], int] = lambda: 0,
     devices: devices_lib.Devices = devices_lib.ONE,
+    draw: Callable[[types.Arc], bytes] | None = None,
   ) -> None:
     """Sets the search up, from the newest checkpoint if there is one.
 
@@ -64,13 +67,17 @@ class Search(loop.Loop[state_lib.SearchState]):
       progress: the place where the run tells how far it is.
       stop: () -> the number of a signal that asks the run to end, or 0.
       devices: the devices that share the work.
+      draw: an architecture of Python ints -> a PNG of it, for the loggers;
+        None: they are shown none.
 
     Raises:
       InputError: if the configuration cannot be followed, or no checkpoint of
         those that there are can be read.
     """
     super().__init__(config.run, task, data, workdir, progress, stop, devices)
-    self.config = config
+    self.config, self._draw = config, draw
+    self._shown: types.Arc | None = None  # to the loggers
+    self._vocabularies = spaces.of_options(config.child).vocabularies
     self._build()
 
   def _build(self) -> None:
@@ -156,10 +163,7 @@ class Search(loop.Loop[state_lib.SearchState]):
     return ", ".join(rates)
 
   def _run_to_end(self) -> derive.Result:
-    writer = metrics.MetricWriter(
-      self._workdir, self._position(), int(self.state.epoch)
-    )
-    try:
+    with self._writing() as writer:
       self._clock.start()
       while int(self.state.epoch) < self.config.run.num_epochs:
         self._run_phase(writer, "omega", self.omega_step, self._omega_steps)
@@ -172,9 +176,8 @@ class Search(loop.Loop[state_lib.SearchState]):
         lambda: self._derivation.run(self.state),
       )
       self._checkpoints.wait()
+      writer.finish(self._place(), result.record)
       return result
-    finally:
-      writer.close()
 
   def _steps_of_epoch(self) -> int:
     return int(self.state.omega_step) + int(self.state.theta_step)
@@ -202,23 +205,19 @@ class Search(loop.Loop[state_lib.SearchState]):
       self.state, row = self._asking.answer(self.state)
       self._answered = {"epoch": epoch, "row": row}
     if row := self._answered["row"]:
-      writer.write(self._place("asked") | row)
+      writer.write(self._between("asked") | row)
       self._progress.line(
         f"candidates trained alone: reward {row['asked/reward']:.4g}"
       )
 
-  def _place(self, phase: str) -> dict[str, Any]:
+  def _between(self, phase: str) -> dict[str, Any]:
     """The first fields of a row that is written between two epochs."""
-    return {
-      "phase": phase,
-      "epoch": int(self.state.epoch) + 1,
-      "step": int(self.state.total_steps),
-      "theta_step": self._position() - int(self.state.total_steps),
-    }
+    return {"phase": phase, **self._place(ending=True)._asdict()}
 
   def _end_epoch(self, writer: metrics.MetricWriter) -> None:
-    row = self._patiently("the evaluation", self._evaluate_epoch)
+    row, best = self._patiently("the evaluation", self._evaluate_epoch)
     writer.write(row)
+    self._show(writer, best)
     shown = [
       f"{k.removeprefix('valid/')} {v:.4g}"
       for k, v in row.items()
@@ -226,20 +225,32 @@ class Search(loop.Loop[state_lib.SearchState]):
     ]
     self._progress.line(f"epoch {row['epoch']}: validation " + ", ".join(shown))
     if self._learns:
-      self._write_policy()
+      self._write_policy(writer)
       self.state = self._end_strategy(self.state)
     self._end_epoch_saved()
 
-  def _write_policy(self) -> None:
+  def _show(self, writer: metrics.MetricWriter, arc: types.Arc) -> None:
+    """Shows the loggers an architecture, if it is another than before."""
+    if self._draw is None or arc == self._shown:
+      return
+    self._shown, draw = arc, self._draw
+    place = self._place(ending=True)
+    writer.picture(place, "architecture", lambda: draw(arc))
+
+  def _write_policy(self, writer: metrics.MetricWriter) -> None:
     """Adds to `policy.jsonl` how often each alternative is proposed now."""
     state, space = self.state, self._task.space
     key = state_lib.step_key(state, state_lib.POLICY_KEYS, jnp.int32(0))
     arcs = self._derivation.propose(state.strategy, key, _POLICY_ARCS)
     epoch = int(state.epoch) + 1
-    row = {
-      "epoch": epoch,
-      "frequencies": decisions.frequencies(space, arcs),
-    }
+    frequencies = decisions.frequencies(space, arcs)
+    row = {"epoch": epoch, "frequencies": frequencies}
+    names = decisions.alternatives(space, self._vocabularies)
+    choices = [
+      loggers.Choice(label, known, shares)
+      for (label, known), shares in zip(names, frequencies, strict=True)
+    ]
+    writer.choices(self._place(ending=True), choices)
     if not hosts.is_first():
       return
     path = self._workdir / folder.POLICY
@@ -249,8 +260,12 @@ class Search(loop.Loop[state_lib.SearchState]):
     rows = [old for old in rows if old["epoch"] < epoch]
     folder.write_rows(path, [*rows, row])
 
-  def _evaluate_epoch(self) -> dict[str, Any]:
-    """How the policy's samples do, and uniform ones under the same omega."""
+  def _evaluate_epoch(self) -> tuple[dict[str, Any], types.Arc]:
+    """How the policy's samples do, and uniform ones under the same omega.
+
+    Returns:
+      The row of the epoch, and the best of the samples, of Python ints.
+    """
     state, valid, ask = self.state, self._data.valid, self._derivation
     key = state_lib.step_key(state, state_lib.EVAL_KEYS, state.epoch)
     key_policy, key_uniform, key_batch = jax.random.split(key, 3)
@@ -274,13 +289,17 @@ class Search(loop.Loop[state_lib.SearchState]):
         f"cost/{who}": float(np.mean(ask.costs_of(some)))
         for who, some in (("policy", arcs), ("uniform", uniform))
       }
-    return {
-      **self._place("epoch"),
+    row = {
+      **self._between("epoch"),
       **spent,
       f"valid/{self._task.metric}": derive.mean_and_error(whole)[0],
       "valid/reward_policy": policy_mean,
       "valid/reward_uniform": uniform_mean,
     }
+    worths = self._task.metric_sign * np.asarray(whole)
+    index = np.nan_to_num(worths, nan=-np.inf).argmax()
+    best = decisions.nth(arcs, int(index))
+    return row, self._task.space.validate(jax.device_get(best))
 
 
 def describe_result(record: dict[str, Any], task: tasks.Task) -> list[str]:

@@ -123,8 +123,7 @@ class Training(loop.Loop[state_lib.TrainState]):
         end of an epoch.
       NotSavedError: if a checkpoint cannot be written.
     """
-    self._run_stably(self._run_epochs)
-    return self._finish(facts)
+    return self._run_stably(lambda: self._run_epochs(facts))
 
   def _rates(self) -> str:
     omega = self.config.omega
@@ -133,18 +132,16 @@ class Training(loop.Loop[state_lib.TrainState]):
       f" --omega_clip_norm ({omega.clip_norm:g})"
     )
 
-  def _run_epochs(self) -> None:
-    writer = metrics.MetricWriter(
-      self._workdir, self._position(), int(self.state.epoch)
-    )
-    try:
+  def _run_epochs(self, facts: dict[str, Any]) -> dict[str, Any]:
+    with self._writing() as writer:
       self._clock.start()
       while int(self.state.epoch) < self.config.run.num_epochs:
         self._run_phase(writer, "omega", self.step, self._steps)
         self._end_epoch(writer)
       self._checkpoints.wait()
-    finally:
-      writer.close()
+      record = self._finish(facts)
+      writer.finish(self._place(), record)
+      return record
 
   def _steps_left(self) -> dict[str, int]:
     steps = self.config.run.num_epochs * self._steps

@@ -1,7 +1,7 @@
 """The common language of spaces and strategies: a list of decisions."""
 
 import collections
-from collections.abc import Collection, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from typing import Any
 
 import chex
@@ -13,6 +13,8 @@ from enas_jax import types
 from enas_jax.config import fields
 from enas_jax.nn import ops
 from enas_jax.spaces import base
+
+SKIP = ("left out", "taken")  # what a skip may be
 
 
 def balance_ops(
@@ -248,6 +250,34 @@ def frequencies(space: base.Space, arcs: types.Arc) -> list[list[float]]:
     (np.bincount(column, minlength=size) / len(column)).tolist()
     for column, size in zip(choices.T, sizes, strict=True)
   ]
+
+
+def alternatives(
+  space: base.Space, vocabularies: Mapping[str, Sequence[str]]
+) -> list[tuple[str, tuple[str, ...]]]:
+  """What each choice is called, and its alternatives.
+
+  Args:
+    space: the search space.
+    vocabularies: `Definition.vocabularies`.
+
+  Returns:
+    For each of the C choices its label and the names of its alternatives, in
+    the order of `frequencies`: words where the space has them, `SKIP`, or else
+    their numbers.
+  """
+  known = space.decisions()
+  kinds = [one for one in known for _ in range(one.width)]
+  names = []
+  for label, decision in zip(labels(known), kinds, strict=True):
+    size = decision.num_choices
+    words = tuple(vocabularies.get(decision.vocabulary, ()))[:size]
+    if decision.kind == "skips":
+      words = SKIP
+    elif decision.kind != "op" or len(words) < size:
+      words = tuple(map(str, range(size)))
+    names.append((label, words))
+  return names
 
 
 def as_arrays(arc: types.Arc) -> types.Arc:

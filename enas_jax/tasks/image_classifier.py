@@ -433,7 +433,8 @@ DEFINITION = base.Definition(
   num_batches=image_data.num_batches,
   dataset="cifar10",
   data_help="'cifar10', 'digits' (no download), 'fashion_mnist', 'tfds:NAME',"
-  " or 'npz:FILE' with x_train, y_train, x_test and y_test",
+  " 'images:DIR' with a folder of images for each class, or 'npz:FILE' with"
+  " x_train, y_train, x_test and y_test",
   suited=image_data.suited,
   keep=own.keep_images,
   has_validation=lambda config: config.data.num_valid > 0,

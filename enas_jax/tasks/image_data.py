@@ -22,9 +22,14 @@ _SUITED: dict[str, dict[str, Any]] = {
 def suited(dataset: str, config: config_lib.AnyConfig) -> Mapping[str, Any]:
   """Fields of `config.data` that suit the data set of that name."""
   data = config.data
-  return own.suited(dataset, data.num_valid, data.image_size) | _SUITED.get(
-    dataset, {}
+  given = own.suited(
+    dataset,
+    num_valid=data.num_valid,
+    image_size=data.image_size,
+    batch_size=data.batch_size,
+    reward_batch_size=data.reward_batch_size,
   )
+  return given | _SUITED.get(dataset, {})
 
 
 def load(
