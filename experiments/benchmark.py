@@ -9,9 +9,9 @@ With `--arc` it is a step of the training of that architecture alone.
 Times are medians of repetitions that take turns over several architectures,
 after compilation, with random data. `traced_over_static` compares the step
 that serves every architecture with the same step compiled for one alone, which
-holds only that child's weights. Without `--preset` the sizes are the paper's
-but for 200 hidden units in text and batches of 32 images. The compilation cache
-is off.
+holds only that child's weights. Without `--preset` the numbers are those of
+`--preset=paper`, but for 200 hidden units in text and batches of 32 images. The
+compilation cache is off.
 
 `--against=torch` also times a plain eager PyTorch child of the same
 architectures, in turn with ours. `--space=all` measures the spaces one after

@@ -32,7 +32,7 @@ def texts(folder):
 
 def options(**more):
   words = [flag[2:].partition("=") for flag in tiny.command_flags()]
-  given = {name: json.loads(value) for name, _, value in words[1:]}
+  given = {n: json.loads(value or "[]") for n, _, value in words[1:]}
   return {"preset": "smoke", "num_devices": 1, **given, **more}
 
 
