@@ -24,10 +24,11 @@ lint: $(VENV)/.installed-test
 	$(BIN)/ruff format .
 	$(BIN)/mypy
 
-# Pages about every module, from its docstrings, in build/reference.
+# Pages about every module, from its docstrings, in build/reference. Those that
+# import PyTorch, an extra, have it in their names.
 reference: $(VENV)/.installed
 	$(BIN)/python -m pip install --quiet --editable '.[docs]'
-	$(BIN)/python -m pdoc --docformat google --output-directory build/reference enas_jax $(ROOMS)
+	$(BIN)/python -m pdoc --docformat google --output-directory build/reference '!.*torch' enas_jax $(ROOMS)
 
 $(VENV)/.installed: pyproject.toml
 	$(PYTHON) -m venv $(VENV)

@@ -61,6 +61,21 @@ class ImportsTest(absltest.TestCase):
         self.assertIn(name.split(".")[1], known, f"{path}: {name}")
     self.assertGreater(checked, 100)
 
+  def test_pytorch_stands_in_the_name_of_what_imports_it(self):
+    """The reference leaves such modules out (Makefile): it is an extra."""
+    at_once = {
+      path.stem
+      for path in ROOT.rglob("*.py")
+      for node in ast.parse(path.read_text()).body
+      if isinstance(node, ast.Import)
+      and any(alias.name.split(".")[0] == "torch" for alias in node.names)
+    }
+    self.assertNotEmpty(at_once)
+    for name in at_once:
+      self.assertIn("torch", name)
+    makefile = (ROOT.parent / "Makefile").read_text()
+    self.assertIn("'!.*torch' enas_jax", makefile)
+
   def test_no_two_files_import_each_other(self):
     """Neither for types alone; the face of the package names all others."""
     modules = {
