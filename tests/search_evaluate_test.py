@@ -34,6 +34,18 @@ class Task:
   def finish_evaluation(self, total, count):
     return total / count + 0.5
 
+  def log_probs_chunk(self, omega, arc, split, index, carry):
+    """The first of two classes has the probability `arc`, less by a carry."""
+    first = arc - carry
+    rows = jnp.log(jnp.stack([first, 1.0 - first]))
+    # Of the last batch one image was in an earlier one.
+    targets = jnp.where(index < 2, jnp.array([0, 1]), jnp.array([0, -1]))
+    return jnp.broadcast_to(rows, (2, 2)), targets, carry + 0.125
+
+  def score_log_probs(self, log_probs, targets):
+    right = jnp.argmax(log_probs, axis=-1) == targets
+    return jnp.sum(right & (targets >= 0)).astype(jnp.float32)
+
   def reward_batch(self, valid, key):
     return jax.random.uniform(key) + valid
 
@@ -70,6 +82,21 @@ class EvaluateTest(parameterized.TestCase):
     self.assertAlmostEqual(
       evaluate.make_evaluate(Task(), serve)(STATE, arc, split), 65.5, places=4
     )
+
+  def test_a_vote_is_the_mean_of_probabilities(self):
+    """Of the first class, by batch: 7/8, 6/8, 5/8, and 4/8, 3/8, 2/8.
+
+    Their means are 11/16, 9/16, 7/16. Classes are 0 and 1, 0 and 1, and 0.
+    """
+    vote = evaluate.make_ensemble(Task())(
+      STATE, jnp.array([0.875, 0.5]), jnp.arange(6.0)
+    )
+    # The one is right with 0 in each batch; the other too at first, as of equal
+    # ones the first counts, and then with 1. `finish_evaluation` adds a half.
+    np.testing.assert_allclose(vote.metrics, [3 / 5 + 0.5, 2 / 5 + 0.5])
+    self.assertAlmostEqual(vote.metric, 2 / 5 + 0.5)
+    nats = -np.log(np.array([11, 5, 9, 7, 7]) / 16).sum() / 5
+    self.assertAlmostEqual(vote.nats, nats, places=5)
 
   @parameterized.parameters(1, 3)
   def test_rewards_on_the_same_minibatches(self, num_batches):

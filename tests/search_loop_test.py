@@ -58,6 +58,9 @@ class LoopTest(parameterized.TestCase):
     self.now, self.signum, self.rows, self.saved = 0.0, 0, [], []
     clock = types.SimpleNamespace(monotonic=lambda: self.now)
     self.enter_context(mock.patch.object(loop, "time", clock))
+    # Orbax has threads, and a folder to clean up.
+    kept = mock.Mock(**{"return_value.newest_milestone.return_value": -1})
+    self.enter_context(mock.patch.object(loop.checkpoint, "Checkpoints", kept))
 
   def _loop(self, done=0, **changes):
     run = {

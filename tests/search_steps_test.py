@@ -2,6 +2,7 @@
 
 import pathlib
 import tempfile
+from types import SimpleNamespace
 from typing import Any, NamedTuple
 
 import chex
@@ -304,6 +305,25 @@ class PhasesTest(parameterized.TestCase):
       after.strategy, [0.2, 0.3 - 3.0, 0.5 - 6.0], rtol=1e-6
     )
     self.assertEqual(int(after.theta_step), 1)
+
+  def test_a_theta_step_that_overflows_teaches_nothing(self):
+    class Counting(uniform.Uniform):
+      """Adds up, and fails where its state is 1."""
+
+      def update(self, state, key, judge):
+        bad = jnp.where(state == 1.0, jnp.inf, 0.0)
+        return state + 1.0, {"reward": state, "nats": bad}
+
+    state = self._make()[3]
+    toy = SimpleNamespace(config=tiny.make_config())
+    step = theta_steps.make_theta_step(toy, Counting(None))
+    seen = []
+    for at in (0.0, 1.0, 2.0):
+      state = state.replace(strategy=jnp.float32(at))
+      state, metrics = step(state, None, None)
+      seen.append((float(state.strategy), float(metrics["skipped"])))
+    self.assertEqual(seen, [(1.0, 0.0), (1.0, 1.0), (3.0, 0.0)])
+    self.assertEqual(int(state.theta_step), 3)  # it counts all the same
 
   def test_theta_learns_to_prefer_the_better_operation(self):
     """Reward 1 for a first node of ReLU, else 0: probability must rise."""

@@ -1,8 +1,10 @@
 """Training one architecture: files, resume, averages, starting weights."""
 
 import json
+import math
 import pathlib
 import tempfile
+from unittest import mock
 
 import jax
 import jax.numpy as jnp
@@ -154,6 +156,66 @@ class TrainTest(parameterized.TestCase):
     training = self._training("trigger", run={"average_after": 2})
     training._history = history
     self.assertEqual(training._average_is_due(found), expected)
+
+
+class Lines(loop.Progress):
+  def __init__(self):
+    self.told = []
+
+  def line(self, text):
+    self.told.append(text)
+
+
+class BestTest(parameterized.TestCase):
+  @parameterized.parameters(
+    # Perplexities: less is better, and what overflowed is worse than all.
+    ("recurrent", [math.inf, 90.0, 80.0, 80.0], 3),
+    ("macro", [0.5, math.nan, 0.75, 0.25], 3),
+    ("macro", [math.nan, math.nan], 1),
+  )
+  def test_the_best_on_validation_data_is_kept(self, space, values, best):
+    folder = pathlib.Path(self.enter_context(tempfile.TemporaryDirectory()))
+    config = registry.train_preset("smoke", space)
+    metric = {"recurrent": "perplexity", "macro": "accuracy"}[space]
+    given = []
+
+    def train_arc(config, arc, data, place, omega, **how):
+      given.append((arc, place.name, omega))
+      (place / "arc.json").write_text(f"{arc}\n")
+      return {f"valid_{metric}": values[len(given) - 1], "of": arc}
+
+    arcs, omegas = (list(range(i, len(values) + i)) for i in (10, 20))
+    for _ in range(2):  # the folders may be there
+      given.clear()
+      lines = Lines()
+      with mock.patch.object(train, "train_arc", train_arc):
+        record = train.train_best(
+          config, arcs, None, folder, omegas, progress=lines
+        )
+    names = [f"arc_{rank}" for rank in range(1, len(values) + 1)]
+    self.assertEqual(given, list(zip(arcs, names, omegas, strict=True)))
+    self.assertEqual(record["best_rank"], best)
+    self.assertEqual(record["of"], arcs[best - 1])
+    self.assertEqual([one["of"] for one in record["retrained"]], arcs)
+    self.assertEqual((folder / "arc.json").read_text(), f"{arcs[best - 1]}\n")
+    self.assertFalse((folder / "arc.svg").exists())
+    written = json.loads((folder / "result.json").read_text())
+    self.assertEqual(written["best_rank"], best)
+    self.assertEqual(
+      [lines.told[0], lines.told[-1]],
+      [
+        f"architecture 1 of {len(values)}: {folder / 'arc_1'}",
+        f"best of {len(values)} by valid_{metric}: candidate {best}",
+      ],
+    )
+
+  def test_the_auxiliary_head_is_no_part_of_the_child(self):
+    weights = {
+      "a": np.zeros((2, 3)),
+      "b": {"c": np.zeros(5), "d": np.zeros(())},
+    }
+    weights["aux_head"] = {"w": np.zeros((7, 7))}
+    self.assertEqual(train.count_params(weights), 6 + 5 + 1)
 
 
 class LengthsTest(absltest.TestCase):

@@ -6,6 +6,7 @@ import tempfile
 from unittest import mock
 
 import jax
+import jax.numpy as jnp
 import numpy as np
 from absl.testing import absltest, parameterized
 
@@ -194,7 +195,9 @@ class HalvingSearchTest(parameterized.TestCase):
 
     with mock.patch.object(tune.steps, "make_arcs_step", recording):
       begin, go_on = tune._make_training(config, task, train, 3, lambda: None)
-      state = begin(run.state)
+      state = begin(run.state.replace(omega_step=jnp.int32(3)))
+      counts = state.omega_step, state.total_steps
+      self.assertEqual(tuple(map(int, counts)), (0, 0))
       arc = task.space.validate(decisions.nth(
         task.space.sample_uniform(jax.random.key(0), 1), 0))  # fmt: skip
       go_on(go_on(state, arc, 0, 3), arc, 3, 9)

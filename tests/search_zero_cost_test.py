@@ -28,7 +28,12 @@ class Options:
 
 
 def apply_child(child, statistics, arc, images, *, config, train, key):
-  del statistics, config, train, key
+  # Only the loss of a training step is taken as in training; what looks at the
+  # network drops nothing, and whoever is given statistics must say so.
+  assert (config is None) == train and key is None
+  if config is not None:
+    assert statistics == config.moving_statistics
+    assert not (config.moving_statistics and config.drop_features)
   rows = images.reshape(images.shape[0], -1)
   hidden = jax.nn.relu(rows @ child["w1"]) * child["scale"]
   return base.Logits(arc.keep * (hidden @ child["w2"])), {}
@@ -36,7 +41,7 @@ def apply_child(child, statistics, arc, images, *, config, train, key):
 
 NETWORK = base.ImageNetwork(
   init=lambda *_: None,
-  init_statistics=lambda options: {},
+  init_statistics=lambda options: options.moving_statistics,
   child_params=lambda omega, arc, options: omega,
   apply_child=apply_child,
   penalised=lambda child, options: child,
