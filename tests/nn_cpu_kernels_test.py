@@ -64,6 +64,21 @@ class FormsTest(parameterized.TestCase):
     x, kernel = random(2, 7, 12, 4, CHANNELS), random(3, 3, 3, CHANNELS)
     self.assert_forms_agree(image_ops.depthwise_conv, x, kernel)
 
+  def test_accumulators_of_a_tall_image_hold_four_rows(self):
+    """So that all of them fit the cache; each row has 4 x 3 numbers."""
+    grad = functools.partial(
+      cpu_windows._depthwise_weight_grad,
+      window=(3, 3),
+      padding=((1, 1), (1, 1)),
+    )
+    for height, rows in ((12, 4), (16, 4), (8, 8), (10, 10)):
+      images = random(0, 2, height, 4, CHANNELS)
+      program = jax.make_jaxpr(grad)(images, images)
+      (scan,) = [e for e in program.eqns if e.primitive.name == "scan"]
+      self.assertLen(scan.outvars, 9)
+      for total in scan.outvars:
+        self.assertEqual(total.aval.shape, (rows, 12))
+
   @parameterized.product(size=((4, 4), (5, 6)), stride=(1, 2))
   def test_pointwise_conv(self, size, stride):
     x, kernel = random(4, 3, *size, CHANNELS), random(5, CHANNELS, 2)

@@ -35,7 +35,8 @@ def apply_child(child, statistics, arc, images, *, config, train, key):
     assert statistics == config.moving_statistics
     assert not (config.moving_statistics and config.drop_features)
   rows = images.reshape(images.shape[0], -1)
-  hidden = jax.nn.relu(rows @ child["w1"]) * child["scale"]
+  first = child["first"]
+  hidden = jax.nn.relu(rows @ first["w1"]) * first["scale"]
   return base.Logits(arc.keep * (hidden @ child["w2"])), {}
 
 
@@ -76,13 +77,15 @@ class Task:
 def make_subject(seed=0):
   rng = np.random.default_rng(seed)
   omega = {
-    "w1": rng.normal(size=(4, 3)).astype(np.float32),
-    "scale": np.float32([1.0, 1.0, 1.0]),
+    "first": {
+      "w1": rng.normal(size=(4, 3)).astype(np.float32),
+      "scale": np.float32([1.0, 1.0, 1.0]),
+    },
     "w2": rng.normal(size=(3, 2)).astype(np.float32),
   }
   # Every image opens a hidden unit: the kernel of dead ones has no correlation.
   images = rng.normal(size=(5, 2, 2, 1)).astype(np.float32)
-  images += 0.5 * omega["w1"].sum(axis=1).reshape(2, 2, 1)
+  images += 0.5 * omega["first"]["w1"].sum(axis=1).reshape(2, 2, 1)
   batch = types.ImageBatch(jnp.asarray(images), jnp.array([0, 1, 1, 0, 1]))
   config = python_types.SimpleNamespace(child=Options())
   definition = python_types.SimpleNamespace(network=NETWORK, name="toy")
@@ -93,6 +96,29 @@ def make_subject(seed=0):
 
 
 class DrawsTest(absltest.TestCase):
+  def test_each_key_draws_weights_and_an_epochs_first_batch(self):
+    def train_batch(train, carry, step, key):
+      return train, carry, int(step), jax.random.key_data(key).tolist()
+
+    task = python_types.SimpleNamespace(
+      init_omega=lambda key: jax.random.uniform(key),
+      init_carry=lambda: "carry",
+      start_epoch=lambda carry, key: (carry, jax.random.key_data(key).tolist()),
+      train_batch=train_batch,
+    )
+    options = registry.preset("smoke", "nasbench201").child
+    config = python_types.SimpleNamespace(child=options)
+    key = jax.random.key(3)
+    subject = zero_cost.Subject.of(config, task, "train", [key, key])
+    self.assertEqual(subject.definition.name, "nasbench201")
+    omega, epoch, batch, rest = jax.random.split(key, 4)
+    words = lambda key: jax.random.key_data(key).tolist()
+    for draw in subject.draws:
+      self.assertEqual(float(draw.omega), float(jax.random.uniform(omega)))
+      carry = ("carry", words(epoch))
+      self.assertEqual(draw.batch, ("train", carry, 0, words(batch)))
+      self.assertEqual(words(draw.key), words(rest))
+
   def test_one_draw_is_the_score_and_several_add_their_ranks(self):
     subjects = [make_subject(seed) for seed in (0, 1)]
     arcs = [Arc(keep) for keep in (2, 0, 1)]
@@ -120,7 +146,7 @@ class OracleTest(absltest.TestCase):
     self.subject = make_subject()
     (draw,) = self.subject.draws
     omega = jax.tree.map(np.asarray, draw.omega)
-    self.w1, self.w2 = omega["w1"], omega["w2"]
+    self.w1, self.w2 = omega["first"]["w1"], omega["w2"]
     self.rows = np.asarray(draw.batch.images).reshape(5, 4)
     self.labels = draw.batch.labels
     self.open = self.rows @ self.w1 > 0
