@@ -64,6 +64,20 @@ class FormsTest(parameterized.TestCase):
     x, kernel = random(2, 7, 12, 4, CHANNELS), random(3, 3, 3, CHANNELS)
     self.assert_forms_agree(image_ops.depthwise_conv, x, kernel)
 
+  def test_every_pixel_has_an_output_unless_a_stride_is_given(self):
+    x = jnp.arange(12.0).reshape(1, 2, 3, 2)
+    kernel = jnp.array([[1.0], [10.0]])
+    # 0 + 10, 2 + 30 and so on.
+    np.testing.assert_array_equal(
+      cpu_kernels.pointwise_conv(x, kernel)[0, ..., 0],
+      [[10, 32, 54], [76, 98, 120]],
+    )
+    for op in (
+      lambda x: cpu_windows.depthwise_conv(x, jnp.ones((3, 3, 2))),
+      *(cpu_windows.max_pool, cpu_windows.avg_pool),
+    ):
+      self.assertEqual(jax.eval_shape(op, x).shape, x.shape)
+
   def test_accumulators_of_a_tall_image_hold_four_rows(self):
     """So that all of them fit the cache; each row has 4 x 3 numbers."""
     grad = functools.partial(
