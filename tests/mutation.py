@@ -52,6 +52,7 @@ ROOMS = {
     "devices.py": ("search_devices_test.py",),
     "evaluate.py": ("search_evaluate_test.py", "search_steps_test.py"),
     "folder.py": ("search_folder_test.py", "search_metrics_test.py"),
+    "groups.py": ("search_devices_test.py",),
     "heartbeat.py": ("search_heartbeat_test.py",),
     "hosts.py": ("search_hosts_test.py",),
     "judge.py": (
