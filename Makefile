@@ -28,7 +28,7 @@ lint: $(VENV)/.installed-test
 # import PyTorch, an extra, have it in their names.
 reference: $(VENV)/.installed
 	$(BIN)/python -m pip install --quiet --editable '.[docs]'
-	$(BIN)/python -m pdoc --docformat google --output-directory build/reference '!.*torch' enas_jax $(ROOMS)
+	$(BIN)/python -m pdoc --docformat google --output-directory build/reference enas_jax $(ROOMS) '!.*torch'
 
 $(VENV)/.installed: pyproject.toml
 	$(PYTHON) -m venv $(VENV)
