@@ -34,8 +34,8 @@ def import_plugins() -> None:
   flags.DEFINE_multi_string(
     "plugin",
     [],
-    "a Python module that registers a space, a strategy or a task; may be given"
-    " more than once",
+    "a Python module that registers a space, a strategy, a task or a logger;"
+    " may be given more than once",
   )
   for entry in importlib.metadata.entry_points(group="enas_jax.plugins"):
     try:

@@ -3,9 +3,9 @@
   python -m experiments.search --space=macro --preset=small --data_dir=DIR
   python -m experiments.search --plugin=my_space --space=mine --preset=smoke
 
-`--plugin` names a Python module that registers a space, a strategy or a task.
-`ptb_search`, `cifar_macro`, `cifar_micro` and `nasbench201` are this script
-with the space already chosen.
+`--plugin` names a Python module that registers a space, a strategy, a task or a
+logger. `ptb_search`, `cifar_macro`, `cifar_micro` and `nasbench201` are this
+script with the space already chosen.
 """
 
 from absl import flags

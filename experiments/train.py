@@ -3,8 +3,8 @@
   python -m experiments.train --arc=RUN/arc.json --preset=small --data_dir=DIR
   python -m experiments.train --plugin=my_space --space=mine --arc=RUN/arc.json
 
-`--plugin` names a Python module that registers a space, a strategy or a task.
-`ptb_train` and `cifar_train` are this script for the paper's spaces.
+`--plugin` names a Python module that registers a space, a strategy, a task or a
+logger. `ptb_train` and `cifar_train` are this script for the paper's spaces.
 """
 
 from enas_jax.spaces import registry
