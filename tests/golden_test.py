@@ -2,11 +2,8 @@ import dataclasses
 import json
 import pathlib
 import re
-from typing import Any
-from unittest import mock
 
 import jax
-import jax.numpy as jnp
 import numpy as np
 import pytest
 
@@ -22,7 +19,7 @@ from enas_jax.spaces.micro import arc as micro
 from enas_jax.spaces.recurrent import network as supergraph
 from enas_jax.strategies import controller as controller_lib
 from tests import golden_files
-from tests.golden import checker, steps, vectors
+from tests.golden import checker, vectors
 
 STEMS = [
   f"ptb_{kind}_N{nodes}"
@@ -34,7 +31,7 @@ STEMS += [
   for space in ("macro", "micro")
   for ending in ("", "_temp")
 ]
-# Checked by tests/supergraph_*_test.py.
+# Checked by tests/released_m*_test.py and spaces_micro_final_network_test.py.
 IMAGE_CHILDREN = {
   "macro_child_search",
   "micro_child_search",
@@ -231,89 +228,6 @@ def released_config() -> config_lib.SearchConfig:
     registry.preset("released"), "child", num_nodes=3, hidden_size=2
   )
   return config_lib.override(config, "strategy", controller={"hidden_size": 3})
-
-
-class TestSteps:
-  """A network of one ReLU: the sum of c * relu(x @ w + offset)."""
-
-  X = np.random.default_rng(0).normal(size=(50, 3)).astype(np.float32)
-  C = np.array([1.0, 2.0], np.float32)
-
-  def gradient(self, weights: dict[str, np.ndarray]) -> dict[str, np.ndarray]:
-    """By hand: a float32 of the release or of ours."""
-    inputs = self.X @ weights["w"] + weights["offset"]
-    passed = (inputs > 0) * self.C
-    return {"w": self.X.T @ passed, "offset": passed.sum(axis=0)}
-
-  def step(self, weights: Any) -> Any:
-    def loss(weights: Any) -> jax.Array:
-      x = jax.nn.relu(self.X @ weights["w"] + weights["offset"])
-      return jnp.sum(x * self.C)
-
-    return jax.grad(loss)(weights)
-
-  def weights(self, near: float) -> dict[str, np.ndarray]:
-    """Such that one input of channel 1 is that near to 0."""
-    weights = {
-      "w": np.array([[0.3, -0.8], [0.5, 0.4], [-1.0, 0.7]], np.float32),
-      "offset": np.zeros(2, np.float32),
-    }
-    weights["offset"][1] = near - (self.X @ weights["w"])[7, 1]
-    return weights
-
-  def compare(
-    self, golden: dict[str, np.ndarray], ours: float
-  ) -> list[vectors.Comparison]:
-    given = self.weights(ours)
-    group = mock.Mock(spec=vectors.Arrays, take_all=lambda _: dict(golden))
-    checks = vectors.Checks(mock.Mock(grads=group, stem="a"))
-    exact = steps.Exact(
-      self.step, given, lambda tree: jax.tree.map(np.asarray, tree)
-    )
-    steps.compare(checks, self.gradient(given), exact)
-    assert [each.name for each in checks.done] == ["grad/w", "grad/offset"]
-    return checks.done
-
-  @pytest.mark.parametrize(("theirs", "ours"), [(-2e-6, 2e-6), (2e-6, -2e-6)])
-  def test_a_step_that_rounding_crosses(
-    self, theirs: float, ours: float
-  ) -> None:
-    golden = self.gradient(self.weights(theirs))
-    for done in self.compare(golden, ours):
-      assert done.ok
-      assert "in float64, ReLU steps crossed: 1 by it, 0 by us" in str(done)
-      assert str(done).endswith("OK")
-
-  def test_the_same_side(self) -> None:
-    golden = self.gradient(self.weights(2e-6))
-    for done in self.compare(golden, 2e-6):
-      assert done.ok
-      assert not done.note
-
-  def test_a_step_that_no_rounding_crosses(self) -> None:
-    golden = self.gradient(self.weights(-1e-3))
-    assert not any(done.ok for done in self.compare(golden, 1e-3))
-
-  @pytest.mark.parametrize("name", ["w", "offset"])
-  def test_a_step_and_an_error(self, name: str) -> None:
-    golden = self.gradient(self.weights(-2e-6))
-    golden[name].ravel()[0] += 0.01 * np.linalg.norm(golden[name])
-    for done in self.compare(golden, 2e-6):
-      assert done.ok == (done.name != f"grad/{name}")
-
-  def test_an_error_of_ours_alone(self) -> None:
-    golden = self.gradient(self.weights(-2e-6))
-    given = self.weights(2e-6)
-    # Float64 agrees with the release, but our float32 is of another network.
-    ours = self.gradient(given)
-    ours["w"] = ours["w"] * 1.01
-    group = mock.Mock(spec=vectors.Arrays, take_all=lambda _: dict(golden))
-    checks = vectors.Checks(mock.Mock(grads=group, stem="a"))
-    exact = steps.Exact(
-      self.step, given, lambda tree: jax.tree.map(np.asarray, tree)
-    )
-    steps.compare(checks, ours, exact)
-    assert [done.ok for done in checks.done] == [False, True]
 
 
 class TestStatistics:

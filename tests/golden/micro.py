@@ -1,18 +1,12 @@
 """The cases of `micro_child.py`: its search graph and its fixed graph.
 
-The gradient has a step wherever the input of a ReLU is 0, and among the 1e5
-such inputs of a case one may be 0 but for rounding: the release's gradient is
-then that of the other side, 1e-2 away in every layer before. So a gradient that
-disagrees is compared again with ours for images moved by rounding errors, and
-is right if one such move makes all of its tensors agree; their lines say so.
-In the fixed graph the step shows where it lies: in the last batch norm whose
-offset disagrees, and there in one channel. A move of that offset leads across.
-Where no such move is found, float64 decides (`steps`).
+A gradient that disagrees may be that of the other side of a step, of a ReLU or
+a max pool. Float64 decides (`steps`).
 """
 
 import dataclasses
 import functools
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from typing import Any
 
 import jax
@@ -32,15 +26,6 @@ from enas_jax.spaces.micro import presets as micro_presets
 from tests.golden import steps
 from tests.golden import vectors as vectors_lib
 
-# Relative, a few roundings of float32; and how many moves are tried.
-_MOVE, _MOVES = 1e-6, 8
-# Of an offset, whose channels have a deviation of about 1. The logits of the
-# release are off by as much. So fine that a move may cross one step and not the
-# next, which lies as near. And how many of them are moved.
-_OFFSET_MOVES = tuple(
-  sign * move for move in (1e-6, 3e-6, 5e-6, 7e-6, 1e-5) for sign in (1, -1)
-)
-_STEPS = 8
 _AUX_WEIGHT = 0.4  # of the auxiliary loss, in `_build_train`
 # Outputs of the file and the float64 logits that say what they should be.
 _LOGITS = {"logits_train": "logits_train", "aux_logits": "aux_logits"}
@@ -82,13 +67,7 @@ def check_search(checks: vectors_lib.Checks) -> None:
     (omega, run.images),
     named,
   )
-  _check_gradient(
-    checks,
-    lambda images: named(step(omega, fresh, arc, images)[2]),
-    run.images,
-    "",
-    exact,
-  )
+  steps.compare(checks, named(step(omega, fresh, arc, run.images)[2]), exact)
   moved = fresh
   for name, prefix in (("images", "after/"), ("images2", "after2/")):
     if name in main:
@@ -103,16 +82,10 @@ def check_search(checks: vectors_lib.Checks) -> None:
     lambda omega, images: run.step(omega, fresh, static, images)
   )
   with image_ops.using("plain"):
-    if static in arcs:
-      outputs, _, _ = fixed(omega, run.images)
-      checks.outputs(_stack([outputs]), arcs=[arcs.index(static)])
-    _check_gradient(
-      checks,
-      lambda images: named(fixed(omega, images)[2]),
-      run.images,
-      "static/",
-      exact,
-    )
+    outputs, _, gradient = fixed(omega, run.images)
+  if static in arcs:
+    checks.outputs(_stack([outputs]), arcs=[arcs.index(static)])
+  steps.compare(checks, named(gradient), exact, "static/")
 
 
 def check_fixed(checks: vectors_lib.Checks) -> None:
@@ -171,94 +144,7 @@ def check_fixed(checks: vectors_lib.Checks) -> None:
       (given, images),
       write,
     )
-    _check_final_gradient(
-      checks,
-      lambda variables: write(step(*weights(at, variables))[2]),
-      variables[at],
-      exact,
-    )
-
-
-def _check_final_gradient(
-  checks: vectors_lib.Checks,
-  gradient: Callable[[dict[str, np.ndarray]], dict[str, np.ndarray]],
-  variables: dict[str, np.ndarray],
-  exact: steps.Exact,
-) -> None:
-  """Compares the gradient, and if it disagrees with offsets moved.
-
-  Float64 is asked last: it takes minutes.
-
-  Args:
-    checks: of the case.
-    gradient: from variables by the release's names, by the same names.
-    variables: of the case.
-    exact: the gradient in float64.
-  """
-  grads = checks.vectors.grads
-  assert grads is not None
-  golden, ours = grads.take_all("grad/"), gradient(variables)
-  given = ours
-  found = checks.compare_tensors(grads, "grad/", ours, "")
-  bad = _disagreeing(found)
-  for _ in range(_STEPS):
-    offsets = [name for name in golden if name in bad and "offset" in name]
-    if not offsets:
-      break
-    last = offsets[-1]
-    channel = np.argmax(np.abs(ours[last] - golden[last]))
-    tries = []
-    for move in _OFFSET_MOVES:
-      moved = variables[last].copy()
-      moved[channel] += move
-      tries.append({**variables, last: moved})
-    gradients = [gradient(each) for each in tries]
-    errors = [np.abs(g[last] - golden[last]).max() for g in gradients]
-    best = int(np.argmin(errors))
-    variables, ours = tries[best], gradients[best]
-    found = checks.compare_tensors(grads, "grad/", ours, "moved/")
-    bad = _disagreeing(found)
-    if last in bad:
-      break
-  if bad:
-    steps.compare(checks, given, exact)
-  else:
-    checks.done += found
-
-
-def _disagreeing(found: list[vectors_lib.Comparison]) -> set[str]:
-  """The variables whose gradients disagree."""
-  return {each.name.split("grad/")[1] for each in found if not each.ok}
-
-
-def _check_gradient(
-  checks: vectors_lib.Checks,
-  gradient: Callable[[types.Array], dict[str, np.ndarray]],
-  images: types.Array,
-  label: str,
-  exact: steps.Exact,
-) -> None:
-  """Compares the gradient, for moved images if it disagrees for the given.
-
-  Args:
-    checks: of the case.
-    gradient: by the release's names, from images.
-    images: of the case.
-    label: put before the names in the report.
-    exact: the gradient in float64.
-  """
-  grads = checks.vectors.grads
-  assert grads is not None
-  tries = [(label, images)]
-  for key in jax.random.split(jax.random.key(0), _MOVES):
-    move = 1.0 + _MOVE * jax.random.normal(key, images.shape)
-    tries.append((f"{label}moved/", images * move))
-  for name, moved in tries:
-    found = checks.compare_tensors(grads, "grad/", gradient(moved), name)
-    if all(comparison.ok for comparison in found):
-      checks.done += found
-      return
-  steps.compare(checks, gradient(images), exact, label)
+    steps.compare(checks, write(step(*given)[2]), exact)
 
 
 class _Derived(vectors_lib.Arrays):

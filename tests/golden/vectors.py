@@ -30,15 +30,22 @@ ZERO_TOLERANCE = 1e-6
 _COMPANIONS = ("grads", "f64")
 
 
-def compiled(function: Callable[..., Any]) -> Callable[..., Any]:
+def compiled(
+  function: Callable[..., Any], *, level: int = 0
+) -> Callable[..., Any]:
   """`jax.jit`, compiled in a third of the time on CPU.
 
   Programs run a few times here, so LLVM's optimiser would cost far more than
   it saves. XLA's own passes are the usual ones.
+
+  Args:
+    function: what to compile.
+    level: of LLVM's optimiser. 1 pays for a program that runs six times: it
+      compiles in twice the time and runs in a tenth.
   """
   if jax.default_backend() != "cpu":
     return jax.jit(function)
-  options = {"xla_backend_optimization_level": 0}
+  options = {"xla_backend_optimization_level": level}
   return jax.jit(function, compiler_options=options)
 
 
