@@ -36,7 +36,7 @@ _SCRIPT = re.compile(r"\bexperiments\.(\w+)")
 _FLAG = re.compile(r"(?<![\w-])--([a-z][a-z_0-9]*+(?:-[a-z]+)?)(?!-)=?([\w,]*)")
 # Flags of pip and of the tests, and what is read before flags are.
 _OTHERS = {
-  *("no-deps", "count", "help", "version", "keep", "completion"),
+  *("no-deps", "count", "help", "version", "keep", "completion", "kills"),
   *("gres", "time", "signal", "requeue", "wrap"),  # SLURM's
   *("nodes", "ntasks"),
   *("xla_force_host_platform_device_count", "logdir"),

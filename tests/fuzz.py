@@ -26,13 +26,15 @@ from typing import NamedTuple
 import numpy as np
 import safetensors.numpy
 from absl import app, flags
+from PIL import Image
 
 from enas_jax import config as config_lib
 from enas_jax import types
 from enas_jax.analysis import benchmark_table, truth
-from enas_jax.data import cifar, images, text
+from enas_jax.data import cifar, image_folder, images, text
 from enas_jax.export import description
 from enas_jax.export import folder as export_folder
+from enas_jax.loggers import base as loggers
 from enas_jax.report import candidates as candidates_lib
 from enas_jax.report import html, results, run_charts, run_files
 from enas_jax.search import costs, metrics, runs, train
@@ -119,6 +121,13 @@ def _archive(compressed: bool) -> bytes:
   return stream.getvalue()
 
 
+def _picture(mode: str) -> bytes:
+  """A PNG of 8 x 8 pixels."""
+  stream = io.BytesIO()
+  Image.new(mode, (8, 8), 9).save(stream, "PNG")
+  return stream.getvalue()
+
+
 def _drawn(label: bytes, planes: bytes) -> bytes:
   """A batch of CIFAR-10 of two images, as Python 2 pickled it."""
   return (
@@ -166,6 +175,9 @@ def parsers(folder: pathlib.Path) -> dict[str, Parser]:
   corpus = b"a b c\na b\n"
   for split in ("train", "valid", "test"):
     of_file(f"text/{split}.txt", lambda path: None)(corpus)
+  for split in ("train", "test"):
+    of_file(f"pictures/{split}/cat/1.png", lambda path: None)(_picture("L"))
+  pictures = f"{image_folder.PREFIX}{folder / 'pictures'}"
   read_table = benchmark_table.BenchmarkTable.load
   made = {
     "tokens": Parser(
@@ -201,6 +213,12 @@ def parsers(folder: pathlib.Path) -> dict[str, Parser]:
         lambda path: images.load(f"npz:{path}", None, num_valid=2),
       ),
     ),
+    "picture": Parser(
+      [_picture("L"), _picture("RGB"), _picture("P")],
+      of_file(
+        "pictures/train/cat/0.png", lambda path: image_folder.load(pictures)
+      ),
+    ),
     "binary batch": Parser([batch], of_file("batch.bin", cifar._read_binary)),
     "pickled batch": Parser(
       [_drawn(b"K\x01", planes)], of_file("batch", cifar._read_python)
@@ -218,7 +236,10 @@ def parsers(folder: pathlib.Path) -> dict[str, Parser]:
     "truth": Parser([candidates], of_file("truth.jsonl", truth.read_objects)),
     "metrics": Parser(
       [rows],
-      of_file("metrics.jsonl", lambda path: metrics._keep_rows(path, 9, 1)),
+      of_file(
+        "metrics.jsonl",
+        lambda path: metrics._keep_rows(path, loggers.Place(6, 3, 1)),
+      ),
     ),
     "results": Parser([_results()], of_file("results.json", results.load)),
   }
