@@ -98,7 +98,7 @@ def _stop_at(point):
   """Lets the script end at a point of its way; see `run`."""
   from absl import flags
 
-  from enas_jax.analysis import timing
+  from enas_jax.analysis import strategy_timing, timing
   from enas_jax.search import checkpoint
   from experiments import _cli
 
@@ -117,3 +117,4 @@ def _stop_at(point):
     checkpoint.read_newest = lambda folder: {}
     _cli.enable_compilation_cache = stop
     timing.SearchTimer = timing.time_training = stop
+    strategy_timing.compare = stop
