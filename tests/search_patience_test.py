@@ -9,7 +9,7 @@ from unittest import mock
 from absl.testing import absltest
 
 from enas_jax.running import progress
-from enas_jax.search import loop, patience
+from enas_jax.search import compiling, loop, patience
 
 
 def _nothing(seconds):
@@ -32,8 +32,9 @@ class _Loop(loop.Loop):
   """A run of which the steps are made up."""
 
   def __init__(self, done):
-    self.saved, self._compiled = 0, set()
-    self.state, self._done, self._progress = object(), done, _Lines()
+    self.saved, self.state, self._done = 0, object(), done
+    self._progress = _Lines()
+    self._compiler = compiling.Compiler(self._progress.waiting)
     self._checkpoints = self._heartbeat = mock.Mock()
     self._doing, self._stopping = "", threading.Lock()
 

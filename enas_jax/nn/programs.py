@@ -29,6 +29,15 @@ def repetitions(eqn: core.JaxprEqn) -> int:
   return eqn.params["length"] if eqn.primitive.name == "scan" else 1
 
 
+def size(program: Program) -> int:
+  """Operations of a program and of all inside them, of each branch, too."""
+  count = 0
+  for eqn in operations(program):
+    branches = eqn.params.get("branches", ())
+    count += 1 + sum(map(size, (*inside(eqn), *branches)))
+  return count
+
+
 def multiply_adds(eqn: core.JaxprEqn) -> int:
   """Those of a matrix product or a convolution; 0 of other operations.
 

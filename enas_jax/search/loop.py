@@ -17,6 +17,7 @@ from enas_jax import config as config_lib
 from enas_jax.loggers import base as loggers
 from enas_jax.search import (
   checkpoint,
+  compiling,
   folder,
   heartbeat,
   hosts,
@@ -150,7 +151,7 @@ class Loop(Generic[state_lib.State]):
       run.heartbeat_every_minutes, self._progress.beat
     )
     self._doing = "starting"
-    self._compiled: set[str] = set()  # what this process has compiled
+    self._compiler = compiling.Compiler(self._progress.waiting)
     self._stopping = threading.Lock()
 
   def _patiently(self, what: str, function: Callable[[], _Value]) -> _Value:
@@ -163,21 +164,19 @@ class Loop(Generic[state_lib.State]):
     Raises:
       Interrupted: after a signal, once the checkpoint is saved.
     """
-    first = what not in self._compiled
+    with self._leaving_work():
+      return self._compiler.call(what, function)
 
-    def tick(seconds: float) -> None:
-      if first:
-        self._progress.waiting(f"compiling {what} (once)", seconds)
-
+  @contextlib.contextmanager
+  def _leaving_work(self) -> Iterator[None]:
+    """A signal ends the run while the compiler goes on behind it."""
     try:
-      result = patience.call(function, tick)
+      yield
     except patience.Abandoned:
       if not hasattr(self, "state") or not self._position():
         raise Interrupted(self._stop()) from None  # nothing is lost
       self._serve_signal()
       raise
-    self._compiled.add(what)
-    return result
 
   def _begin(self, fresh: state_lib.State) -> dict[str, Any]:
     """Goes on from the newest checkpoint; without one, from a fresh state.
@@ -317,11 +316,9 @@ class Loop(Generic[state_lib.State]):
       return
     epoch = int(self.state.epoch) + 1
     self._progress.start(phase, epoch, done, total)
-    if (compiled := getattr(step, "lower", None)) is not None:
-      # Of the same program the call below compiles nothing more.
-      self._patiently(
-        f"the {phase} step", lambda: compiled(self.state, *data).compile()
-      )
+    if hasattr(step, "trace"):
+      with self._leaving_work():
+        self._compiler.compile(f"the {phase} step", step, self.state, *data)
     before, since = time.monotonic(), done
     row: dict[str, Any] = {}
     for index in range(done, total):
