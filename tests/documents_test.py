@@ -55,6 +55,16 @@ _HOSTS = ("multihost", "coordinator_address", "num_processes", "process_id")
 # Of these the flags alone are read: they take long, in processes that nothing
 # would stop, or write in the checkout; `ScriptsTest` has one that exports.
 _PARSED = ("depthwise", "results", "export", "scale")
+# Sizes at which a search of the README is over within seconds.
+_SHORT = (
+  *("--num_epochs=1", "--omega_steps=2", "--theta_steps=2", "--eval_arcs=1"),
+  *("--derive_arcs=3", "--tune_arcs=0"),
+)
+_SMALL = {
+  "ptb_search": ("--num_nodes=3", "--hidden_size=8", "--bptt_length=5"),
+  "cifar_macro": ("--num_layers=2", "--num_filters=4", "--image_size=0"),
+  "cifar_micro": ("--num_nodes=3", "--num_filters=4", "--image_size=0"),
+}
 
 
 def blocks(path, language):
@@ -260,6 +270,26 @@ class ScriptsTest(absltest.TestCase):
     self._run("train", f"--run={run}", f"--workdir={trained}", *short)
     self._run("export", f"--run={trained}", f"--to={model}")
     self.assertTrue((model / "model.jaxexport").exists())
+
+  def test_the_searches_of_the_readme(self):
+    """Each to its end; those that need a run are above."""
+    desk = Desk(pathlib.Path(self.enter_context(tempfile.TemporaryDirectory())))
+    # The last of each script: that on data of one's own, where there are two.
+    searches = {
+      name: words
+      for name, words, document in scripts()
+      if document == "README.md" and "--resume" not in words
+    }
+    for name, sizes in _SMALL.items():
+      words = searches[name]
+      with self.subTest(command=f"{name} {shlex.join(words)}"):
+        _, flags = desk.fill_in(name, words)
+        workdir = desk.folder / f"whole_{name}"
+        flags += [*_SHORT, *sizes, f"--workdir={workdir}"]
+        self._run(name, *flags)
+        self.assertTrue((workdir / "arc.svg").exists())
+        record = json.loads((workdir / "result.json").read_text())
+        self.assertGreater(record["omega_steps"], 0)
 
   def _run(self, script, *flags):
     answer = command_line.run(script, *flags)
