@@ -84,8 +84,9 @@ def main() -> None:
     None,
     {"runs": [str(run.folder) for run in opened], "options": vars(options)},
   )
-  record = _record(studies)
-  _write_figures(workdir, studies, opened)
+  labels = decisions.labels(config.child.space().decisions())
+  record = _record(studies, labels)
+  _write_figures(workdir, studies, opened, labels)
   for name in ("table1", "performance_summary", "measures"):
     folder_lib.write_csv(workdir / f"{name}.csv", record[name])
   origin = _workdir.origin() | {"note": values.note or ""}
@@ -157,7 +158,9 @@ def _names(opened: Sequence[runs.Run]) -> list[str]:
   return chosen
 
 
-def _record(studies: Sequence[controller_study.Study]) -> dict[str, Any]:
+def _record(
+  studies: Sequence[controller_study.Study], labels: Sequence[str]
+) -> dict[str, Any]:
   table = controller_study.table_rows(studies)
   return {
     "space": studies[0].space,
@@ -168,6 +171,7 @@ def _record(studies: Sequence[controller_study.Study]) -> dict[str, Any]:
       row for one in studies for row in controller_study.performance_rows(one)
     ],
     "measures": controller_study.measure_rows(studies),
+    "certainty": controller_study.certainty_rows(studies, labels),
   }
 
 
@@ -175,9 +179,9 @@ def _write_figures(
   workdir: pathlib.Path,
   studies: Sequence[controller_study.Study],
   opened: Sequence[runs.Run],
+  labels: Sequence[str],
 ) -> None:
   """Every figure as PNG and SVG, and its numbers as CSV."""
-  labels = decisions.labels(opened[0].config.child.space().decisions())
   count = flags.FLAGS.num_pairs_of
   both = {
     one.name: {c.kind: c for c in (one.trained, one.untrained)}

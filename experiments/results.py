@@ -18,7 +18,12 @@ or, where a part is enough, its first rows and some columns, by their keys:
   <!-- results: NAME (5 rows: KEY, KEY) -->
   <!-- end -->
 
-A table that asks for a figure gets `experiments/figures/NAME.svg` beside.
+A table that asks for a figure gets `experiments/figures/NAME.svg` beside. Of
+one that is too long to be read, the figure alone is shown by
+
+  <!-- results: NAME (figure) -->
+  <!-- end -->
+
 `--check` changes nothing; it ends with status 2 if anything would change.
 
 `--collect` makes such a file from the folders of finished searches and
@@ -43,6 +48,7 @@ FIGURES = pathlib.Path("experiments/figures")
 _DOCUMENTS = ("README.md", "BUILD.md", "experiments/**/*.md")
 _MARKER = re.compile(r"^<!-- (results: .*|end) -->$\n?", re.MULTILINE)
 _PART = re.compile(r"(\S+) \((\d+) rows: (.+)\)")
+_FIGURE = " (figure)"
 Tables = Mapping[str, results.Table]
 
 
@@ -168,7 +174,7 @@ class _Blocks:
   def _body(self, asked: str, tables: Tables) -> tuple[str, str]:
     """The name of a table, and what stands between its two markers."""
     part = _PART.fullmatch(asked)
-    name = part[1] if part else asked
+    name = part[1] if part else asked.removesuffix(_FIGURE)
     if name not in tables:
       raise types.InputError(
         f"{self.path} shows the results {name!r}, but there is no"
@@ -180,11 +186,14 @@ class _Blocks:
       except types.InputError as error:
         raise types.InputError(f"{self.path}, {asked!r}: {error}") from None
       return name, results.to_markdown(table) + "\n"
-    text = results.to_markdown(tables[name]) + "\n"
-    if tables[name].figure is None:
-      return name, text
     target = os.path.relpath(FIGURES / f"{name}.svg", self.path.parent)
-    return name, f"{text}\n![{tables[name].title}]({target})\n"
+    picture = f"![{tables[name].title}]({target})\n"
+    if asked.endswith(_FIGURE):
+      if tables[name].figure is None:
+        raise types.InputError(f"{self.path}: {name!r} asks for no figure.")
+      return name, picture
+    text = results.to_markdown(tables[name]) + "\n"
+    return name, text if tables[name].figure is None else f"{text}\n{picture}"
 
   def _unpaired(self, old: str, marker: re.Match[str]) -> types.InputError:
     line = old.count("\n", 0, marker.start()) + 1

@@ -98,6 +98,21 @@ class AnalyzeTest(absltest.TestCase):
       results.load(out / "controller_recurrent_measures.json")
     )
     self.assertIn("6 of 6", shown)
+    # Of one search, the numbers of its figure.
+    rows = results.load(out / "controller_recurrent_certainty.json").rows
+    self.assertEqual(
+      [(row["controller"], row["label"]) for row in rows],
+      [(row["controller"], row["choice"]) for row in certainty],
+    )
+    for name, column in (
+      *(("probability", "mean"), ("low_5", "low_5")),
+      ("high_95", "high_95"),
+    ):
+      np.testing.assert_allclose(
+        [row[name] for row in rows],
+        [float(row[column]) for row in certainty],
+        rtol=1e-5,
+      )
     for name in ("signs", "performance"):
       results.load(out / f"controller_recurrent_{name}.json")
     self._check_performance(record, read(out / "performance.csv"))

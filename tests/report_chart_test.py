@@ -25,6 +25,15 @@ def test_plot_draws_the_points():
   assert chart.plot(lines, "", "", log_y=True).axes[0].get_yscale() == "log"
 
 
+def test_a_band_lies_around_its_line():
+  lines = {"a": [(0, 1), (1, 2)], "b": [(0, 0)]}
+  bands = {"a": [(0, 0.5, 1.5), (1, 1, 4)]}
+  [axes] = chart.plot(lines, "", "", False, bands).axes
+  [band] = axes.collections
+  corners = {tuple(corner) for corner in band.get_paths()[0].vertices}
+  assert corners == {(0, 0.5), (0, 1.5), (1, 1), (1, 4)}
+
+
 def test_line_chart_skips_what_is_not_finite():
   nan, inf = float("nan"), float("inf")
   points = [(0, 0), (1, nan), (nan, 1), (2, inf), (2, 10)]

@@ -121,6 +121,7 @@ class FileTest(parameterized.TestCase):
     ({"command": []}, "command must be a list"),
     ({"figure": _figure("pie", "seed")}, "figure.kind must be one of"),
     ({"figure": _figure("bars", "policy")}, "figure.y names 'policy'"),
+    ({"figure": _figure("bars", "seed") | {"low": "seed"}}, "go together"),
     ({"summary": _summary(["x"], {})}, "summary.group_by names 'x'"),
     ({"summary": _summary([], {"x": ""})}, "summary.cells.x must be the key"),
     (
@@ -197,6 +198,27 @@ class FigureTest(absltest.TestCase):
     (series,), _ = lines.call_args
     # Seed 0 has 0.5 and 0.25.
     self.assertEqual(series, {"": [(0.0, 0.375), (1.0, 0.7), (2.0, 0.9)]})
+
+  def test_a_line_has_a_band_between_two_fields(self):
+    figure = results.Figure("lines", "seed", "accuracy", low="low", high="high")
+    rows = [
+      {"seed": 1, "accuracy": 0.5, "low": 0.2, "high": 0.6},
+      {"seed": 0, "accuracy": 0.4, "low": 0.1, "high": 0.7},
+      {"seed": 0, "accuracy": 0.2, "low": 0.2, "high": 0.9},
+    ]
+    columns = [results.Column("seed", "seed")]
+    table = result_tables.table(columns=columns, rows=rows, figure=figure)
+    with mock.patch.object(chart, "line_chart", return_value="<svg/>") as lines:
+      results_figure.draw(table)
+    _, words = lines.call_args
+    np.testing.assert_allclose(
+      words["bands"][""], [[0.0, 0.15, 0.8], [1.0, 0.2, 0.6]]
+    )
+    other = [rows[0] | {"high": 0.7}, *rows[1:]]
+    self.assertNotEqual(
+      results_figure.fingerprint(table),
+      results_figure.fingerprint(dataclasses.replace(table, rows=other)),
+    )
 
   def test_bars_are_as_high_as_their_values(self):
     draw = lambda: chart.bar_chart(
@@ -308,6 +330,19 @@ class DocumentsTest(absltest.TestCase):
       body = f"{shown}\n\n![A tiny table]({folder}/tiny.svg)\n"
       self.assertEqual(path.read_text(), block.format(body))
     ElementTree.parse(self.root / script.FIGURES / "tiny.svg")
+
+  def test_a_figure_alone(self):
+    block = "<!-- results: tiny (figure) -->\n{}<!-- end -->\n"
+    figure = results.Figure("bars", "policy", "accuracy")
+    self._write(block.format("old\n"), result_tables.table(figure=figure))
+    script.write_documents(self.root)
+    self.assertEqual(
+      (self.root / "README.md").read_text(),
+      block.format("![A tiny table](experiments/figures/tiny.svg)\n"),
+    )
+    self._write(block.format(""), result_tables.table())
+    with self.assertRaisesRegex(types.InputError, "'tiny' asks for no figure"):
+      script.write_documents(self.root)
 
   def test_a_part_of_a_table(self):
     table = result_tables.table(

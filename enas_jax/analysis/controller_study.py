@@ -382,6 +382,37 @@ def measure_rows(studies: Sequence[Study]) -> list[dict[str, Any]]:
   return rows
 
 
+def certainty_rows(
+  studies: Sequence[Study], labels: Sequence[str]
+) -> list[dict[str, Any]]:
+  """How likely the most likely alternative is, by controller and choice.
+
+  A row has the mean over samples and the quantiles between which nine tenths of
+  them lie, as means over the searches.
+
+  Args:
+    studies: the searches, of one space.
+    labels: of the C choices.
+  """
+  kinds: dict[str, list[np.ndarray]] = {}  # [3, C] each
+  for one in studies:
+    for controller in (one.trained, one.untrained):
+      most = policy_measures.most_likely(controller.probs)
+      low, high = np.quantile(most, [0.05, 0.95], axis=0)
+      kinds.setdefault(controller.kind, []).append(
+        np.stack([most.mean(axis=0), low, high])
+      )
+  names = ("probability", "low_5", "high_95")
+  return [
+    {"controller": kind, "choice": place + 1, "label": label}
+    | dict(zip(names, numbers, strict=True))
+    for kind, tables in kinds.items()
+    for place, (label, numbers) in enumerate(
+      zip(labels, np.mean(tables, axis=0).T.tolist(), strict=True)
+    )
+  ]
+
+
 def entropies(
   rows: Sequence[Mapping[str, Any]],
 ) -> tuple[np.ndarray, np.ndarray]:

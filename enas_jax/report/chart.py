@@ -10,6 +10,7 @@ from matplotlib import axes as axes_lib
 from matplotlib import figure, ticker
 
 Points = Sequence[tuple[float, float]]
+Edges = Sequence[tuple[float, float, float]]
 
 
 class Bar(NamedTuple):
@@ -33,6 +34,7 @@ def line_chart(
   x_label: str,
   y_label: str,
   log_y: bool = False,
+  bands: Mapping[str, Edges] | None = None,
 ) -> str:
   """Draws series as lines.
 
@@ -42,12 +44,16 @@ def line_chart(
     x_label: the name of the x axis.
     y_label: the name of the y axis.
     log_y: whether y is logarithmic.
+    bands: by the name of a series, the edges (x, low, high) of the band around
+      its line, in the order of x; None: no series has one.
 
   Returns:
     An SVG element; the empty string if no point is left.
   """
   lines = drawable(series, log_y)
-  return to_svg(plot(lines, x_label, y_label, log_y)) if lines else ""
+  if not lines:
+    return ""
+  return to_svg(plot(lines, x_label, y_label, log_y, bands))
 
 
 def bar_chart(
@@ -110,16 +116,23 @@ def literal(label: str) -> str:
 
 
 def plot(
-  lines: Mapping[str, Points], x_label: str, y_label: str, log_y: bool
+  lines: Mapping[str, Points],
+  x_label: str,
+  y_label: str,
+  log_y: bool,
+  bands: Mapping[str, Edges] | None = None,
 ) -> figure.Figure:
   """The chart as a matplotlib figure of 6.4 x 3 inches."""
   chart, axes = new(x_label, y_label)
   for name, points in lines.items():
     xs, ys = zip(*points, strict=True)
     marker = "o" if len(points) <= _FEW_POINTS else ""
-    axes.plot(
+    (line,) = axes.plot(
       xs, ys, label=literal(name), marker=marker, markersize=3, linewidth=1.3
     )
+    if bands and name in bands:
+      places, low, high = zip(*bands[name], strict=True)
+      axes.fill_between(places, low, high, color=line.get_color(), alpha=0.2)
   if log_y:
     axes.set_yscale("log")
   whole = all(

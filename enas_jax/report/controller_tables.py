@@ -75,9 +75,28 @@ def tables(
       record["performance_summary"],
     ),
   }
+  certainty = results.Table(
+    f"controller_{space}_certainty",
+    "Probability of the most likely alternative of each choice",
+    [
+      column("controller", "controller"),
+      column("choice", "choice"),
+      column("label", "decides"),
+      column("probability", "probability", ".3f"),
+      column("low_5", "5 to 95%", "{low_5:.3f} to {high_95:.3f}"),
+    ],
+    record["certainty"],
+    figure=results.Figure(
+      "lines", "choice", "probability", "controller", "low_5", "high_95"
+    ),
+    **kept,
+  )
   return [
-    results.Table(f"controller_{space}_{name}", title, columns, rows, **kept)
-    for name, (title, columns, rows) in tables.items()
+    *(
+      results.Table(f"controller_{space}_{name}", title, columns, rows, **kept)
+      for name, (title, columns, rows) in tables.items()
+    ),
+    certainty,
   ]
 
 

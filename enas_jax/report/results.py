@@ -67,12 +67,16 @@ class Figure:
     x: the field along the x axis; numbers if the chart has lines.
     y: the field along the y axis, numbers.
     series: the field that tells series apart; "": there is one.
+    low: the field at the lower edge of a line's band; "": there is none.
+    high: the field at its upper edge.
   """
 
   kind: str
   x: str
   y: str
   series: str = ""
+  low: str = ""
+  high: str = ""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -343,6 +347,10 @@ def _check_figure(figure: Figure, rows: Sequence[Row]) -> None:
     )
   numbers = {"figure.y": figure.y}
   numbers |= {"figure.x": figure.x} if figure.kind == "lines" else {}
+  if bool(figure.low) != bool(figure.high):
+    raise types.InputError("figure.low and figure.high go together.")
+  if figure.low:
+    numbers |= {"figure.low": figure.low, "figure.high": figure.high}
   for where, key in numbers.items():
     if any(isinstance(row.get(key), str) for row in rows):
       raise types.InputError(f"{where} names {key!r}, which is not a number.")
@@ -362,8 +370,9 @@ def _named(table: Table) -> Iterator[tuple[str, str]]:
   if table.figure is not None:
     yield "figure.x", table.figure.x
     yield "figure.y", table.figure.y
-    if table.figure.series:
-      yield "figure.series", table.figure.series
+    for name in ("series", "low", "high"):
+      if key := getattr(table.figure, name):
+        yield f"figure.{name}", key
 
 
 def _all_of(values: Any, kind: type) -> bool:

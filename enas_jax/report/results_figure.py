@@ -15,7 +15,8 @@ def draw(table: results.Table) -> str:
   """Draws the figure of a table.
 
   Rows that agree in x and in the series are one point: their mean. A bar of
-  several rows has a whisker of their standard deviation.
+  several rows has a whisker of their standard deviation. The edges of a band
+  are means, too.
 
   Args:
     table: the table; it must have a figure.
@@ -24,16 +25,21 @@ def draw(table: results.Table) -> str:
     An SVG file. Its first line is `fingerprint`.
   """
   figure = _figure(table)
-  values = _values(table)
+  values = _values(table, figure.y)
   x_label, y_label = (key.replace("_", " ") for key in (figure.x, figure.y))
   if figure.kind == "lines":
+    lines, low, high = (
+      {name: dict(_means(by_x)) for name, by_x in found.items()}
+      for found in (values, *_edges(table))
+    )
     drawing = chart.line_chart(
-      {
-        name: sorted((float(x), statistics.fmean(ys)) for x, ys in by_x.items())
-        for name, by_x in values.items()
-      },
+      {name: list(points.items()) for name, points in lines.items()},
       x_label=x_label,
       y_label=y_label,
+      bands={
+        name: [(x, edge, high[name][x]) for x, edge in edges.items()]
+        for name, edges in low.items()
+      },
     )
   else:
     drawing = chart.bar_chart(
@@ -54,7 +60,8 @@ def fingerprint(table: results.Table) -> str:
   held to its data, not to its bytes.
   """
   figure = _figure(table)
-  shown = json.dumps([figure.kind, figure.x, figure.y, _values(table)])
+  data = [figure.kind, figure.x, figure.y, _values(table, figure.y)]
+  shown = json.dumps(data + (_edges(table) if figure.low else []))
   return f"<!-- data {hashlib.sha256(shown.encode()).hexdigest()} -->"
 
 
@@ -64,16 +71,27 @@ def _figure(table: results.Table) -> results.Figure:
   return table.figure
 
 
-def _values(table: results.Table) -> _Values:
-  """The numbers to draw; rows without x or y are left out."""
+def _edges(table: results.Table) -> list[_Values]:
+  """The lower and upper edges of the bands, of no series if none has one."""
+  figure = _figure(table)
+  keys = (figure.low, figure.high)
+  return [_values(table, key) if key else {} for key in keys]
+
+
+def _values(table: results.Table, key: str) -> _Values:
+  """The numbers of a field to draw; rows without it or x are left out."""
   figure = _figure(table)
   values: dict[str, dict[str, list[float]]] = {}
   for row in table.rows:
-    x, y = row.get(figure.x), row.get(figure.y)
+    x, y = row.get(figure.x), row.get(key)
     if x is not None and isinstance(y, int | float):
       series = str(row.get(figure.series, ""))
       values.setdefault(series, {}).setdefault(str(x), []).append(y)
   return values
+
+
+def _means(by_x: Mapping[str, list[float]]) -> list[tuple[float, float]]:
+  return sorted((float(x), statistics.fmean(ys)) for x, ys in by_x.items())
 
 
 def _bar(values: list[float]) -> chart.Bar:
