@@ -88,9 +88,12 @@ class EvaluateTest(parameterized.TestCase):
 
     Their means are 11/16, 9/16, 7/16. Classes are 0 and 1, 0 and 1, and 0.
     """
-    vote = evaluate.make_ensemble(Task())(
+    served = []
+    serve = lambda: served.append(1)
+    vote = evaluate.make_ensemble(Task(), serve)(
       STATE, jnp.array([0.875, 0.5]), jnp.arange(6.0)
     )
+    self.assertLen(served, 3 * 2)
     # The one is right with 0 in each batch; the other too at first, as of equal
     # ones the first counts, and then with 1. `finish_evaluation` adds a half.
     np.testing.assert_allclose(vote.metrics, [3 / 5 + 0.5, 2 / 5 + 0.5])

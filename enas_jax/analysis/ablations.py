@@ -180,17 +180,25 @@ def _vote(
   splits = task.splits(data)
   run = search.Search(config, task, splits, folder, lab.progress, lab.stop)
   result = run.load_result() if run.finished else run.run()
-  lab.progress.line(f"{folder.name}: {lab.sizes.ensemble} samples vote")
   before, state = time.monotonic(), run.state
   key = state_lib.step_key(state, state_lib.ENSEMBLE_KEYS, state.epoch)
   propose = evaluate.make_propose(strategies.create(config, task.space))
   arcs = propose(state.strategy, key, lab.sizes.ensemble)
-  ensemble = evaluate.make_ensemble(task)
-  votes = {}
-  for name, split in (("valid", splits.valid), ("test", splits.test)):
-    votes[name] = ensemble(state, arcs, split)._asdict()
-    if lab.stop():
-      raise loop.Interrupted(lab.stop())
+
+  def serve_signal() -> None:
+    lab.progress.advance()
+    if signum := lab.stop():
+      raise loop.Interrupted(signum)
+
+  ensemble = evaluate.make_ensemble(task, serve_signal)
+  asked = {"valid": splits.valid, "test": splits.test}
+  parts = sum(task.evaluation_chunks(split) for split in asked.values())
+  lab.progress.start("votes", int(state.epoch), 0, parts * lab.sizes.ensemble)
+  votes = {
+    name: ensemble(state, arcs, split)._asdict()
+    for name, split in asked.items()
+  }
+  lab.progress.finish(f"{lab.sizes.ensemble} samples")
   host = jax.device_get(arcs)
   return {
     **votes,

@@ -92,13 +92,18 @@ class Ensemble(NamedTuple):
 
 
 def make_ensemble(
-  task: tasks.Task,
+  task: tasks.Task, serve_signal: Serve = _serve_none
 ) -> Callable[[Weights, types.Arc, tasks.Split], Ensemble]:
   """Builds (state, arcs, split) -> what they do by vote (Section 3.3).
 
   The probabilities that the architectures, leaves [S, ...], give to classes or
   next words are averaged. Chunks are the outer loop: the mean of one chunk is
   all that is kept in memory, and a carry for each architecture.
+
+  Args:
+    task: the task.
+    serve_signal: a function called for each architecture after each part; may
+      raise.
   """
 
   def measure(log_probs: types.Array, targets: types.Array) -> types.Array:
@@ -141,6 +146,7 @@ def make_ensemble(
           decisions.nth(arcs, place), *where, carries[place],
         )  # fmt: skip
         sums[place] += np.asarray(measured, np.float64)
+        serve_signal()
       measured, counted = measure_mean(mean, targets)
       sums[size] += np.asarray(measured, np.float64)
       count += int(counted)
