@@ -18,8 +18,9 @@ or, where a part is enough, its first rows and some columns, by their keys:
   <!-- results: NAME (5 rows: KEY, KEY) -->
   <!-- end -->
 
-A table that asks for a figure gets `experiments/figures/NAME.svg` beside. Of
-one that is too long to be read, the figure alone is shown by
+A table that asks for a chart gets `experiments/figures/NAME.svg` beside; of one
+that asks for pictures, each row's architecture is drawn there. Of a table that
+is too long to be read, the chart alone is shown by
 
   <!-- results: NAME (figure) -->
   <!-- end -->
@@ -101,10 +102,11 @@ def write_documents(root: pathlib.Path, *, check: bool = False) -> None:
         f"{RESULTS / name}.json is shown by no document; put"
         f" {_begin(name)!r} and '<!-- end -->' into one, or delete it."
       )
-    path = root / FIGURES / f"{name}.svg"
-    if table.figure is not None and not _is_drawn(table, path):
-      contents[path] = results_figure.draw(table)
-      outdated.append(f"{FIGURES / name}.svg")
+    for drawing in results_figure.drawings(table):
+      path = root / FIGURES / f"{drawing.name}.svg"
+      if not _is_drawn(drawing, path):
+        contents[path] = drawing.draw()
+        outdated.append(f"{FIGURES / drawing.name}.svg")
   if check and outdated:
     raise types.InputError(
       f"not what the results say: {', '.join(outdated)}; run"
@@ -188,12 +190,14 @@ class _Blocks:
       return name, results.to_markdown(table) + "\n"
     target = os.path.relpath(FIGURES / f"{name}.svg", self.path.parent)
     picture = f"![{tables[name].title}]({target})\n"
+    figure = tables[name].figure
+    has_chart = figure is not None and figure.kind != results.PICTURES
     if asked.endswith(_FIGURE):
-      if tables[name].figure is None:
+      if not has_chart:
         raise types.InputError(f"{self.path}: {name!r} asks for no figure.")
       return name, picture
     text = results.to_markdown(tables[name]) + "\n"
-    return name, text if tables[name].figure is None else f"{text}\n{picture}"
+    return name, f"{text}\n{picture}" if has_chart else text
 
   def _unpaired(self, old: str, marker: re.Match[str]) -> types.InputError:
     line = old.count("\n", 0, marker.start()) + 1
@@ -228,11 +232,11 @@ def _part(
   )
 
 
-def _is_drawn(table: results.Table, path: pathlib.Path) -> bool:
-  """Whether a file is the drawing of these data."""
+def _is_drawn(drawing: results_figure.Drawing, path: pathlib.Path) -> bool:
+  """Whether a file has the drawing of these data."""
   try:
     with path.open(encoding="utf-8") as file:
-      return file.readline().strip() == results_figure.fingerprint(table)
+      return file.readline().strip() == drawing.fingerprint
   except OSError:
     return False
 

@@ -1,6 +1,7 @@
 """Tables of results: their files, their Markdown, and this repository's own."""
 
 import dataclasses
+import functools
 import json
 import pathlib
 import re
@@ -247,6 +248,24 @@ class FigureTest(absltest.TestCase):
     np.testing.assert_allclose(
       np.divide(heights, heights[0]), [1.0, 3.0, 2.0], rtol=1e-4
     )
+
+  def test_each_row_is_an_architecture(self):
+    figure = results.Figure("architectures", "picture", "tokens", "space")
+    row = {"space": "nasbench201", "preset": "smoke", "tokens": "0 1 2 3 4 0"}
+    rows = [row | {"picture": "one"}]
+    rows += [row | {"picture": "two", "tokens": "0 1 2 3 4 1"}]
+    columns = [results.Column("tokens", "tokens")]
+    make = functools.partial(result_tables.table, figure=figure)
+    one, two = results_figure.drawings(make(columns=columns, rows=rows))
+    self.assertEqual((one.name, two.name), ("one", "two"))
+    self.assertNotEqual(one.fingerprint, two.fingerprint)
+    self.assertStartsWith(two.draw(), f"{two.fingerprint}\n<svg")
+    self.assertIn("<title>Cell of NAS-Bench-201</title>", one.draw())
+    wrong = make(columns=columns, rows=[rows[0] | {"tokens": "0 1 9"}])
+    with self.assertRaises(types.InputError):
+      results_figure.drawings(wrong)
+    with self.assertRaisesRegex(types.InputError, r"rows\[0\].preset must be"):
+      make(columns=columns, rows=[rows[0] | {"preset": None}])
 
   def test_its_fingerprint_is_that_of_what_is_drawn(self):
     table = result_tables.table(

@@ -22,7 +22,8 @@ Row = formats.Row
 Format = formats.Format
 
 NOT_RECORDED = "not recorded"
-KINDS = ("lines", "bars")
+PICTURES = "architectures"
+KINDS = ("lines", "bars", PICTURES)
 _STATISTICS = ("mean", "sd", "standard_error", "count")  # of a group of rows
 
 
@@ -60,13 +61,15 @@ class Summary:
 
 @dataclasses.dataclass(frozen=True)
 class Figure:
-  """A chart of the rows.
+  """A chart of the rows, or pictures of their architectures.
 
   Attributes:
-    kind: "lines" or "bars".
-    x: the field along the x axis; numbers if the chart has lines.
-    y: the field along the y axis, numbers.
-    series: the field that tells series apart; "": there is one.
+    kind: "lines", "bars", or "architectures": each row has a picture.
+    x: the field along the x axis; numbers if the chart has lines; of
+      architectures the name of the picture.
+    y: the field along the y axis, numbers; of architectures their tokens.
+    series: the field that tells series apart; "": there is one. Of
+      architectures their space; rows have the field "preset", too.
     low: the field at the lower edge of a line's band; "": there is none.
     high: the field at its upper edge.
   """
@@ -345,6 +348,9 @@ def _check_figure(figure: Figure, rows: Sequence[Row]) -> None:
     raise types.InputError(
       f"figure.kind must be one of {', '.join(KINDS)}, got {figure.kind!r}."
     )
+  if figure.kind == PICTURES:
+    _check_pictures(figure, rows)
+    return
   numbers = {"figure.y": figure.y}
   numbers |= {"figure.x": figure.x} if figure.kind == "lines" else {}
   if bool(figure.low) != bool(figure.high):
@@ -354,6 +360,15 @@ def _check_figure(figure: Figure, rows: Sequence[Row]) -> None:
   for where, key in numbers.items():
     if any(isinstance(row.get(key), str) for row in rows):
       raise types.InputError(f"{where} names {key!r}, which is not a number.")
+
+
+def _check_pictures(figure: Figure, rows: Sequence[Row]) -> None:
+  for place, row in enumerate(rows):
+    for key in (figure.x, figure.y, figure.series, "preset"):
+      if not isinstance(row.get(key), str):
+        raise types.InputError(
+          f"rows[{place}].{key} must be text: the row has a picture."
+        )
 
 
 def _named(table: Table) -> Iterator[tuple[str, str]]:

@@ -1,18 +1,66 @@
-"""The chart that a table of results asks for."""
+"""The chart, or the pictures, that a table of results asks for."""
 
 import hashlib
 import json
 import statistics
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
+from typing import Any, NamedTuple
 
-from enas_jax.report import chart, results
+from enas_jax.report import chart, drawing, results
+from enas_jax.spaces import registry
 
 # By series and place along x, what was measured there.
 _Values = Mapping[str, Mapping[str, list[float]]]
 
 
+class Drawing(NamedTuple):
+  """A file with a drawing.
+
+  Attributes:
+    name: the name of the file, without its suffix.
+    fingerprint: its first line, which tells what is drawn.
+    draw: () -> the file's text.
+  """
+
+  name: str
+  fingerprint: str
+  draw: Callable[[], str]
+
+
+def drawings(table: results.Table) -> list[Drawing]:
+  """What a table asks for: nothing, a chart, or a picture of each row.
+
+  Args:
+    table: the table.
+  """
+  figure = table.figure
+  if figure is None:
+    return []
+  if figure.kind != results.PICTURES:
+    return [Drawing(table.name, fingerprint(table), lambda: draw(table))]
+  return [_picture(figure, row) for row in table.rows]
+
+
+def _picture(figure: results.Figure, row: results.Row) -> Drawing:
+  """The picture of an architecture; raises InputError if it is none."""
+  name, tokens, space = (
+    str(row[key]) for key in (figure.x, figure.y, figure.series)
+  )
+  options = registry.preset(str(row["preset"]), space).child
+  arc = options.space().from_tokens(tokens)
+  words = registry.get(space).title.removeprefix("a ")
+  title = words[0].upper() + words[1:]
+  line = _comment([space, row["preset"], tokens, title])
+
+  def picture() -> str:
+    svg = drawing.draw_arc(space, options, arc, title).svg
+    return f"{line}\n{svg}"
+
+  return Drawing(name, line, picture)
+
+
 def draw(table: results.Table) -> str:
-  """Draws the figure of a table.
+  """Draws the chart of a table.
 
   Rows that agree in x and in the series are one point: their mean. A bar of
   several rows has a whisker of their standard deviation. The edges of a band
@@ -61,7 +109,11 @@ def fingerprint(table: results.Table) -> str:
   """
   figure = _figure(table)
   data = [figure.kind, figure.x, figure.y, _values(table, figure.y)]
-  shown = json.dumps(data + (_edges(table) if figure.low else []))
+  return _comment(data + (_edges(table) if figure.low else []))
+
+
+def _comment(data: list[Any]) -> str:
+  shown = json.dumps(data)
   return f"<!-- data {hashlib.sha256(shown.encode()).hexdigest()} -->"
 
 
