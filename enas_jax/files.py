@@ -29,7 +29,8 @@ MOST_ARRAYS = 64_000 * _MEGABYTE  # of an archive, unpacked
 _MOST_DEPTH = 64  # of JSON in JSON
 # Ours are below 2^63; a larger one would be no number of NumPy.
 _MOST_DIGITS = 19
-_BRACKETS = re.compile(r'"(?:[^"\\]|\\.)*"|[\[{]|[\]}]', re.DOTALL)
+# A text may lack its end: else every quote in it would be tried as a beginning.
+_BRACKETS = re.compile(r'"(?:[^"\\]|\\.)*"?|[\[{]|[\]}]', re.DOTALL)
 
 
 def expand(path: str | os.PathLike[str]) -> pathlib.Path:

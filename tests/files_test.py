@@ -3,6 +3,7 @@
 import json
 import pathlib
 import tempfile
+import time
 
 import numpy as np
 import safetensors.numpy
@@ -60,6 +61,14 @@ class FilesTest(parameterized.TestCase):
   def test_json_that_is_refused(self, text, message):
     with self.assertRaisesRegex(types.InputError, message):
       files.parse_json(text)
+
+  def test_a_text_without_an_end_is_refused_at_once(self):
+    begin = time.process_time()
+    with self.assertRaisesRegex(types.InputError, "Unterminated string"):
+      files.parse_json('"' + '\\"' * 5000)
+    # Tried anew from each quote it took seconds, and four times as many for
+    # twice the text.
+    self.assertLess(time.process_time() - begin, 2.0)
 
   def test_more_than_a_bound(self):
     self.path.write_bytes(b"12345")
