@@ -61,6 +61,9 @@ class CosineTest(parameterized.TestCase):
     schedule = optimizers.omega_learning_rate(config, 350)
     last = float(schedule(jnp.int32(2**31 - 2)))
     self.assertBetween(last, 0.001, 0.05)
+    # Nor do they if the first one is so far that it never comes.
+    config = omega_config(restart_epochs=2**31 - 1, restart_factor=2)
+    np.testing.assert_allclose(rates(config, 350, 3), 0.05)
 
 
 class ExponentialTest(parameterized.TestCase):

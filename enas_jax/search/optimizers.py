@@ -63,7 +63,8 @@ def _periods(
   config: config_lib.OmegaConfig, steps_per_epoch: int
 ) -> tuple[types.Array, types.Array]:
   """Length and first step of each period between two restarts, int32."""
-  lengths = [config.restart_epochs * steps_per_epoch]
+  # A first period that int32 cannot count is as good as endless.
+  lengths = [min(config.restart_epochs * steps_per_epoch, _MAX_STEP)]
   starts = [0]
   while config.restart_factor > 1:
     start, length = starts[-1] + lengths[-1], lengths[-1]
