@@ -171,6 +171,7 @@ class CheckpointTest(parameterized.TestCase):
     ),
     ("save", PermissionError(errno.EACCES, "no"), errno.EACCES, "denied"),
     ("save", ValueError("strange\nmore"), errno.EIO, "strange"),
+    ("save", MemoryError(), errno.EIO, "MemoryError"),
     ("manifest", OSError(errno.ENOSPC, "full"), errno.ENOSPC, "No space.*"),
   )
   def test_a_full_disk_is_one_line_and_costs_no_other(

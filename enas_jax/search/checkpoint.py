@@ -390,7 +390,8 @@ def _not_saved(place: pathlib.Path, error: Exception) -> NotSavedError:
   number = error.errno if isinstance(error, OSError) else None
   if code := _ERROR_CODE.search(str(error)):
     number = int(code[1])
-  reason = os.strerror(number) if number else str(error).splitlines()[0]
+  words = str(error) or type(error).__name__
+  reason = os.strerror(number) if number else words.splitlines()[0]
   return NotSavedError(
     number or errno.EIO,
     f"the checkpoint cannot be written: {reason}",
