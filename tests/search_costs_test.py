@@ -189,10 +189,12 @@ class TableTest(parameterized.TestCase):
     ):
       with self.assertRaisesRegex(types.InputError, message):
         tiny.make_image_config("macro", run=changes)
-    with self.assertRaisesRegex(
-      types.InputError, "cost must be empty with a policy that earns no rewards"
-    ):
-      tiny.make_image_config("micro", policy="darts", run={"cost": "params"})
+    for policy in ("darts", "gdas"):
+      with self.assertRaisesRegex(
+        types.InputError,
+        "cost must be empty with a policy that earns no rewards",
+      ):
+        tiny.make_image_config("micro", policy=policy, run={"cost": "params"})
 
   def test_the_error_is_of_what_the_table_was_not_made_from(self):
     """Costs are 2 + 6 x, but in what is held out: 3 + 6 x, and 1 + 6 x."""

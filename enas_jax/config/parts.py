@@ -130,6 +130,8 @@ class StrategyOptions(Protocol):
     learns: whether theta steps change what the strategy proposes.
     mixes: whether omega learns from relaxed architectures; may be left out of
       one that does not.
+    descends: whether theta descends a loss and earns no rewards; may be left
+      out of one that mixes, or does not.
   """
 
   learns: ClassVar[bool]
@@ -182,8 +184,9 @@ class SearchConfig(Generic[Child, Data]):
       " unless architectures are uniform (--policy=random or"
       " --theta_warmup_epochs)"
     )
+    descends = getattr(self.strategy, "descends", self.mixes)
     fields.check(
-      not (self.run.cost and self.mixes),
+      not (self.run.cost and descends),
       "cost",
       "empty with a policy that earns no rewards but descends a loss",
       self.run.cost,

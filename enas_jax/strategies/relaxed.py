@@ -35,6 +35,7 @@ class RelaxedConfig:
 
   learns: ClassVar[bool] = True
   mixes: ClassVar[bool] = True
+  descends: ClassVar[bool] = True
 
   learning_rate: float = fields.field("of Adam", default=3e-4)
   adam_beta1: float = fields.field(
