@@ -167,7 +167,7 @@ class TableTest(parameterized.TestCase):
     self.assertEqual(costs.read(wanted, self.path).target, 5.0)
     for change in (
       *({"cost": "latency"}, {"slopes": 3}, {"slopes": ["a"]}),
-      *({"base": None}, {"target": "a"}),
+      *({"base": None}, {"target": "a"}, {"target": 0.0}, {"target": None}),
     ):
       self.path.write_text(json.dumps(sound | change))
       with self.assertRaisesRegex(types.InputError, "costs.json"):

@@ -191,7 +191,8 @@ def _read(
     for value in slopes
   )
   numbers = (record.get(name) for name in ("target", "base", "error"))
-  if not sound or None in numbers or record.get("cost") != config.run.cost:
+  of_it = record.get("cost") == config.run.cost
+  if not (sound and of_it and None not in numbers and record["target"] > 0):
     raise types.InputError(
       f"{path} is no table of the cost {config.run.cost!r}; {advice}."
     )
