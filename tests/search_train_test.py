@@ -172,6 +172,8 @@ class BestTest(parameterized.TestCase):
     ("recurrent", [math.inf, 90.0, 80.0, 80.0], 3),
     ("macro", [0.5, math.nan, 0.75, 0.25], 3),
     ("macro", [math.nan, math.nan], 1),
+    # Null in the file of one that was trained before the run was stopped.
+    ("macro", [0.5, None, 0.75], 3),
   )
   def test_the_best_on_validation_data_is_kept(self, space, values, best):
     folder = pathlib.Path(self.enter_context(tempfile.TemporaryDirectory()))

@@ -381,12 +381,13 @@ def train_best(
     results.append(result)
   task = task_registry.get(spaces.get(config.child.space().name).task)
   metric = f"valid_{task.metric}"
-  # A network that overflowed is worth less than any other.
+  # A network that overflowed is worth less than any other. If the run was
+  # stopped after it, its file has null.
   worths = [
-    task.metric_sign * result[metric]
-    if math.isfinite(result[metric])
+    task.metric_sign * value
+    if value is not None and math.isfinite(value)
     else -math.inf
-    for result in results
+    for value in (result[metric] for result in results)
   ]
   best = worths.index(max(worths))  # of equal ones the first
   record = {**results[best], "retrained": results, "best_rank": best + 1}
