@@ -52,6 +52,10 @@ class RecordsTest(absltest.TestCase):
     ]
     order = [row["rank"] for row in derive.in_order(rows)]
     self.assertEqual(order, [2, 5, 6, 4, 1, 3])
+    # Null, of a file that somebody has edited, is as good as nothing.
+    rows += [{"rank": None}, {"rank": 7, "tuned_nats": 3, "tuned_steps": None}]
+    order = [row["rank"] for row in derive.in_order(rows)]
+    self.assertEqual(order, [2, 5, 6, 4, 7, None, 1, 3])
 
 
 class OrderTest(absltest.TestCase):

@@ -211,6 +211,17 @@ class BestTest(parameterized.TestCase):
       ],
     )
 
+  def test_a_candidate_with_a_word_for_a_number_is_named(self):
+    path = pathlib.Path(self.enter_context(tempfile.TemporaryDirectory()))
+    path /= "arcs.jsonl"
+    for name in ("rank", "tuned_nats", "tuned_nats_at_cost", "tuned_steps"):
+      row = {"rank": 1, "reward": 0.5, "arc": {}, name: "low"}
+      path.write_text(json.dumps(row) + "\n")
+      with self.assertRaisesRegex(
+        types.InputError, f"{name} must be a number; copy it from the run"
+      ):
+        train.best_candidates(str(path), 1)
+
   def test_the_auxiliary_head_is_no_part_of_the_child(self):
     weights = {
       "a": np.zeros((2, 3)),

@@ -404,8 +404,9 @@ def in_order(rows: Sequence[Mapping[str, Any]]) -> list[Mapping[str, Any]]:
 
   def place(row: Mapping[str, Any]) -> tuple[bool, int, float]:
     nats = row.get("tuned_nats_at_cost", row.get("tuned_nats"))
-    worth = row.get("rank", 0) if nats is None else nats
-    return nats is None, -row.get("tuned_steps", 0), worth
+    # Whoever edits the file may write null.
+    worth = row.get("rank") or 0 if nats is None else nats
+    return nats is None, -(row.get("tuned_steps") or 0), worth
 
   return sorted(rows, key=place)
 

@@ -27,7 +27,7 @@ from enas_jax.tasks import base as tasks
 from enas_jax.tasks import registry as task_registry
 
 # What candidates are put in order by.
-_WORTHS = ("rank", "tuned_nats", "tuned_steps")
+_WORTHS = ("rank", "tuned_nats", "tuned_nats_at_cost", "tuned_steps")
 Begin = Callable[[types.Arc, pathlib.Path], None]
 
 
