@@ -14,7 +14,7 @@ from enas_jax import config as config_lib
 from enas_jax import types
 from enas_jax.search import derive, loop, zero_cost
 from enas_jax.search import state as state_lib
-from enas_jax.spaces import describe
+from enas_jax.spaces import decisions, describe
 from enas_jax.spaces import registry as spaces
 from enas_jax.strategies import registry
 from tests import tiny
@@ -132,6 +132,27 @@ class OrderTest(absltest.TestCase):
     rewards = sorted(one.reward for one in candidates)
     both = self.plain.policy_rewards + self.plain.uniform_rewards
     np.testing.assert_array_equal(rewards, sorted(both))
+
+  def test_what_overflowed_is_last_whatever_its_size(self):
+    largest = self._rank(derive_scores=("multiply_adds",))[0].arc
+    space, earn = self.task.space, self.shared["score"]
+
+    def score(state, arcs, *args, **kwargs):
+      earned = earn(state, arcs, *args, **kwargs)
+      found = [
+        space.validate(jax.device_get(decisions.nth(arcs, index)))
+        for index in range(len(earned))
+      ]
+      return [
+        math.nan if arc == largest else reward
+        for arc, reward in zip(found, earned, strict=True)
+      ]
+
+    one = derivation(self.task, self.splits, derive_scores=("multiply_adds",))
+    vars(one).update(self.shared | {"score": score})
+    candidates = one.rank(self.state).candidates
+    self.assertTrue(math.isfinite(candidates[0].reward))
+    self.assertEqual(candidates[-1].arc, largest)
 
   def test_without_any_finite_reward(self):
     vars_of = dict(self.shared)

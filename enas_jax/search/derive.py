@@ -253,8 +253,11 @@ class Derivation:
       ]
     if run.derive_scores:
       candidates = self._scored(state, candidates)
-    # The sort is stable, so ties keep the order of sampling.
-    candidates.sort(key=lambda one: _worth(one.worth))
+    # The sort is stable, so ties keep the order of sampling. What overflowed is
+    # last, whatever scores say that never saw its rewards.
+    candidates.sort(
+      key=lambda one: (not math.isfinite(one.reward), _worth(one.worth))
+    )
     policy_rewards = sorted(rewards[: run.derive_arcs], key=_worth)
     return Ranked(candidates, policy_rewards, uniform_rewards)
 
