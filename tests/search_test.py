@@ -368,6 +368,14 @@ class SearchTest(parameterized.TestCase):
         for share in entry:
           self.assertAlmostEqual(share * 1000 % 1, 0.0)
 
+  def test_a_damaged_count_of_what_was_proposed_is_named(self):
+    run, workdir = self._search("damaged", policy="evolution")
+    (workdir / "policy.jsonl").write_text('{"frequencies": []}\n')
+    with self.assertRaisesRegex(
+      types.InputError, "policy.jsonl lacks 'epoch'; delete it and resume"
+    ):
+      run.run()
+
   def test_the_random_policy_has_no_theta_phase(self):
     run, workdir = self._search("random", policy="random")
     run.run()

@@ -256,6 +256,8 @@ class Search(loop.Loop[state_lib.SearchState]):
     path = self._workdir / folder.POLICY
     advice = "delete it and resume the run, which then lacks earlier epochs"
     rows = folder.read_rows(path, advice) if path.exists() else []
+    for old in rows:
+      folder.check_fields(old, {"epoch": int}, path, advice)
     # A run that was killed may have written this epoch before.
     rows = [old for old in rows if old["epoch"] < epoch]
     folder.write_rows(path, [*rows, row])
