@@ -52,11 +52,12 @@ class DescribeTest(parameterized.TestCase):
     ({"mean_reward_policy": None}, True),
   )
   def test_chance_is_called_so(self, changes, chance):
-    lines = search.describe_result(result(**changes), TASK)
+    lines = search.describe_result(result(**changes), TASK, 3)
     said = [
       line for line in lines if line.endswith("chance chose this architecture")
     ]
     self.assertLen(said, int(chance))
+    self.assertEndsWith(lines[0], "; 3 architectures each, controller policy")
     self.assertEqual(
       lines[-1],
       "best of 4 with shared weights: perplexity 99.0 (validation), 98.0"

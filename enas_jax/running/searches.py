@@ -183,7 +183,9 @@ def show(
   rows = folder_lib.read_rows(workdir / folder_lib.CANDIDATES, _ADVICE)
   for line in search.describe_candidates(rows, task):
     progress.line(line)
-  for line in search.describe_result(result.record, task):
+  for line in search.describe_result(
+    result.record, task, config.run.derive_arcs
+  ):
     progress.line(line)
   folder_lib.write(workdir / folder_lib.DRAWING, drawing.svg)
   html.write_report(workdir)

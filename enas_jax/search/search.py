@@ -304,12 +304,16 @@ class Search(loop.Loop[state_lib.SearchState]):
     return row, self._task.space.validate(jax.device_get(best))
 
 
-def describe_result(record: dict[str, Any], task: tasks.Task) -> list[str]:
+def describe_result(
+  record: dict[str, Any], task: tasks.Task, sampled: int
+) -> list[str]:
   """What a search came to, in lines for people.
 
   Args:
     record: the record of `result.json`.
     task: the search's task.
+    sampled: over how many architectures mean rewards are: candidates may be
+      more, by what the strategy adds.
   """
   count = record["candidates"]
   chances = [
@@ -318,7 +322,7 @@ def describe_result(record: dict[str, Any], task: tasks.Task) -> list[str]:
     for who in ("policy", "uniform")
   ]
   lines = [
-    f"mean reward {', '.join(chances)}; {count} architectures each,"
+    f"mean reward {', '.join(chances)}; {sampled} architectures each,"
     f" {record.get('policy')} policy"
   ]
   if _is_chance(record):
