@@ -122,15 +122,22 @@ class TaskTest(PlainTestCase):
         break
     else:
       self.fail("no architecture is partly right")
-    score = evaluate.make_evaluate(task)(state, arc, splits.valid)
+    measure = evaluate.make_evaluate(task)
+    score = measure(state, arc, splits.valid)
     self.assertAlmostEqual(score, expected, places=6)
     batch = task.reward_batch(splits.valid, jax.random.key(4))
     data = tiny.make_images()
     shown = (np.asarray(batch.images) * data.std + data.mean) * 255.0
     right = logits(arc, shown).argmax(-1) == np.asarray(batch.labels)
-    reward = jax.jit(task.reward)(state.omega, arc, batch, state.carry)
+    earn = jax.jit(task.reward)
+    reward = earn(state.omega, arc, batch, state.carry)
     self.assertAlmostEqual(float(reward), np.mean(right), places=6)
     self.assertEqual(task.reward_to_metric(0.3), 0.3)
+    # Not the accuracy of class 0, which `argmax` takes where all are NaN.
+    broken = jax.tree.map(lambda leaf: leaf * jnp.nan, state.omega)
+    self.assertTrue(np.isnan(earn(broken, arc, batch, state.carry)))
+    broken = state.replace(omega=broken)
+    self.assertTrue(np.isnan(measure(broken, arc, splits.valid)))
 
   def test_likelihood_is_the_geometric_mean_of_what_the_labels_get(self):
     theta = {"reward": "likelihood", "reward_scale": 3.0}

@@ -1,4 +1,4 @@
-"""Penalties on omega: pure functions."""
+"""Penalties on omega, and what counts of losses: pure functions."""
 
 import chex
 import jax
@@ -37,6 +37,24 @@ def sum_of_nats(log_probs: types.Array, targets: types.Array) -> types.Array:
   asked = jnp.maximum(targets, 0)[:, None]
   picked = jnp.take_along_axis(log_probs, asked, axis=1)[:, 0]
   return -jnp.sum(jnp.where(targets >= 0, picked, 0.0))
+
+
+def marked(measured: types.Array, scores: types.Array) -> types.Array:
+  """What was measured of examples, NaN where the network has overflowed.
+
+  `argmax` takes the first NaN for the largest score: without the mark such a
+  network would have the accuracy of class 0.
+
+  Args:
+    measured: [B] bool or float32.
+    scores: [B, V] float32, logits or log-probabilities; they may be -inf.
+
+  Returns:
+    [B] float32.
+  """
+  chex.assert_rank([measured, scores], [1, 2])
+  known = jnp.isfinite(jnp.max(scores, axis=-1))
+  return jnp.where(known, measured.astype(jnp.float32), jnp.nan)
 
 
 def mean_over_steps(

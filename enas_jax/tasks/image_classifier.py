@@ -345,8 +345,8 @@ class ImageClassifier:
     """The sum over one batch of `measure`, (logits, labels) -> [B]."""
     batch, fresh = self._batches.to_evaluate(split, index)
     logits = self._logits(omega, arc, batch, carry)
-    counted = jnp.where(fresh, measure(logits, batch.labels), 0)
-    return jnp.sum(counted), jnp.sum(fresh), carry
+    counted = losses.marked(measure(logits, batch.labels), logits)
+    return jnp.sum(jnp.where(fresh, counted, 0.0)), jnp.sum(fresh), carry
 
   def log_probs_chunk(
     self,
@@ -372,8 +372,8 @@ class ImageClassifier:
   ) -> types.Array:
     """[] float32, images classified rightly; see `Task.score_log_probs`."""
     chex.assert_rank([log_probs, targets], [2, 1])
-    right = self.is_right(log_probs, targets) & (targets >= 0)
-    return jnp.sum(right.astype(jnp.float32))
+    right = losses.marked(self.is_right(log_probs, targets), log_probs)
+    return jnp.sum(jnp.where(targets >= 0, right, 0.0))
 
   def finish_evaluation(self, total: float, count: float) -> float:
     """Accuracy on a split."""
@@ -392,7 +392,7 @@ class ImageClassifier:
     return jnp.argmax(logits, axis=-1) == labels
 
   def _accuracy(self, logits: types.Array, labels: types.Array) -> types.Array:
-    return jnp.mean(self.is_right(logits, labels).astype(jnp.float32))
+    return jnp.mean(losses.marked(self.is_right(logits, labels), logits))
 
   def scoring(self) -> dict[str, int]:
     """The size of the batches that scores are taken on, JSON-ready."""
