@@ -113,7 +113,7 @@ class Evolution(base.Strategy):
   ) -> tuple[Population, base.Metrics]:
     """Brings up S children, one after another.
 
-    The first P steps score the random members of the start instead.
+    The first P of them, in however many steps, are the members of the start.
 
     Args:
       state: the population before the step.
