@@ -136,6 +136,7 @@ def _unpack(
   try:
     while content:
       unpacker = zlib.decompressobj(wbits=31)
+      # One more than is allowed, by which it shows; and 0 would be no bound.
       part = unpacker.decompress(content, most - size + 1)
       size += len(part)
       if size > most:
@@ -208,6 +209,7 @@ def _constant(name: str) -> float:
 
 def _object(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
   record = dict(pairs)
+  # Python's reader keeps the last of equal names, and says nothing.
   if len(record) < len(pairs):
     names = [name for name, _ in pairs]
     twice = next(name for name in names if names.count(name) > 1)

@@ -99,6 +99,7 @@ def settle_numbers(
     isinstance(number, int | float) and abs(number) <= MOST for number in given
   )
   check(ok, prefix + name, NUMBERS, given)
+  # Of a frozen dataclass, whose `__post_init__` this is a part of.
   numbers = tuple(float(number) for number in given)
   object.__setattr__(options, name, numbers)
   ok = all(number > 0 for number in numbers)
@@ -186,5 +187,6 @@ def of_type(kind: type, value: Value, name: str) -> Value:
   if kind is float and type(value) is int:
     return float(value)
   rule = "true or false" if kind is bool else f"of type {kind.__name__}"
+  # Not `isinstance`, by which true would be the integer 1.
   check(type(value) is kind, name, rule, value)
   return value

@@ -209,6 +209,7 @@ class SearchConfig(Generic[Child, Data]):
         f"{count} {fields.NUMBERS}, one for each operation of the space",
         weights,
       )
+    # Refused now, and not after the time of a search.
     if self.run.tune_changes:
       self.alone()
 
@@ -246,6 +247,7 @@ class SearchConfig(Generic[Child, Data]):
         or its value is not allowed, or it makes another space.
     """
     given = dict(self.run.tune_changes)
+    # Without changes of its own: their check, in `__post_init__`, comes here.
     changes: dict[str, dict[str, Any]] = {"run": {"tune_changes": ()}}
     for name, value in given.items():
       olds = [

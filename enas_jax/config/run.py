@@ -45,6 +45,7 @@ class _AnyRunConfig(saving.SavingConfig):
     fields.check_positive(self, "", "log_every")
     fields.settle_names(self, "", "loggers")
     fields.check_not_negative(self, "", "heartbeat_every_minutes")
+    # JAX would take a larger one modulo 2^32.
     fields.check(0 <= self.seed < 2**32, "seed", "in [0, 2^32)", self.seed)
     fields.check_choice(
       self,

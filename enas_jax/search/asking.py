@@ -71,6 +71,7 @@ class Asking:
       The state with what the strategy has heard; and numbers for a row of
       metrics, {} if nothing was asked.
     """
+    # Of those in which theta moves, as `Strategy.asks` counts them.
     epoch = int(state.epoch) + 1 - self._config.warmup_epochs
     request = self._strategy.asks(epoch) if epoch > 0 else None
     if request is None:
@@ -80,6 +81,7 @@ class Asking:
     arcs = self._ask(state, key_ask, self._data.valid, self._data.train)
     earned = self._earn(state, arcs, request, key_batch)
     rewards = jnp.asarray(earned, jnp.float32)
+    # What `score` says is without costs.
     if self._trade:
       rewards *= self._trade(arcs)
     state, heard = self._tell(state, arcs, rewards)

@@ -28,7 +28,7 @@ from enas_jax.search import hosts
 from enas_jax.search import state as state_lib
 
 _MANIFEST = "manifest.json"
-_NUM_KEPT = 2  # the newest ones
+_NUM_KEPT = 2  # the newest ones: if one is damaged, there is the other
 _ERROR_CODE = re.compile(r"os_error_code='(\d+)'")
 
 Tell = Callable[[str], None]

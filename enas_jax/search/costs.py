@@ -64,6 +64,7 @@ class Costs:
   def of(self, arc: types.Arc) -> types.Array:
     """The cost of an architecture of arrays [...], [] float32; traced."""
     slopes = jnp.asarray(self.slopes, jnp.float32)
+    # A TPU's default precision would leave three digits of a cost.
     cost = self.base + jnp.dot(
       self.features(arc), slopes, precision=jax.lax.Precision.HIGHEST
     )
@@ -150,6 +151,7 @@ def _make(
   key = jax.random.fold_in(state.key, state_lib.COST_KEYS)
   features = _features(config)
   one = decisions.nth(_sample(task, key, 1), 0)
+  # Some two for each number that is fitted, beside those that are held out.
   count = 2 * features(one).shape[0] + 2 * _HELD_OUT
   tell(f"finding the {name} of {count} architectures")
   arcs = _sample(task, key, count)
@@ -297,6 +299,8 @@ def _fitted(features: np.ndarray, costs: np.ndarray) -> dict[str, Any]:
     "base"; "slopes", [F]; "error", see `Costs`.
   """
   table = np.concatenate([features, np.ones((len(features), 1))], axis=1)
+  # One-hot columns add up to that of ones: of many solutions `lstsq` takes the
+  # smallest.
   weights, *_ = np.linalg.lstsq(table[:-_HELD_OUT], costs[:-_HELD_OUT])
   missed = table[-_HELD_OUT:] @ weights - costs[-_HELD_OUT:]
   error = math.sqrt(np.mean(missed**2)) / np.mean(costs[-_HELD_OUT:])

@@ -186,6 +186,7 @@ class Derivation:
       raise loop.Diverged("no candidate has a reward that is a finite number.")
     mean, error = mean_and_error(ranked.policy_rewards)
     uniform_mean, uniform_error = mean_and_error(ranked.uniform_rewards)
+    # What follows measures the result, and is no part of the search.
     self._clock.stop()
     record = {
       "arc": task.space.to_dict(best.arc),
@@ -313,6 +314,7 @@ class Derivation:
     path, space = self._workdir / folder.TUNED, self._task.space
     position = self._position(state)
     spent, done = tuned_file.read(path, space, position)
+    # The checkpoint is of the last epoch's end: it knows of no time since.
     self._clock.seconds = max(self._clock.seconds, spent)
 
     def tell(one: tune.Tuned) -> None:
@@ -388,6 +390,7 @@ class Derivation:
     }
     folder.write_json(self._workdir / folder.REWARDS, rewards)
     folder.write(self._workdir / folder.ARC, records.dumps(record["arc"]))
+    # After all else: a run that has it is finished.
     folder.write_json(self._workdir / folder.RESULT, record)
     folder.remove(self._workdir / folder.TUNED)
 

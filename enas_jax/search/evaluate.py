@@ -177,6 +177,7 @@ def _make_totals(
       # As in the loop of a search: few computations in flight.
       jax.block_until_ready(sums[-2:][0])
       serve_signal()
+    # Added up on the host, where floats have 64 bits.
     return float(sum(map(float, sums))), float(sum(map(float, counts)))
 
   return totals
@@ -280,6 +281,7 @@ def make_score(
     num_batches: int = 1,
   ) -> list[float]:
     count = jax.tree.leaves(arcs)[0].shape[0]
+    # A single batch is what `key` itself draws, as in a theta step.
     keys = [key] if num_batches == 1 else jax.random.split(key, num_batches)
     group = min(count, _TOGETHER * devices.count) if devices.count > 1 else 1
     rewards: list[list[Any]] = []

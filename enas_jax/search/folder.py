@@ -66,6 +66,7 @@ def write(path: pathlib.Path, content: str | bytes) -> None:
   """
   if not hosts.is_first():
     return
+  # Beside it: a rename is one step only within a file system.
   temporary = path.with_name(path.name + ".tmp")
   if isinstance(content, str):
     temporary.write_text(content)

@@ -131,6 +131,7 @@ def arrays_from_first(tree: _Tree) -> _Tree:
 
 def _spread(content: bytes) -> bytes:
   """The bytes of the first process."""
+  # First how many: all must bring an array of the same shape.
   size = multihost_utils.broadcast_one_to_all(np.int32(len(content)))
   words = np.zeros(int(size), np.uint8)
   if is_first():

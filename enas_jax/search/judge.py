@@ -66,6 +66,7 @@ class Judge:
 
     def earn(pair: Any, valid: tasks.Split, *of: Any) -> types.Array:
       state = self.state.replace(omega=of[0], carry=of[1])
+      # Within `shard_map` this is one device, and splits no batch.
       alone = Judge(self.task, state, valid, (), costs=self.costs)
       return alone.reward(*pair)
 

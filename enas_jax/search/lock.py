@@ -59,6 +59,7 @@ def hold(folder: pathlib.Path) -> bool:
     if error.errno not in _NO_LOCKS:
       raise
     return False
+  # Not before it is locked: until then the name in it is the holder's.
   os.ftruncate(descriptor, 0)
   os.write(descriptor, f"process {os.getpid()} on {platform.node()}".encode())
   _held[place] = descriptor

@@ -217,6 +217,7 @@ class Loop(Generic[state_lib.State]):
 
   def _go_back(self, error: Unstable) -> None:
     rollbacks, most = self._rollbacks, self._run.max_rollbacks
+    # The last epoch's end may not be on the disk yet.
     self._checkpoints.wait()
     if rollbacks.counted >= most:
       rollbacks.end()

@@ -71,6 +71,7 @@ def call(
     except BaseException as error:  # noqa: BLE001, raised again below
       raised.append(error)
 
+  # A daemon: work that is left behind does not keep the process alive.
   thread = threading.Thread(target=work, daemon=True)
   thread.start()
   began, woken = time.monotonic(), None

@@ -105,6 +105,7 @@ def read_config(
     raise types.InputError(
       f'{folder}: "dataset" of its config.json must be text.'
     )
+  # Any preset would do, as every field of it is replaced.
   restored = restore_config(spaces.preset("paper", space), config)
   assert isinstance(restored, config_lib.SearchConfig)  # as the preset is
   return space, restored, dataset

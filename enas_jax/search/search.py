@@ -298,6 +298,7 @@ class Search(loop.Loop[state_lib.SearchState]):
       "valid/reward_policy": policy_mean,
       "valid/reward_uniform": uniform_mean,
     }
+    # Otherwise `argmax` would take the first NaN for the largest.
     worths = self._task.metric_sign * np.asarray(whole)
     index = np.nan_to_num(worths, nan=-np.inf).argmax()
     best = decisions.nth(arcs, int(index))

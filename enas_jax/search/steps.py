@@ -312,6 +312,7 @@ def _update_all(
 
 def _is_sound(metrics: tasks.Metrics) -> types.Array:
   """Whether a step may change weights, [] bool."""
+  # A norm is finite only if every number in it is.
   return jnp.isfinite(metrics["loss"]) & jnp.isfinite(metrics["grad_norm"])
 
 

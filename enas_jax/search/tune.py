@@ -391,6 +391,7 @@ def _make_training(
   """
   per_epoch = task.steps_per_epoch(train)
   config = _annealed(config)
+  # To the schedule an epoch has `count` steps: it restarts after one of them.
   optimizer = optimizers.make_omega_optimizer(config.omega, count)
   step = jax.jit(
     precise.precise(steps.make_arcs_step(config, task, count, devices), config),

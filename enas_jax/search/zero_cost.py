@@ -330,6 +330,7 @@ def _make_naswot(subject: Subject) -> Score:
       for kept in relu_inputs(program, *jax.tree.leaves((child, images)))
     ]
     code = np.concatenate(codes, axis=1).astype(np.float32)
+    # How many ReLUs two images switch alike: all, less the Hamming distance.
     agreeing = code @ code.T + (1 - code) @ (1 - code).T
     return float(np.linalg.slogdet(agreeing.astype(np.float64))[1])
 

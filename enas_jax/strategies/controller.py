@@ -77,6 +77,7 @@ class Controller:
       and the same of other vocabularies, such as "width_embedding".
     """
     width = sum(d.width for d in self.space.decisions())
+    # All of theta is declared in `setup`: any architecture shows it.
     choices = jnp.zeros((1, width), jnp.int32)
     return self._module().init(key, choices, None, 1)["params"]
 

@@ -106,6 +106,7 @@ class LocalSearch(base.Strategy):
       holder=holder,
       order=self._shuffle(key_order),
       failures=jnp.int32(0),
+      # Some architecture, valid but of no worth: the first climb replaces it.
       best=jnp.zeros_like(holder),
       climbs=jnp.int32(0),
       contests=jnp.int32(0),
@@ -154,6 +155,7 @@ class LocalSearch(base.Strategy):
     def step(state: State, key: types.PRNGKey) -> tuple[State, types.Array]:
       key_judge, key_next = jax.random.split(key)
       ends = state.failures >= self._patience
+      # At its end a climb has no next edit: any one that is there.
       edit = state.order[jnp.minimum(state.failures, state.order.size - 1)]
       neighbour = edits.apply(state.holder, edit, self._sizes)
       # At its end the climb's holder challenges the best of those before.

@@ -191,6 +191,7 @@ class Policy(nn.Module):
     if key is not None:
       # By its number, so that a space's later decisions move no earlier one.
       key_step = jax.random.fold_in(key, step.decision)
+    # Both may draw with the same key, as only one of them is what is decided.
     one, log_probs = self._choose_one(step, hidden, attention, given, key_step)
     bits, bit_log_probs = self._choose_bits(
       step, len(hidden), attention, given, key_step

@@ -147,6 +147,7 @@ class Reinforce(base.Strategy):
     )
 
     def loss_of(theta: types.Theta) -> tuple[types.Array, base.Metrics]:
+      # Scored anew, as a function of theta: a sample's own numbers are given.
       scored = self.controller.score(theta, sample.arc)
       loss = reinforce_loss(scored.log_prob, rewards, subtract)
       # Added to the loss as in the release: a term of the reward, as Section

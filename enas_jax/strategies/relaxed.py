@@ -80,7 +80,7 @@ class State(NamedTuple):
       alternatives stays 0 and is not used.
     opt: Adam's state.
     progress: [] float32, how much of theta's training was over at the last
-      step; see `base.Judge`.
+      step; see `base.Judge`. Kept for omega's steps, which have no judge.
   """
 
   alpha: types.Array

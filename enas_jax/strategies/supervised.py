@@ -181,6 +181,7 @@ class Supervised(base.Strategy):
     moved = state.policy.baseline.num_rewards > 0
     epochs = state.epochs + moved
     key_arcs, key_places = jax.random.split(key)
+    # Enough for either: whether the memory is full is known on the device.
     count = max(options.memory_add, options.memory_replace)
     samples = self.propose(state, key_arcs, count)
     choices = self.space.to_choices(samples)

@@ -189,6 +189,7 @@ class TunedController(base.Strategy):
     earned = judge.rewards(arcs, keys)
     choices = self.space.to_choices(arcs)
     same = jnp.all(choices[:, None] == choices[None], axis=-1)
+    # Below the diagonal: the first of equal ones is not one that comes again.
     again = jnp.any(jnp.tril(same, -1), axis=1)
     worth = jnp.where(jnp.isfinite(earned) & ~again, earned, -jnp.inf)
     _, best = lax.top_k(worth, self.options.tuned_arcs)

@@ -160,6 +160,8 @@ class LanguageModel:
 
     With `length_std` an epoch still has as many windows as there are full ones
     of T steps; being shorter on average, they leave out the end of the text.
+    Where they reach it nevertheless, JAX moves the last ones back, over words
+    that were read before.
     """
     del step
     data = self.config.data
@@ -351,12 +353,14 @@ class LanguageModel:
   ) -> tuple[types.TextBatch, types.Array]:
     """A window of an evaluation, and [T] bool: which steps lie in the text."""
     length, steps = self.config.data.bptt_length, split.shape[0]
+    # Else JAX would move a last window that is too long back into the text.
     padded = jnp.pad(split, ((0, length), (0, 0)))
     batch = text.window(padded, index * length, length)
     return batch, index * length + jnp.arange(length) < steps - 1
 
   def finish_evaluation(self, total: float, count: float) -> float:
     """Perplexity of a split from its summed nats and tokens."""
+    # `math.exp` raises above 709.
     return math.exp(min(total / count, 700.0))
 
   def _nats(
