@@ -203,6 +203,11 @@ class RefusalTest(parameterized.TestCase):
       other = config_lib.override(config, "run", num_epochs=num_epochs)
       self.assertEqual(other.warmup_epochs, expected)
       self.assertEqual(other.settled().theta.warmup_epochs, expected)
+    # In binary both products are just below.
+    for share, expected in ((0.29, 29), (0.57, 57), (0.576, 57)):
+      whole = config_lib.override(config, "run", num_epochs=100)
+      whole = config_lib.override(whole, "theta", warmup_epochs=share)
+      self.assertEqual(whole.warmup_epochs, expected)
     # What is settled stays when the run is made longer.
     longer = config_lib.override(config.settled(), "run", num_epochs=60)
     self.assertEqual(longer.warmup_epochs, 15)

@@ -1,6 +1,7 @@
 """The parts of a search that every space shares, and the whole."""
 
 import dataclasses
+import fractions
 from collections.abc import Mapping
 from typing import Any, ClassVar, Generic, Protocol, TypeVar
 
@@ -222,7 +223,10 @@ class SearchConfig(Generic[Child, Data]):
   def warmup_epochs(self) -> int:
     """`theta.warmup_epochs`, counted."""
     epochs = self.theta.warmup_epochs
-    return int(epochs * self.run.num_epochs if epochs < 1 else epochs)
+    if epochs >= 1:
+      return int(epochs)
+    # Of the decimal number: in binary 0.29 of 100 are just below 29.
+    return int(fractions.Fraction(str(epochs)) * self.run.num_epochs)
 
   def settled(self) -> "SearchConfig[Child, Data]":
     """The same search with its warm-up in epochs.
