@@ -154,6 +154,7 @@ class RunConfig(_AnyRunConfig):
     )
     fields.settle_names(self, "", "derive_scores")
     fields.check_not_negative(self, "", "tune_arcs", "tune_halvings")
+    # More halvings would leave none of them.
     halvings, most = self.tune_halvings, self.tune_arcs.bit_length() - 1
     fields.check(
       not self.tune_arcs or halvings <= most,
@@ -161,6 +162,7 @@ class RunConfig(_AnyRunConfig):
       f"at most {most} with tune_arcs={self.tune_arcs}",
       halvings,
     )
+    # Else the first round might be of no step; see `search.tune.plan`.
     fields.check(
       not halvings or self.tune_steps > halvings + 2,
       "tune_steps",

@@ -113,6 +113,7 @@ class Checkpoints:
       NotSavedError: if the one before could not be written.
     """
     self.wait()
+    # A signal after a checkpoint finds nothing more to save.
     if self._manager is None or number in self._manager.all_steps():
       return
     # Orbax stores arrays; a typed key is stored as its words.

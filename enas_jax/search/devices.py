@@ -93,6 +93,7 @@ class Devices:
     Returns:
       The same batch; whole where the devices do not divide its examples.
     """
+    # An uneven split would be refused.
     if self.mesh is None or not self._divide(batch, axis):
       return batch
     mesh = self.mesh

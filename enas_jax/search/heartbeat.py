@@ -82,6 +82,7 @@ def memory() -> dict[str, float]:
   held: dict[str, Any] = {
     "host_peak_mb": peak / (_MB if sys.platform == "darwin" else 1024)
   }
+  # None of a CPU.
   told = jax.local_devices()[0].memory_stats()
   if told and "bytes_in_use" in told:
     held["device_mb"] = told["bytes_in_use"] / _MB

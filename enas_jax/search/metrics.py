@@ -57,6 +57,7 @@ class MetricWriter:
       )
       self._loggers[name] = _opened(name, run)
       if (called := self._loggers[name].known_as) is not None:
+        # At once: a run that is killed goes on under the same name.
         known[name] = called
         folder.write_json(place, known)
 

@@ -227,6 +227,7 @@ class Search(loop.Loop[state_lib.SearchState]):
     if self._learns:
       self._write_policy(writer)
       self.state = self._end_strategy(self.state)
+    # Last: of a run that is killed before it the rows are written again.
     self._end_epoch_saved()
 
   def _show(self, writer: metrics.MetricWriter, arc: types.Arc) -> None:

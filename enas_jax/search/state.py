@@ -211,6 +211,7 @@ def is_finite(state: State) -> types.Array:
   All floats must be finite; of the strategy none may be NaN: it may know -inf
   as the reward of what has earned none.
   """
+  # A training has no strategy, and a search no average.
   strategy = getattr(state, "strategy", ())
   weights = [state.omega, state.omega_opt, state.carry]
   weights.append(getattr(state, "average", ()))

@@ -75,6 +75,7 @@ class Training(loop.Loop[state_lib.TrainState]):
     self.config, self._start = config, omega
     self._evaluate = evaluate.make_evaluate(task, self._serve_signal)
     if omega is not None:
+      # Shapes alone: nothing is drawn.
       _check_layout(omega, jax.eval_shape(task.init_omega, jax.random.key(0)))
     self._build()
 

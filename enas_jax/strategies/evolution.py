@@ -136,6 +136,7 @@ class Evolution(base.Strategy):
       parent = _hold_tournament(
         population, key_parent, self.options.tournament_size
       )
+      # Traced, so both are made: who is born is known on the device alone.
       child = jnp.where(
         population.num_scored < size,
         population.choices[oldest],
