@@ -1,7 +1,6 @@
 """The parts of a search that every space shares, and the whole."""
 
 import dataclasses
-import fractions
 from collections.abc import Mapping
 from typing import Any, ClassVar, Generic, Protocol, TypeVar
 
@@ -225,8 +224,8 @@ class SearchConfig(Generic[Child, Data]):
     epochs = self.theta.warmup_epochs
     if epochs >= 1:
       return int(epochs)
-    # Of the decimal number: in binary 0.29 of 100 are just below 29.
-    return int(fractions.Fraction(str(epochs)) * self.run.num_epochs)
+    # In binary 0.29 of 100 are just below 29.
+    return int(epochs * self.run.num_epochs + 1e-6)
 
   def settled(self) -> "SearchConfig[Child, Data]":
     """The same search with its warm-up in epochs.
