@@ -61,6 +61,16 @@ class TestSplits:
       "num_valid": 1, "image_size": 0, "batch_size": 7, "reward_batch_size": 1,
     }  # fmt: skip
 
+  def test_hidden_files_are_left_out(self, tmp_path: pathlib.Path) -> None:
+    for split, level in (("train", 10), ("test", 20)):
+      for label in "ab":
+        write(tmp_path / split / label / "1.png", level)
+        write(tmp_path / split / ".ipynb_checkpoints" / "1.png", 0)
+        (tmp_path / split / label / "._1.png").write_bytes(b"resource fork")
+    data = images.load(f"images:{tmp_path}", None, num_valid=0)
+    assert data.class_names == ("a", "b")
+    assert len(data.train_images) == 2
+
   def test_one_in_colour_makes_all_so(self, tmp_path: pathlib.Path) -> None:
     write(tmp_path / "train" / "a" / "1.png", 9, "L")
     write(tmp_path / "train" / "b" / "2.png", 9)

@@ -91,8 +91,14 @@ def _find(dataset: str, place: pathlib.Path) -> dict[str, list[pathlib.Path]]:
 
 
 def _images(place: pathlib.Path) -> list[pathlib.Path]:
+  # Hidden ones are no images of the user's: archives bring `._1.png`, notebooks
+  # copies in a folder `.ipynb_checkpoints`, which would become a class.
   return sorted(
-    path for path in place.glob("*/*") if path.suffix.lower() in _FORMATS
+    path
+    for path in place.glob("*/*")
+    if path.suffix.lower() in _FORMATS
+    and not path.name.startswith(".")
+    and not path.parent.name.startswith(".")
   )
 
 
