@@ -100,6 +100,9 @@ class TestSplits:
     image_files.fails("2.png cannot be read: its image is damaged", name)
     path.write_bytes(b"GIF89a")
     image_files.fails("2.png cannot be read: it is no PNG image", name)
+    levels = np.linspace(0, 65535, 80).reshape(8, 10).astype(np.uint16)
+    Image.fromarray(levels).save(path)
+    image_files.fails("2.png cannot be read: its greys have 16 bits", name)
 
 
 if __name__ == "__main__":

@@ -123,6 +123,9 @@ def _open(path: pathlib.Path) -> Image.Image:
     raise files.unreadable(path, f"it is no {kind} image") from None
   if max(image.size) > _WIDEST:
     raise files.unreadable(path, f"it is wider than {_WIDEST:,} pixels")
+  # PIL would make white of all that is above the 256 darkest of 65,536 levels.
+  if image.mode.startswith("I"):
+    raise files.unreadable(path, "its greys have 16 bits; save them with 8")
   return image
 
 
