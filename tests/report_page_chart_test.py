@@ -1,6 +1,7 @@
 """Charts with the values that a page shows of them."""
 
 import json
+import math
 import re
 from xml.etree import ElementTree
 
@@ -48,3 +49,12 @@ def test_histogram_shows_shares():
   texts = ElementTree.fromstring(drawn.svg).iter(f"{_SVG}text")
   assert "kept" in [text.text for text in texts]
   assert page_chart.histogram({"a": []}, "reward", {}) is None
+
+
+@pytest.mark.parametrize("value", [0.0, 0.5, 1e17])
+def test_histogram_of_values_that_rounding_tells_apart(value):
+  values = [value, math.nextafter(value, math.inf)]
+  drawn = page_chart.histogram({"policy": values}, "reward", {})
+  [series] = json.loads(drawn.values)["series"]
+  shares = [share for _, share, *_ in series["points"]]
+  assert shares == [0.0, 0.0, 1.0, 0.0, 0.0]

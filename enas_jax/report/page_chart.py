@@ -22,6 +22,8 @@ Points = Sequence[tuple[float, float]]
 _POINTS_PER_INCH = 72  # those of matplotlib's SVG
 _INK = "#010203"  # stands for the colour of the page's text
 _MOST_POINTS = 2000  # of a series that a script is given
+_ROUNDING = 1e-9  # of values, as a share of the largest
+_LEAST = 1e-300  # less cannot be divided into bins
 _STYLE: dict[Any, Any] = {
   "svg.fonttype": "none",  # letters stay text
   "svg.hashsalt": "enas",  # and the same data make the same bytes
@@ -95,7 +97,9 @@ def histogram(
   if not known:
     return None
   every = np.concatenate([np.asarray(v, float) for v in known.values()])
-  edges = np.histogram_bin_edges(every, bins=min(30, 5 + len(every) // 8))
+  edges = np.histogram_bin_edges(
+    every, bins=min(30, 5 + len(every) // 8), range=_span(every)
+  )
   bars = {}
   with matplotlib.rc_context(_STYLE):
     drawn, axes = chart.new(x_label, "share of the candidates")
@@ -111,6 +115,16 @@ def histogram(
       axes.axvline(value, color=_INK, linestyle="--", linewidth=1.2, label=name)
     axes.legend()
     return _finish(drawn, axes, bars)
+
+
+def _span(values: np.ndarray) -> tuple[float, float]:
+  """Where the bins of a histogram begin and end."""
+  low, high = float(values.min()), float(values.max())
+  # What rounding alone tells apart leaves no room for edges in between.
+  if high - low <= max(_ROUNDING * max(abs(low), abs(high)), _LEAST):
+    wide = 0.5 * max(abs(high), 1.0)
+    return low - wide, high + wide
+  return low, high
 
 
 def scatter(
