@@ -154,6 +154,7 @@ class FileTest(parameterized.TestCase):
     ("{policy", "the format '{policy'"),
     ("{policy.__class__}", "must name fields"),
     ("{0}", "must name fields"),
+    ("{policy:{width}}", "must name fields"),
     ("{other}", r"columns\[0\].format names 'other'"),
   )
   def test_a_bad_format_is_named(self, form, message):

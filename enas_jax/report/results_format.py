@@ -69,7 +69,9 @@ def fields(template: str) -> list[str]:
   except ValueError as error:
     raise types.InputError(f"the format {template!r}: {error}.") from None
   names = [name for _, name, _, _ in parts if name is not None]
-  if not all(name.isidentifier() for name in names):
+  # A field in a format would be filled in, too, by one that no one has checked.
+  nested = any("{" in (spec or "") for _, _, spec, _ in parts)
+  if nested or not all(name.isidentifier() for name in names):
     raise types.InputError(
       f"the format {template!r} must name fields in its braces."
     )
