@@ -216,6 +216,11 @@ class FigureTest(absltest.TestCase):
     np.testing.assert_allclose(
       words["bands"][""], [[0.0, 0.15, 0.8], [1.0, 0.2, 0.6]]
     )
+    with self.assertRaisesRegex(
+      types.InputError, r"rows\[1\] has one of 'low'"
+    ):
+      half = [rows[0], rows[1] | {"high": None}]
+      dataclasses.replace(table, rows=half)
     other = [rows[0] | {"high": 0.7}, *rows[1:]]
     self.assertNotEqual(
       results_figure.fingerprint(table),

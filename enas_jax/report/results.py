@@ -357,6 +357,12 @@ def _check_figure(figure: Figure, rows: Sequence[Row]) -> None:
     raise types.InputError("figure.low and figure.high go together.")
   if figure.low:
     numbers |= {"figure.low": figure.low, "figure.high": figure.high}
+    for place, row in enumerate(rows):
+      if (row.get(figure.low) is None) != (row.get(figure.high) is None):
+        raise types.InputError(
+          f"rows[{place}] has one of {figure.low!r} and {figure.high!r}, the"
+          " edges of figure's band: give both or neither."
+        )
   for where, key in numbers.items():
     if any(isinstance(row.get(key), str) for row in rows):
       raise types.InputError(f"{where} names {key!r}, which is not a number.")
