@@ -172,5 +172,22 @@ class StudiesTest(absltest.TestCase):
     )
 
 
+class AloneTest(absltest.TestCase):
+  def test_it_computes_as_the_search_does(self):
+    config = config_lib.override(
+      registry.preset("smoke", "macro"),
+      "run",
+      compute_dtype="bfloat16",
+      matmul_precision="high",
+      max_skipped=2,
+    )
+    alone = ablations.as_training(config).run
+    self.assertEqual(alone.compute_dtype, "bfloat16")
+    self.assertEqual(alone.matmul_precision, "high")
+    self.assertEqual(alone.max_skipped, 2)
+    self.assertEqual(alone.num_epochs, config.run.num_epochs)
+    self.assertEqual(alone.average_after, 0)
+
+
 if __name__ == "__main__":
   absltest.main()

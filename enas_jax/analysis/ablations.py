@@ -156,18 +156,19 @@ def search_disabled(lab: Lab, seed: int) -> list[Trial]:
 
 def as_training(config: config_lib.SearchConfig) -> config_lib.TrainConfig:
   """The training of one architecture with the numbers of a search."""
+  names = {field.name for field in dataclasses.fields(config.run)}
+  shared = {
+    field.name: getattr(config.run, field.name)
+    for field in dataclasses.fields(config_lib.TrainRunConfig)
+    if field.name in names
+  }
   return config_lib.TrainConfig(
     child=config.child,
     data=config.data,
     omega=dataclasses.replace(
       config.omega, num_arcs=1, fair_ops=False, op_weights=()
     ),
-    run=config_lib.TrainRunConfig(
-      num_epochs=config.run.num_epochs,
-      seed=config.run.seed,
-      log_every=config.run.log_every,
-      average_after=0,
-    ),
+    run=config_lib.TrainRunConfig(**shared, average_after=0),
   )
 
 
