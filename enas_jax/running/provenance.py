@@ -74,14 +74,22 @@ def _version(package: str) -> str | None:
 
 def _commit() -> str | None:
   """The commit that the code is at, if it runs from a checkout."""
-  here = pathlib.Path(__file__).resolve().parent.parent
+  here = pathlib.Path(__file__).resolve()
+  # Of a package in an environment within another project's checkout git would
+  # name the commit of that one.
+  tracked = _git(here.parent, "ls-files", "--error-unmatch", here.name)
+  return tracked and _git(here.parent, "rev-parse", "--verify", "HEAD")
+
+
+def _git(folder: pathlib.Path, *words: str) -> str | None:
+  """What git answers in a folder; None if it refuses or is not there."""
   try:
     answer = subprocess.run(
-      ["git", "-C", str(here), "rev-parse", "HEAD"],
+      ["git", "-C", str(folder), *words],
       capture_output=True,
       text=True,
       timeout=10,
     )
   except (OSError, subprocess.TimeoutExpired):
     return None
-  return answer.stdout.strip() or None
+  return None if answer.returncode else answer.stdout.strip() or None
