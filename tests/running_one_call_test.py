@@ -4,12 +4,14 @@ import json
 import pathlib
 import shlex
 import tempfile
+from unittest import mock
 
 import numpy as np
 from absl.testing import absltest, parameterized
 
 import enas_jax as enas
 from enas_jax.data import images, own
+from enas_jax.running import searches
 from enas_jax.search import loop
 from tests import command_line, tiny
 
@@ -102,6 +104,24 @@ class OneCallTest(absltest.TestCase):
     self.assertEqual(again.arc, self.first.arc)
     self.assertEqual(again.record, self.first.record)
 
+  def test_more_epochs_stay_with_the_run(self):
+    place = self.folder / "longer"
+    place.mkdir()
+    text = (self.workdir / "config.json").read_text()
+    (place / "config.json").write_text(text)
+    with (
+      mock.patch.object(searches, "prepare"),
+      mock.patch.object(searches, "run"),
+    ):
+      given = options(workdir=place, progress=False)
+      enas.search("recurrent", **given)
+      self.assertEqual((place / "config.json").read_text(), text)
+      enas.search("recurrent", **(given | {"num_epochs": 7}))
+    saved = json.loads((place / "config.json").read_text())
+    self.assertEqual(saved["config"]["run"]["num_epochs"], 7)
+    saved["config"]["run"]["num_epochs"] = given["num_epochs"]
+    self.assertEqual(saved, json.loads(text))
+
   def test_what_differs_from_the_run_is_refused(self):
     other = self.texts | {"train": self.texts["train"] + " more words"}
     for message, change in {
@@ -111,6 +131,7 @@ class OneCallTest(absltest.TestCase):
       "no option omega_step here; do you mean omega_steps": {"omega_step": 1},
       "data is 'ptb', but the run": {"data": "ptb"},
       "holds no run": {"workdir": self.folder},
+      "warmup_epochs must be of type float": {"theta_warmup_epochs": "0.5"},
     }.items():
       with self.assertRaisesRegex(enas.InputError, message):
         self.search(**change)

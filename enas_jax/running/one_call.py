@@ -72,6 +72,7 @@ def search(
   progress = _shown(progress)
   task = tasks.get(spaces.get(space).task)
   folder = None if workdir is None else files.expand(workdir).absolute()
+  saved = None
   with tempfile.TemporaryDirectory() as scratch:
     kept = pathlib.Path(scratch)
     named = data is None or isinstance(data, str)
@@ -95,6 +96,7 @@ def search(
       words = {"space": space, "preset": preset, "dataset": dataset}
       _write(_SEARCH, space, config, words, data_dir, folder, options)
   with _writing(folder) as stop:
+    _keep(config, saved, folder)
     return searches.run(ready, folder, progress, stop)
 
 
@@ -141,6 +143,7 @@ def train(
   folder = None if workdir is None else files.expand(workdir).absolute()
   place = data_dir or told.get("data_dir")
   begun = folder is not None and (folder / folder_lib.CONFIG).exists()
+  saved = None
   if folder and begun:
     saved = _saved(folder, _TRAIN, space=space, preset=preset, arc=arc)
     config = _going_on(spaces.train_preset, space, saved, options, folder)
@@ -163,6 +166,7 @@ def train(
     given = options | options_lib.of_search(config, space)
     _write(_TRAIN, space, config, words, place, folder, given, more)
   with _writing(folder) as stop:
+    _keep(config, saved, folder)
     return trainings.run(ready, folder, [None], progress, stop)
 
 
@@ -242,7 +246,8 @@ def _going_on(
   """What the run in the folder is made by, perhaps for more epochs."""
   config = runs.restore_config(preset("paper", space), saved["config"])
   values = options_lib.take(config, space, options)
-  if values.get("theta_warmup_epochs", 1) < 1:
+  warmup = values.get("theta_warmup_epochs")
+  if isinstance(warmup, int | float) and warmup < 1:
     del values["theta_warmup_epochs"]  # a share, which the run keeps as epochs
   known = options_lib.of(config, space)
   wanted = options_lib.override(config, known, values)
@@ -319,6 +324,27 @@ def _write(
     command=shlex.join(["python", "-m", f"experiments.{experiment}", *command]),
   )
   folder_lib.write_json(folder / folder_lib.CONFIG, made | dict(more or {}))
+
+
+def _keep(
+  config: config_lib.AnyConfig,
+  saved: Mapping[str, Any] | None,
+  folder: pathlib.Path,
+) -> None:
+  """Writes what a call has changed of a run that goes on, such as its epochs.
+
+  Args:
+    config: configuration of the run.
+    saved: `config.json` of a run that goes on; None of a new one.
+    folder: folder of the run.
+  """
+  if saved is None:
+    return
+  told = config.to_dict()
+  # As JSON, which has lists where the configuration has tuples.
+  if folder_lib.dumps(told) != folder_lib.dumps(saved["config"]):
+    path = folder / folder_lib.CONFIG
+    folder_lib.write_json(path, {**saved, "config": told})
 
 
 def _begin(folder: pathlib.Path | None, experiment: str) -> pathlib.Path:
