@@ -154,7 +154,7 @@ def read_model(run: pathlib.Path, license: str = "apache-2.0") -> export.Model:
       " cifar_train writes it."
     )
   texts = ("experiment", "init", "dataset", "command")
-  kinds = {**dict.fromkeys(texts, str), "config": dict}
+  kinds = {**dict.fromkeys(texts, str), "config": dict, "seed": int}
   folder.check_fields(saved, kinds, run / folder.CONFIG, _ADVICE)
   result = _read(run, folder.RESULT) if (run / folder.RESULT).exists() else {}
   # Of several architectures that were trained, the best on validation data.
@@ -192,9 +192,9 @@ def _card(
     },
     "epochs": epochs,
     "seed": saved["seed"],
-    "commit": saved["commit"],
-    "device": saved["device"],
-    "versions": saved["versions"],
+    "commit": saved.get("commit"),
+    "device": saved.get("device"),
+    "versions": saved.get("versions"),
   }
 
 
