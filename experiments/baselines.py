@@ -329,8 +329,11 @@ class _Runner:
 
   def _kendall_tau(
     self, finished: searches.Finished, row: Mapping[str, Any]
-  ) -> float:
-    """That of a search, which is kept in its folder: it takes a while."""
+  ) -> float | None:
+    """That of a search, which is kept in its folder: it takes a while.
+
+    None where it is not defined, as all scores are equal.
+    """
     path = finished.workdir / _TAU
     accuracies = self._table.accuracies
     asked = {
@@ -344,9 +347,10 @@ class _Runner:
       kept = folder_lib.read_json(path, "delete it, and it is computed again")
     if any(kept.get(name) != value for name, value in asked.items()):
       order = _table.rank(finished, self._table)
-      kept = {**asked, "kendall_tau": order.kendall_tau.value}
+      kept = {**asked, "kendall_tau": order.to_dict()["kendall_tau"]}
       folder_lib.write_json(path, kept)
-    return float(kept["kendall_tau"])
+    tau = kept["kendall_tau"]
+    return None if tau is None else float(tau)
 
   def _row(
     self, config: config_lib.SearchConfig, arc: nasbench201.NasBench201Arc

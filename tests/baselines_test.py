@@ -10,6 +10,7 @@ import numpy as np
 from absl.testing import absltest
 
 from enas_jax import types
+from enas_jax.analysis import ranking
 from enas_jax.report import results
 from enas_jax.search import loop
 from enas_jax.spaces.nasbench201 import arc as nasbench201
@@ -69,6 +70,23 @@ class TableTest(absltest.TestCase):
     self.assertEqual((second["tau"], second["published"]), ("", ""))
     self.assertEqual((one["method"], one["accuracy"]), ("chance, one", "88.00"))
     self.assertEqual(best["regret"], "2.50")
+
+
+class TauTest(absltest.TestCase):
+  def test_one_that_is_not_defined_is_none_and_stays_so(self):
+    runner = object.__new__(baselines._Runner)
+    runner._table = mock.Mock(accuracies=np.array([1.0, 2.0]))
+    folder = pathlib.Path(tempfile.mkdtemp())
+    order = ranking.rank_correlation([1.0, 1.0], [1.0, 2.0], bootstrap=0)
+    row = {"omega_steps": 1, "theta_steps": 1}
+    found = mock.Mock(workdir=folder)
+    with (
+      mock.patch.object(baselines._table, "rank", return_value=order) as rank,
+      mock.patch.object(baselines.flags, "FLAGS", mock.Mock(ranking_arcs=2)),
+    ):
+      self.assertIsNone(runner._kendall_tau(found, row))
+      self.assertIsNone(runner._kendall_tau(found, row))
+    rank.assert_called_once()
 
 
 class EqualiseTest(absltest.TestCase):
