@@ -113,7 +113,7 @@ def collect(
     table = _new(name, title, finished)
   else:
     raise types.InputError("--collect needs --title for a new table.")
-  _save(table, path)
+  save(table, path)
   return path
 
 
@@ -131,7 +131,12 @@ def _new(name: str, title: str, finished: Sequence[_Finished]) -> results.Table:
   )
 
 
-def _save(table: results.Table, path: pathlib.Path) -> None:
+def save(table: results.Table, path: pathlib.Path) -> None:
+  """Writes a table, and its folder if that is not there yet.
+
+  Raises:
+    InputError: if it cannot be written.
+  """
   try:
     path.parent.mkdir(parents=True, exist_ok=True)
     results.save(table, path)

@@ -41,6 +41,12 @@ def define_ranking_flag() -> None:
     " their cross-entropy on all validation images; 0: none",
     lower_bound=0,
   )
+  # Or it would be refused once the search is over.
+  flags.register_validator(
+    "ranking_arcs",
+    lambda count: count != 1,
+    message="must be 0, or at least 2: one alone has no order",
+  )
 
 
 def check_space(space: str, run: str, instead: str = "") -> None:

@@ -40,6 +40,7 @@ numbers, `table.json` is the table as `experiments.results` reads it, and
 
 import hashlib
 import json
+import math
 import pathlib
 from collections.abc import Callable, Mapping
 from typing import Any
@@ -405,6 +406,9 @@ def define_flags() -> None:
     " evaluation and the derive step apart: their numbers are scaled by what"
     " they cost here; 0: the same steps for all",
     0.0,
+  )
+  flags.register_validator(
+    "equal_seconds", math.isfinite, message="must be a finite number"
   )
   flags.DEFINE_boolean("json", False, "print one JSON object")
 

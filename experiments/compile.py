@@ -16,6 +16,7 @@ random, of the size of the task's own data set.
 """
 
 import json
+import math
 import os
 from collections.abc import Iterator, Mapping
 from typing import Any
@@ -75,6 +76,8 @@ def _targets() -> list[tuple[str, chips.Chip | None]]:
   named += [(card, chips.CHIPS[card]) for card in values.card]
   if not named and values.price is not None:
     raise types.InputError("--price needs --topology or --card.")
+  if not values.topology and values.num_chips > 1:
+    raise types.InputError("--num_chips needs --topology.")
   return [*named] or [("here", None)]
 
 
@@ -238,6 +241,11 @@ def _define_flags() -> None:
   )
   flags.DEFINE_float(
     "price", None, "dollars a chip and hour, in place of the assumed price", 0.0
+  )
+  flags.register_validator(
+    "price",
+    lambda price: price is None or math.isfinite(price),
+    message="must be a finite number",
   )
   flags.DEFINE_integer("steps", 5, "timed repetitions where a chip is there", 1)
   flags.DEFINE_integer("vocabulary_size", 10000, "words, V", 2)

@@ -33,7 +33,7 @@ from enas_jax.report import results
 from enas_jax.running import progress as progress_lib
 from enas_jax.search import folder as folder_lib
 from enas_jax.search import loop, runs, zero_cost
-from experiments import _cli, _data, _workdir
+from experiments import _cli, _collect, _data, _workdir
 
 _ADVICE = "give --run=DIR, the folder of a finished search"
 _FIELDS: Mapping[str, type] = {"arc": dict, "policy": str, "seed": int}
@@ -66,6 +66,10 @@ def main() -> None:
     )
   if not values.run:
     raise types.InputError("--run must be given: the folder of a search.")
+  to = None if values.to is None else files.expand(values.to)
+  # Before architectures are trained: that may take long.
+  if to is not None and not to.parent.is_dir():
+    raise types.InputError(f"--to={values.to} is in no folder that is there.")
   kept_run = runs.open_run(values.table)
   folder = kept_run.folder
   _data.take_folder(_data.read_record(folder))
@@ -79,8 +83,8 @@ def main() -> None:
   )
   truth = truth_lib.read(run.task, [str(folder / folder_lib.TRAINED_ALONE)])
   table = _table(run, kept, worth, truth)
-  if values.to is not None:
-    results.save(table, files.expand(values.to))
+  if to is not None:
+    _collect.save(table, to)
   if values.json:
     print(folder_lib.dumps(results.to_dict(table)))
   else:

@@ -53,16 +53,19 @@ def _sizes(texts: list[str]) -> list[float]:
   """The numbers of `--sizes`.
 
   Raises:
-    InputError: unless they are two different positive numbers at least.
+    InputError: unless they are positive numbers, the first and the last of
+      which differ.
   """
   try:
     sizes = [float(text) for text in texts]
   except ValueError:
     sizes = []
-  if len(set(sizes)) < 2 or not all(0 < size < math.inf for size in sizes):
+  positive = all(0 < size < math.inf for size in sizes)
+  # Between equal ends there is no power.
+  if len(sizes) < 2 or not positive or sizes[0] == sizes[-1]:
     raise types.InputError(
-      "--sizes must be two different positive numbers at least, separated by"
-      f" commas, got {','.join(texts)!r}."
+      "--sizes must be positive numbers, separated by commas, the first and the"
+      f" last of which differ, got {','.join(texts)!r}."
     )
   return sizes
 
