@@ -18,6 +18,8 @@ from enas_jax.tasks import base as tasks_base
 from enas_jax.tasks import registry as tasks
 from experiments import _saved
 
+# A key of JAX has 32 bits of a seed: a larger one would be a smaller one.
+LARGEST_SEED = 2**32 - 1
 # Fields of the last step, which keeps one architecture.
 LAST_STEP = ("derive_", "tune_")
 # Those that it may change once it has ended, as its numbers overflowed.
@@ -268,7 +270,7 @@ def seeds(default: Sequence[int] = ()) -> list[int]:
     values = [int(text) for text in texts]
   except ValueError:
     values = []
-  ok = all(0 <= seed < 2**32 for seed in values)
+  ok = all(0 <= seed <= LARGEST_SEED for seed in values)
   if not values or not ok or len(set(values)) < len(values):
     raise types.InputError(
       "--seeds must be different integers in [0, 2^32), got"

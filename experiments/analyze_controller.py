@@ -40,7 +40,7 @@ from enas_jax.report import controller_figures, controller_tables, results
 from enas_jax.search import folder as folder_lib
 from enas_jax.search import runs
 from enas_jax.spaces import decisions
-from experiments import _cli, _data, _workdir
+from experiments import _cli, _data, _flags, _workdir
 
 _EXPERIMENT = "analyze_controller"
 _DEFAULTS = controller_study.Options()
@@ -306,10 +306,11 @@ def define_flags() -> None:
       0,
     ),
     "bootstrap": ("resamples of the intervals; 0: none", 0),
-    "seed": ("of the samples and of the bootstrap", 0),
   }
   for name, (text, least) in sizes.items():
     flags.DEFINE_integer(name, getattr(_DEFAULTS, name), text, least)
+  text, default = "of the samples and of the bootstrap", _DEFAULTS.seed
+  flags.DEFINE_integer("seed", default, text, 0, _flags.LARGEST_SEED)
   flags.DEFINE_string("note", None, "words to keep with the tables")
   flags.DEFINE_boolean("json", False, "print one JSON object")
   _workdir.define_data_dir_flag()

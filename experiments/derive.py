@@ -92,7 +92,11 @@ def define_flags() -> None:
     "candidates are uniform, not samples of the run's policy",
   )
   flags.DEFINE_integer(
-    "seed", None, "draws other candidates; by default those of the run", 0
+    "seed",
+    None,
+    "draws other candidates; by default those of the run",
+    0,
+    _flags.LARGEST_SEED,
   )
   _table.define_table_flag()
   _workdir.define_data_flags(None, "other data of the same kind; as the run")

@@ -382,7 +382,11 @@ def define_flags() -> None:
     "bootstrap", 1000, "resamples of the intervals; 0: none", lower_bound=0
   )
   flags.DEFINE_integer(
-    "seed", 0, "of the draw of architectures and of the bootstrap", 0
+    "seed",
+    0,
+    "of the draw of architectures and of the bootstrap",
+    0,
+    _flags.LARGEST_SEED,
   )
   flags.DEFINE_boolean("json", False, "print one JSON object")
   _cli.define_cache_flag()
