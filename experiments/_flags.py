@@ -331,17 +331,17 @@ def check_same(
     folder: the search's folder.
 
   Raises:
-    InputError: if a field differs, unless a resumed run may change it and it is
-      to grow: what was done beyond it cannot be undone.
+    InputError: if a field differs, unless a resumed run may change it; and
+      fewer epochs may not be asked for: those that were run cannot be undone.
   """
   # First, since of two strategies the other fields have no counterpart.
   options = options_lib.of(wanted, space)
   for name in sorted(options, key=lambda name: name != "policy"):
     old, new = (options[name].get(config) for config in (kept, wanted))
-    if name == "checkpoint_every_minutes":
+    free = name in options_lib.FREE_ON_RESUME
+    if free and (name != "num_epochs" or old <= new):
       continue
-    grows = name in options_lib.FREE_ON_RESUME and old < new
-    if old != new and not grows:
+    if old != new:
       raise types.InputError(
         f"the search in {folder} has --{name}={old}, not {new} as is asked for"
         " here; give another --workdir, or move that folder away."

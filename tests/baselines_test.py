@@ -9,12 +9,13 @@ from unittest import mock
 import numpy as np
 from absl.testing import absltest
 
+from enas_jax import config as config_lib
 from enas_jax import types
 from enas_jax.analysis import ranking
 from enas_jax.report import results
 from enas_jax.search import loop
 from enas_jax.spaces.nasbench201 import arc as nasbench201
-from experiments import _baseline_table, baselines
+from experiments import _baseline_table, _flags, baselines
 from tests import analysis_comparison_test as comparison_test
 from tests import command_line, tiny
 
@@ -87,6 +88,22 @@ class TauTest(absltest.TestCase):
       self.assertIsNone(runner._kendall_tau(found, row))
       self.assertIsNone(runner._kendall_tau(found, row))
     rank.assert_called_once()
+
+
+class SameTest(absltest.TestCase):
+  def test_what_alters_no_step_may_differ(self):
+    kept = tiny.make_image_config(
+      "nasbench201", policy="random", run={"num_epochs": 2}
+    )
+    check = lambda **changes: _flags.check_same(
+      *("nasbench201", kept, config_lib.override(kept, "run", **changes)),
+      pathlib.Path("runs"),
+    )
+    check(heartbeat_every_minutes=1.0, loggers=(), num_epochs=3)
+    with self.assertRaisesRegex(types.InputError, "num_epochs=2, not 1"):
+      check(num_epochs=1)
+    with self.assertRaisesRegex(types.InputError, "has --seed="):
+      check(seed=kept.run.seed + 1)
 
 
 class EqualiseTest(absltest.TestCase):
