@@ -80,11 +80,11 @@ def _measure_all() -> None:
   values = flags.FLAGS
   if values.arc is not None:
     raise types.InputError("--space=all takes no --arc, which is of one space.")
-  given = [word for word in sys.argv[1:] if not word.startswith("--space")]
   records = []
   for space in registry.names():
     # A process each: peak memory never falls again.
-    command = [sys.executable, "-m", "experiments.benchmark", *given]
+    command = [sys.executable, "-m", "experiments.benchmark", *sys.argv[1:]]
+    # Of a flag that is given twice the last value counts.
     run = subprocess.run(
       [*command, f"--space={space}"], stdout=subprocess.PIPE, text=True
     )
