@@ -116,6 +116,12 @@ def _open_runs() -> tuple[list[runs.Run], list[runs.Run | None]]:
         f"the runs must be of one space, but {run.folder} is of {run.space} and"
         f" {opened[0].folder} of {opened[0].space}."
       )
+    # Figures and tables have a place for each choice.
+    if run.config.child.space() != opened[0].config.child.space():
+      raise types.InputError(
+        f"the runs must decide about the same, but {run.folder} has a space of"
+        f" another size than {opened[0].folder}."
+      )
   beside: list[runs.Run | None] = [
     runs.open_run(folder) for folder in values.beside
   ]

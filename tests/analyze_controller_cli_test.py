@@ -4,16 +4,19 @@ import csv
 import json
 import pathlib
 import tempfile
+from unittest import mock
 
 import jax
 import numpy as np
 from absl.testing import absltest
 
+from enas_jax import types
 from enas_jax.analysis import controller_study, ranking
 from enas_jax.report import results
 from enas_jax.search import evaluate, search
 from enas_jax.spaces import decisions
 from enas_jax.strategies import registry
+from experiments import analyze_controller
 from tests import command_line, tiny
 
 FIGURES = ("certainty", "performance", "hidden", "paths", "entropy")
@@ -206,6 +209,24 @@ class EntropiesTest(absltest.TestCase):
     epochs, table = controller_study.entropies(rows)
     self.assertEqual(epochs.tolist(), [1, 2])
     np.testing.assert_allclose(table, [[np.log(2), 0], [0, 0]])
+
+
+class RefusedTest(absltest.TestCase):
+  def test_runs_of_two_sizes(self):
+    folder = pathlib.Path(tempfile.mkdtemp())
+    opened = {}
+    for name, nodes in (("small", 3), ("large", 4)):
+      config = tiny.make_config(child={"num_nodes": nodes})
+      opened[name] = mock.Mock(
+        space="recurrent", config=config, folder=folder / name
+      )
+    values = mock.Mock(run=list(opened), beside=[])
+    with (
+      mock.patch.object(analyze_controller.flags, "FLAGS", values),
+      mock.patch.object(analyze_controller.runs, "open_run", opened.get),
+      self.assertRaisesRegex(types.InputError, "large has a space of another"),
+    ):
+      analyze_controller._open_runs()
 
 
 if __name__ == "__main__":

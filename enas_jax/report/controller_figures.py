@@ -75,16 +75,20 @@ def performance(panels: Panels, metric: str) -> figure.Figure:
 
   Args:
     panels: by search, and by who drew them and whose weights judged, [S] float,
-      all finite.
+      all finite; of none, as all networks overflowed, nothing is drawn.
     metric: the name of what they hold.
   """
   chart, grid = _grid(panels, 1, f"validation {metric}", "architectures")
   for row, (_, groups) in zip(grid, panels.items(), strict=True):
     # Some architectures are useless under some weights: the tail is cut.
-    ends = [np.quantile(values, [0.0, 0.98]) for values in groups.values()]
+    ends = [np.quantile(v, [0.0, 0.98]) for v in groups.values() if len(v)]
+    if not ends:
+      continue
     low, high = min(e[0] for e in ends), max(e[1] for e in ends)
     bins = np.linspace(low, high if high > low else low + 1, 50)
     for color, (name, values) in zip(_COLORS, groups.items(), strict=False):
+      if not len(values):
+        continue
       row[0].hist(
         np.clip(values, bins[0], bins[-1]), bins, color=color, alpha=0.5,
         label=f"{name}: mean {values.mean():.4g}",
