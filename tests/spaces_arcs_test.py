@@ -102,6 +102,10 @@ class LoadArcTest(parameterized.TestCase):
     found = arcs.load_arc(bits, "recurrent")
     self.assertEqual(found.space.num_nodes, 39)
 
+  def test_a_deep_network_is_no_pair_of_huge_cells(self):
+    found = arcs.load_arc(" ".join("0" * 2080))
+    self.assertEqual(found.space, macro.MacroSpace(64))
+
   def test_separators(self):
     expected = arcs.load_arc(TOKENS["macro"])
     self.assertEqual(arcs.load_arc("5\n4,1\n3,0,1\n"), expected)

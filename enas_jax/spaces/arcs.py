@@ -157,8 +157,10 @@ def _of_tokens(text: str, name: str | None) -> Architecture:
   for definition in map(registry.get, registry.names()):
     if definition.most_tokens and count > definition.most_tokens:
       continue
-    space = definition.of_count(count)
     try:
+      # `of_count` raises as well: cells of the 2,080 tokens of 64 layers would
+      # have more nodes than any space has.
+      space = definition.of_count(count)
       arc = space.from_tokens(text)
     except types.InputError:
       continue
