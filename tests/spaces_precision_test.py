@@ -9,7 +9,7 @@ from enas_jax import config as config_lib
 from enas_jax import types
 from enas_jax.nn import image_ops
 from enas_jax.search import precise
-from enas_jax.spaces import base, precision, registry
+from enas_jax.spaces import base, decisions, precision, registry
 from enas_jax.tasks import registry as tasks
 from tests import tiny
 
@@ -69,6 +69,25 @@ class PrecisionTest(parameterized.TestCase):
     )
     cosine = one @ other / np.linalg.norm(one) / np.linalg.norm(other)
     self.assertGreater(cosine, 0.95)
+
+  @parameterized.parameters(
+    ("macro", {"num_layers": 3}), ("micro", {"num_nodes": 3, "num_layers": 6})
+  )
+  def test_mixtures_of_architectures(self, space, changes):
+    options = tiny.child_config(space, num_filters=2, **changes)
+    network = precision.at(registry.get(space).network, "bfloat16")
+    data = base.DataShape(image_shape=(8, 8, 3))
+    sizes = decisions.num_alternatives(options.space().decisions()).tolist()
+    arc = options.space().relax([jnp.full(size, 1 / size) for size in sizes])
+
+    def logits(key):
+      omega = network.init_for(key, options, data)
+      child = network.child_params(omega, arc, options)
+      with image_ops.using("plain"):
+        return network.apply_one(child, arc, options, data)
+
+    got = jax.eval_shape(logits, jax.random.key(0))
+    self.assertEqual(got.dtype, jnp.float32)
 
   def test_statistics_of_batch_norm_are_float32(self):
     x = jax.random.normal(jax.random.key(0), (64, 4, 4, 3)) + 100.0

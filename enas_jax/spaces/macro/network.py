@@ -273,7 +273,7 @@ class _Network:
     if ops.is_relaxed([bit for _, bit in taken]):
       parts = jnp.stack([jnp.float32(bit) for _, bit in taken])
       # A convolution is linear in its kernel, which is smaller than an image.
-      kernels = kernels * parts[:, None, None]
+      kernels = kernels * parts[:, None, None].astype(kernels.dtype)
     else:
       stacked = _stacked(taken)
     y = image_ops.pointwise_conv_sum(images, kernels, stacked)

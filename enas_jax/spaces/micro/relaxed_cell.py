@@ -73,7 +73,9 @@ def run(
     ),
     start=jnp.float32(0.0),
   )
-  return batch_norm.normalise(out, cell["output"])
+  out, seen = batch_norm.normalise(out, cell["output"])
+  # The sum is float32, as the likelihoods are; cells pass on what they got.
+  return out.astype(inputs[0].dtype), seen
 
 
 def likely_loose(arc: space_lib.CellArc) -> list[types.Array]:
