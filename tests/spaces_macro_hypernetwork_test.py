@@ -59,6 +59,13 @@ def logits():
 
 
 class HypernetworkTest(parameterized.TestCase):
+  def test_mixtures_are_refused(self):
+    space = config().space()
+    sizes = decisions.num_alternatives(space.decisions()).tolist()
+    arc = space.relax([jnp.full(size, 1 / size) for size in sizes])
+    with self.assertRaisesRegex(types.InputError, "hypernetwork_rank must be"):
+      network.child_params({}, arc, config())
+
   @parameterized.parameters("concat", "sum")
   def test_what_is_made_has_the_layout_of_shared_weights(self, combination):
     made, shared = (

@@ -108,8 +108,16 @@ def child_params(
   Returns:
     omega without the other operations; with skip_combination=concat the w of
     "skip_l" is [taken, F, F].
+
+  Raises:
+    InputError: if a hypernetwork is to make the weights of a relaxed arc.
   """
   if config.hypernetwork_rank:
+    if ops.is_relaxed(arc):
+      raise types.InputError(
+        "hypernetwork_rank must be 0 where networks are mixed, as it makes the"
+        f" weights of a single one, got {config.hypernetwork_rank}."
+      )
     omega = hypernetwork.fill(omega, arc, config)
   if not ops.is_static(arc):
     return omega
