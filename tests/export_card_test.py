@@ -163,6 +163,18 @@ class RefusalTest(parameterized.TestCase):
       export.save(self.root / "x", wrong)
     self.assertEmpty(list(self.root.iterdir()))
 
+  def test_numbers_that_are_not_finite(self):
+    model = exported.make_model("recurrent")
+    child = {**model.child, "w_h": model.child["w_h"].at[0, 0].set(np.nan)}
+    card = {"metrics": {"test_perplexity": float("inf")}}
+    for changes, message in (
+      ({"child": child}, "params/w_h has numbers that are not finite"),
+      ({"card": card}, "the card has a number that is not finite"),
+    ):
+      wrong = dataclasses.replace(model, **changes)
+      self.assert_refused(message, export.save, self.root / "x", wrong)
+    self.assertEmpty(list(self.root.iterdir()))
+
   def test_weights_of_another_architecture(self):
     model = exported.make_model("recurrent")
     child = {**model.child, "w_h": model.child["w_h"][:-1]}

@@ -79,13 +79,16 @@ def save(folder: str | os.PathLike[str], model: Model) -> None:
 
   Raises:
     InputError: if the folder holds something, if the weights do not fit the
-      architecture, or if a network for images has no moving statistics.
+      architecture or are not finite, if the card has a number that is not, or
+      if a network for images has no moving statistics.
   """
   target = files.expand(folder).absolute()
   _check_free(target)
   # Before anything is written: a folder that cannot be read helps nobody.
   variables, module = _variables(model), _module(model)
   _check_fit(_flat(variables), module, "the weights given")
+  _check_finite(_flat(variables), "the weights given")
+  _check_card(model.card)
   # Beside the target, so that the rename stays within one file system.
   temporary = target.with_name(f".{target.name}.{uuid.uuid4().hex}.tmp")
   try:
@@ -231,6 +234,26 @@ def _check_fit(
       )
 
 
+def _check_finite(arrays: Mapping[str, Any], what: str) -> None:
+  for name, array in arrays.items():
+    if not np.isfinite(np.asarray(array)).all():
+      raise types.InputError(
+        f"{what}: {records.brief(name)} has numbers that are not finite; export"
+        " the training again, or an earlier one."
+      )
+
+
+def _check_card(card: Mapping[str, Any]) -> None:
+  """Raises if JSON has no word for one of its numbers: `load` takes none."""
+  # `default` lets by what is no number: it fails where it is written.
+  try:
+    json.dumps(dict(card), allow_nan=False, default=str)
+  except ValueError:
+    raise types.InputError(
+      "the card has a number that is not finite, for which JSON has no word."
+    ) from None
+
+
 def _read_weights(path: pathlib.Path) -> dict[str, Any]:
   """The variables by name."""
   try:
@@ -241,12 +264,7 @@ def _read_weights(path: pathlib.Path) -> dict[str, Any]:
     *(ValueError, TypeError, KeyError, AttributeError),
   ) as error:
     raise _unreadable(path, error) from None
-  for name, array in arrays.items():
-    if not np.isfinite(array).all():
-      raise types.InputError(
-        f"{path}: {records.brief(name)} has numbers that are not finite; export"
-        " the training again, or an earlier one."
-      )
+  _check_finite(arrays, str(path))
   # On the device once: NumPy leaves would be copied there at every call.
   return {name: jnp.asarray(array) for name, array in arrays.items()}
 
