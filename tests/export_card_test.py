@@ -213,6 +213,7 @@ class RefusalTest(parameterized.TestCase):
     export.save(folder, exported.make_model("recurrent"))
     self.assert_refused("there is no", export.load, self.root)
     self.assert_refused("there is no", export.load_serving, self.root)
+    self.assert_refused("there is no xxx", export.load, "x" * 5000)
     architecture = json.loads((folder / "architecture.json").read_text())
     child = architecture["child"]
     for name, content, message in (

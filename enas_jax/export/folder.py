@@ -285,9 +285,10 @@ def _unreadable(path: pathlib.Path, error: Exception) -> types.InputError:
 
 
 def _existing(path: pathlib.Path) -> pathlib.Path:
-  if not path.is_file():
+  # Not `path.is_file`, which raises for a name that no file system takes.
+  if not os.path.isfile(path):
     raise types.InputError(
-      f"there is no {path}; give a folder that enas_jax exported."
+      f"there is no {files.shown(path)}; give a folder that enas_jax exported."
     )
   return path
 
