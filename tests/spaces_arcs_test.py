@@ -125,6 +125,7 @@ class LoadArcTest(parameterized.TestCase):
   @parameterized.parameters(
     ("enas_rmn", None, "no architecture 'enas_rmn'.*enas_rnn_lm"),
     ("/no/such/arc.json", None, "it is no file"),
+    ("/" + "a" * 90, None, "no architecture '/aaaa.* it is no file"),
     ("/", None, "cannot be read: Is a directory"),
     ("", None, "cannot be read: Is a directory"),
     ("enas_rnn", "macro", "of the recurrent space, not of the macro space"),
@@ -160,6 +161,11 @@ class LoadArcTest(parameterized.TestCase):
       r"arc\.prev\[1\] must be in \[0, 1\), got 1",
     ),
     (
+      '{"space": "nasbench201", "ops": ["' + "x" * 5000 + '"]}',
+      None,
+      r"unknown operation 'xxx.* \.\.\.; known are",
+    ),
+    (
       '{"space": "recurrent", "num_nodes": 1, "prev": [0], "ops": ["tanh"]}',
       "micro",
       "is of the recurrent space, not of the micro space",
@@ -171,6 +177,7 @@ class LoadArcTest(parameterized.TestCase):
     with self.assertRaisesRegex(types.InputError, message) as caught:
       arcs.load_arc(str(path), name)
     self.assertNotIn("\n", str(caught.exception))
+    self.assertLess(len(str(caught.exception)), 400)
 
 
 if __name__ == "__main__":

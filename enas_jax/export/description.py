@@ -288,7 +288,10 @@ def read_architecture(
   options = registry.get(space).options
   config = options(**_fields(options, record.get("child"), "child"))
   arc = record.get("arc")
-  _check(isinstance(arc, dict), f'"arc" must be an object, got {arc!r}')
+  _check(
+    isinstance(arc, dict),
+    f'"arc" must be an object, got {records.brief(repr(arc))}',
+  )
   return space, config, config.space().from_dict(arc)
 
 

@@ -7,7 +7,6 @@ sentence that names the field, the rule and the value that it got.
 
 import json
 import re
-import textwrap
 from collections.abc import Mapping, Sequence
 from typing import Any, TypeVar
 
@@ -20,11 +19,14 @@ _INNERMOST_LIST = re.compile(r"\[[^\[\]{}]*\]")
 _INTEGER = re.compile("[-+]?[0-9]{1,9}")
 _MOST_SIZE = 256  # nodes of a cell, or layers
 _LINE = 72  # a list of names that fits is put on one line
+_BRIEF = 72
 
 
 def brief(value: object) -> str:
   """`value` on one line, cut short: messages are one line."""
-  return textwrap.shorten(str(value), 72, placeholder=" ...")
+  line = files.shown(value)
+  # Within a word, too: a long path is one, and would leave nothing.
+  return line if len(line) <= _BRIEF else f"{line[: _BRIEF - 4]} ..."
 
 
 def parse_tokens(text: str) -> list[int]:
@@ -146,7 +148,8 @@ def op_indices(name: str, ops: object, known: Sequence[str]) -> list[int]:
   unknown = [op for op in ops if op not in known]
   if unknown:
     raise types.InputError(
-      f"unknown operation {unknown[0]!r}; known are {', '.join(known)}."
+      f"unknown operation {brief(repr(unknown[0]))}; known are"
+      f" {', '.join(known)}."
     )
   return [known.index(op) for op in ops]
 
@@ -164,7 +167,7 @@ def check_fields(
   if record.get("space") != space:
     raise types.InputError(
       f'an architecture of the {space} space must have "space": "{space}",'
-      f" got {record.get('space')!r}."
+      f" got {brief(repr(record.get('space')))}."
     )
   missing = [field for field in fields if field not in record]
   if missing:
@@ -179,7 +182,9 @@ def integer(record: Mapping[str, Any], field: str) -> int:
   value = record[field]
   # To Python True is an int.
   if isinstance(value, bool) or not isinstance(value, int):
-    raise types.InputError(f"{field} must be an integer, got {value!r}.")
+    raise types.InputError(
+      f"{field} must be an integer, got {brief(repr(value))}."
+    )
   return value
 
 

@@ -70,7 +70,7 @@ class RecurrentSpace:
     if self.first_node not in FIRST_NODES:
       raise types.InputError(
         f"first_node must be one of {', '.join(FIRST_NODES)}, got"
-        f" {self.first_node!r}."
+        f" {records.brief(repr(self.first_node))}."
       )
 
   @property
