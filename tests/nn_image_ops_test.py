@@ -283,6 +283,7 @@ class DoorsTest(parameterized.TestCase):
     ("no output axis", image_ops.conv, (1, 4, 4, 3), (3, 3, 3)),
     ("depthwise", image_ops.depthwise_conv, (1, 4, 4, 3), (3, 3, 4)),
     ("pointwise", image_ops.pointwise_conv, (1, 4, 4, 3), (2, 5)),
+    ("rank, pointwise", image_ops.pointwise_conv, (4, 4, 3), (3, 5)),
     # This one would broadcast.
     ("scale", image_ops.batch_norm, (2, 4, 4, 3), (1,), (3,)),
   )
@@ -291,8 +292,15 @@ class DoorsTest(parameterized.TestCase):
       op(*(jnp.ones(shape) for shape in shapes))
 
   def test_pixels_are_no_floats(self):
-    with self.assertRaisesRegex(AssertionError, "uint8"):
-      image_ops.avg_pool(jnp.ones((1, 4, 4, 3), jnp.uint8))
+    pixels = jnp.ones((1, 4, 4, 3), jnp.uint8)
+    for op, *others in (
+      (image_ops.avg_pool,),
+      (image_ops.global_average_pool,),
+      (image_ops.pointwise_conv, jnp.ones((3, 5))),
+      (image_ops.strided_conv, jnp.ones((3, 3, 3, 5))),
+    ):
+      with self.assertRaisesRegex(AssertionError, "uint8"):
+        op(pixels, *others)
 
   def test_every_image_of_a_join_has_a_kernel(self):
     images = [jnp.ones((1, 4, 4, 3))] * 2

@@ -102,6 +102,7 @@ def strided_conv(x: Array, kernel: Array) -> Array:
   """
   chex.assert_rank(x, 4)
   chex.assert_shape(kernel, (3, 3, x.shape[-1], None))
+  chex.assert_type([x, kernel], float)
   return lax.conv_general_dilated(
     x,
     kernel,
@@ -146,7 +147,9 @@ def pointwise_conv(
     [B, ceil(H / stride), ceil(W / stride), F] of x's type.
   """
   chex.assert_rank(x, 4)
+  chex.assert_rank(x, 4)
   chex.assert_shape(kernel, (x.shape[-1], None))
+  chex.assert_type([x, kernel], float)
   return _kernels(form).pointwise_conv(x, kernel, stride)
 
 
@@ -172,6 +175,8 @@ def pointwise_conv_sum(
     [B, H, W, F] of the kernels' type.
   """
   chex.assert_equal_shape(images)
+  chex.assert_rank(images[0], 4)
+  chex.assert_type([*images, kernels], float)
   chex.assert_shape(kernels, (len(images), images[0].shape[-1], None))
   if taken is not None:
     chex.assert_shape(taken, (len(images),))
@@ -288,6 +293,7 @@ def batch_norm_inference(
     [..., C] of x's type.
   """
   chex.assert_shape([scale, offset, mean, variance], (x.shape[-1],))
+  chex.assert_type([x, scale, offset, mean, variance], float)
   y = (x - mean) * (lax.rsqrt(variance + eps) * scale) + offset
   return y.astype(x.dtype)
 
@@ -331,6 +337,7 @@ def global_average_pool(x: Array) -> Array:
     [B, C] of x's type.
   """
   chex.assert_rank(x, 4)
+  chex.assert_type(x, float)
   return jnp.mean(x, axis=(1, 2))
 
 
