@@ -63,8 +63,12 @@ class TorchChildTest(parameterized.TestCase):
     sizes = (30,) if space == "recurrent" else (10, (8, 8, 3))
     omega = jax.jit(lambda key: network.init(key, options, *sizes))(keys[0])
     arcs = options.space().sample_uniform(keys[1], _ARCS)
-    for i in range(_ARCS):
-      arc = options.space().validate(decisions.nth(arcs, i))
+    arcs = [
+      options.space().validate(decisions.nth(arcs, i)) for i in range(_ARCS)
+    ]
+    if space == "nasbench201":
+      arcs.append(arcs[0]._replace(ops=(4, 1, 4, 0, 4, 1)))  # without weights
+    for arc in arcs:
       child = network.child_params(omega, arc, options)
       loss = functools.partial(_loss, network, options, batch, arc)
       with image_ops.using("plain"):  # which compiles sooner

@@ -29,13 +29,15 @@ def make(
   live = arc_lib.live(arc)
   return torch_child.ImageChild(
     options,
-    functools.partial(_convert, arc),
+    functools.partial(_convert, options, arc),
     functools.partial(_features, live),
   )
 
 
 def _convert(
-  arc: arc_lib.NasBench201Arc, child: types.Omega
+  options: presets.NasBench201Config,
+  arc: arc_lib.NasBench201Arc,
+  child: types.Omega,
 ) -> torch_child.Weights:
   conv = lambda part: {"w": t.kernel(part["w"]), **t.norm(part)}
   weights: dict[str, Any] = {
@@ -44,7 +46,7 @@ def _convert(
   }
   for place, part in child.items():
     if place.startswith("stage_"):
-      weights[place] = _cells(arc, part)
+      weights[place] = _cells(arc, part, options.num_cells)
     if place.startswith("reduction_"):
       weights[place] = {
         "first": conv(part["first"]),
@@ -55,10 +57,9 @@ def _convert(
 
 
 def _cells(
-  arc: arc_lib.NasBench201Arc, stage: types.Omega
+  arc: arc_lib.NasBench201Arc, stage: types.Omega, count: int
 ) -> list[dict[int, torch.Tensor]]:
-  """Of each cell the kernels, by edge."""
-  count = max((len(conv["w"]) for conv in stage.values()), default=0)
+  """Of each cell the kernels, by edge; there may be none."""
   return [
     {
       edge: t.kernel(
