@@ -21,7 +21,7 @@ Tensor: TypeAlias = torch.Tensor
 
 
 def images(x: ArrayLike) -> Tensor:
-  """[B, H, W, C] as [B, C, H, W] in channels_last, without a copy."""
+  """[B, H, W, C] as [B, C, H, W] in channels_last: a copy, in that order."""
   return torch.from_numpy(np.array(x, order="C")).permute(0, 3, 1, 2)
 
 

@@ -24,8 +24,8 @@ class RecurrentConfig:
     "units of the cell and of the word embedding, D"
   )
   output: str = fields.field(
-    "h_t is the mean of: 'loose_ends' (paper) or 'all_nodes', without a fixed"
-    " first node (released)"
+    "h_t is the mean of: 'loose_ends' (paper) or 'all_nodes' but the first"
+    " (released)"
   )
   weights_per_op: bool = fields.field(
     "a matrix per (j, l, activation) (released) instead of per (j, l) (paper)"
