@@ -57,6 +57,7 @@ def text(model: Model, module: modules.Network) -> str:
 def _metadata(model: Model, name: str, task: str) -> dict[str, str]:
   """What the hub reads at the head of a card, as JSON, which is YAML."""
   dataset, metrics = model.card.get("dataset"), model.card.get("metrics", {})
+  # The hub knows metrics by name: of "test_accuracy" what follows the split.
   result = {
     "task": {"type": task},
     "dataset": {"name": dataset, "type": dataset},

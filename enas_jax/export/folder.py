@@ -225,6 +225,7 @@ def _check_fit(
       f"{what} do not fit the architecture: they {which} {odd[0]}."
     )
   for name, leaf in arrays.items():
+    # As JAX will have it: of a float64 array it makes float32.
     got = (tuple(np.shape(leaf)), jnp.asarray(leaf).dtype)
     if got != (wanted[name].shape, wanted[name].dtype):
       raise types.InputError(

@@ -68,6 +68,7 @@ class ImageNetwork(nn.Module):
     }
     # Without the key nothing is dropped: not every network needs one.
     drops = train and self.has_rng("dropout")
+    # Without its progress: drop path is at the rate of the end of a training.
     logits, moved = network.apply_child(
       child,
       {name: variable.value for name, variable in statistics.items()},

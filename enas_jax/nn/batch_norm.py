@@ -41,6 +41,7 @@ def normalise(
     ), given
   y, mean, variance = image_ops.batch_norm(x, scale, offset, eps)
   count = x.size // x.shape[-1]
+  # The release averages the unbiased one, which a single value does not have.
   unbiased = variance * (count / max(count - 1, 1))
   return y, {"mean": mean, "variance": unbiased}
 
@@ -62,6 +63,8 @@ def fresh(tree: Any, without: tuple[str, ...] = ()) -> types.Statistics:
 def _fresh(tree: Any, without: tuple[str, ...]) -> Any:
   if "scale" in tree:
     shape = tree["scale"].shape
+    # One step later only an operation's last batch norm shows this start: the
+    # others' first step replaces it (see `moved`).
     return {"mean": jnp.zeros(shape), "variance": jnp.ones(shape)}
   parts = {
     name: _fresh(part, without)
@@ -104,6 +107,7 @@ def moved(statistics: types.Statistics, seen: Any) -> types.Statistics:
     The statistics, one step later; as they were where nothing was seen.
   """
   steps = statistics["steps"] + 1
+  # 1 - .9^t, without the digits that the subtraction would cost.
   remaining = -jnp.expm1(steps * jnp.log(jnp.float32(_DECAY)))
   plain = jnp.float32(1 - _DECAY)
 

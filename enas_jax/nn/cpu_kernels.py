@@ -100,6 +100,8 @@ def batch_norm(
   """
   mean, variance = _moments(x)
   slope = scale * lax.rsqrt(variance + eps)
+  # Not x * slope + (offset - mean * slope), which cancels as x^2 does in
+  # `_moments`.
   return (x - mean) * slope + offset, mean, variance
 
 
@@ -124,6 +126,7 @@ def chunks(images: Array, limit: int) -> Array:
   """[B, ...] as even chunks of at most `limit`, filled up with zeros."""
   batch = images.shape[0]
   count = -(-batch // limit)
+  # As even as can be, so that little is filled up: 5 are 3 and 3, not 4 and 4.
   size = -(-batch // count)
   missing = count * size - batch
   if missing:
@@ -310,7 +313,7 @@ def _pointwise_sum_bwd(
     d_x, d_kernel = choose(x, kernels[i], g)
     d_images.append(d_x)
     d_kernels.append(d_kernel)
-  return d_images, jnp.stack(d_kernels), None
+  return d_images, jnp.stack(d_kernels), None  # bits have no gradient
 
 
 pointwise_conv_sum.defvjp(_pointwise_sum_fwd, _pointwise_sum_bwd)

@@ -399,6 +399,7 @@ def _plain_pointwise_conv_sum(
 
 def _plain_max_pool(x: Array, stride: int) -> Array:
   window, strides = (1, 3, 3, 1), (1, stride, stride, 1)
+  # From -inf JAX knows the reduction for a maximum, whose derivative it has.
   return lax.reduce_window(x, -np.inf, lax.max, window, strides, "SAME")
 
 

@@ -34,6 +34,7 @@ def sum_of_nats(log_probs: types.Array, targets: types.Array) -> types.Array:
   """
   chex.assert_rank([log_probs, targets], [2, 1])
   chex.assert_type(targets, int)
+  # -1 would count from the end. Any word will do: what it gives is cut off.
   asked = jnp.maximum(targets, 0)[:, None]
   picked = jnp.take_along_axis(log_probs, asked, axis=1)[:, 0]
   return -jnp.sum(jnp.where(targets >= 0, picked, 0.0))
@@ -94,6 +95,7 @@ def slowness_penalty(
   """
   chex.assert_rank(states, 3)
   if states.shape[0] < 2:
+    # The mean of no differences would be NaN.
     return jnp.float32(0.0)
   pairs = None if length is None else length - 1
   return mean_over_steps(jnp.square(states[1:] - states[:-1]), pairs)

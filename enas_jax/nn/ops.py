@@ -77,6 +77,7 @@ def switch(
     IndexError: if a Python int is out of range.
   """
   if isinstance(index, int):
+    # Python would take -1 for the last branch, `lax.switch` for the first.
     if not 0 <= index < len(branches):
       raise IndexError(f"branch {index} of {len(branches)}")
     return branches[index](*operands)
@@ -140,7 +141,7 @@ def activation_grad(op: Index, y: jax.Array) -> jax.Array:
     op,
     (
       lambda y: 1.0 - y * y,
-      lambda y: (y > 0).astype(y.dtype),
+      lambda y: (y > 0).astype(y.dtype),  # 0 at 0, as `jax.nn.relu` has it
       jnp.ones_like,
       lambda y: y * (1.0 - y),
     ),

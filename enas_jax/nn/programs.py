@@ -53,6 +53,7 @@ def multiply_adds(eqn: core.JaxprEqn) -> int:
     shape = inputs[0].shape
     return out.size * math.prod(shape[axis] for axis in contracted)
   kernel = inputs[1].shape
+  # A grouped convolution's kernel has the input channels of one group alone.
   channels_out = eqn.params["dimension_numbers"].rhs_spec[0]
   return out.size * (math.prod(kernel) // kernel[channels_out])
 

@@ -53,6 +53,7 @@ def conv(x: Tensor, w: Tensor, stride: int = 1, groups: int = 1) -> Tensor:
   """Convolution; of an even size and stride 2 a pixel of padding is behind."""
   k = w.shape[-1]
   spans = [_span(size, k, stride) for size in (x.shape[3], x.shape[2])]
+  # `conv2d` can pad both sides of an axis alike, and no other way.
   if any(before != after for before, after in spans):
     x = functional.pad(x, [n for span in spans for n in span])
     return functional.conv2d(x, w, stride=stride, groups=groups)

@@ -18,6 +18,7 @@ from enas_jax import types
 from enas_jax.nn import image_ops
 
 
+# Compared by identity: `fan_in` may be an array, of which == is no bool.
 @dataclasses.dataclass(frozen=True, eq=False)
 class Spec:
   """How one array of omega starts. A leaf of a pytree.

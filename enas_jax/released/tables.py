@@ -186,6 +186,7 @@ def read(
     require(getattr(config, name) == value, f"{name} must be {word}")
   like = graph.shapes(variables, config) if like is None else like
   tree = jax.tree.map(lambda a: np.zeros(a.shape, a.dtype), like)
+  # The names and shapes are those that writing such arrays gives.
   wanted = write(tree, graph, config)
   _refuse_bigger(variables, wanted, getattr(config, graph.size), graph.size)
   rest = {n: _find(variables, n, a.shape) for n, a in wanted.items()}
@@ -193,6 +194,7 @@ def read(
     array = _at(tree, path)
     ours = array[part]
     count = len(form.theirs(ours))
+    # A variable may hold several arrays, of which this is the next.
     array[part] = form.ours(rest[name][:count], ours.shape)
     rest[name] = rest[name][count:]
   return jax.tree.map(jnp.asarray, tree)

@@ -12,6 +12,8 @@ from enas_jax.config import fields
 from enas_jax.spaces import base, records, registry
 
 _RANDOM = "random:"
+# Looser than `records.parse_tokens`: what is nearly a string of tokens is then
+# told as one, and not as a file that is missing.
 _TOKENS = re.compile(r"[-0-9\s,/]*[0-9][-0-9\s,/]*")
 
 
@@ -94,6 +96,7 @@ def _read(text: str, name: str | None, drawn: Any) -> Architecture:
     return architecture._replace(options=value.options)
   if text.startswith(_RANDOM):
     return _random(text, name, drawn)
+  # Before tokens: six digits of a table are a single token, too.
   for other in registry.names():
     read = registry.get(other).read(text)
     if read is not None:

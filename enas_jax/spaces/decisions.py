@@ -162,6 +162,8 @@ def relax(
     chex.assert_type(row, float)
     # A bit is a factor: there is no branch that a sample could leave out.
     entries.append(row[1] if kind == "skips" else choice)
+  # A strategy relaxes inside `jit`, where the places must be numbers all the
+  # same.
   with jax.ensure_compile_time_eval():
     # Each choice's number, from 1; 0 stays where nobody decides.
     places = space.from_choices(jnp.arange(1, len(entries), dtype=jnp.int32))

@@ -89,6 +89,8 @@ def change_connections(kind: str, share: float) -> base.Change:
 
 def operations(space: base.Space) -> np.ndarray:
   """[C] bool: which choices are between operations."""
+  # A kind and a vocabulary of one name: decisions of another vocabulary, such
+  # as widths, are of that kind and about no operation.
   decided = [
     [d.kind == d.vocabulary == base.OPERATIONS] * d.width
     for d in space.decisions()

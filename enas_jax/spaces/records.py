@@ -16,6 +16,7 @@ from enas_jax import files, types
 
 _Arc = TypeVar("_Arc")
 _INNERMOST_LIST = re.compile(r"\[[^\[\]{}]*\]")
+# Nine digits at most, so that each is an int32.
 _INTEGER = re.compile("[-+]?[0-9]{1,9}")
 _MOST_SIZE = 256  # nodes of a cell, or layers
 _LINE = 72  # a list of names that fits is put on one line

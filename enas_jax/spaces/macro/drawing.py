@@ -53,6 +53,8 @@ def graphs(
     for source in sorted([*reads.main, *reads.joined]):
       style = "main" if position - source == 1 else "skip"
       edges.append(graph_lib.Edge(name(source), name(position), style))
+  # Layers that no line joins still stand one below the other, and the words
+  # about a reduction need a line to stand beside.
   near = {edge[:2] for edge in edges if edge.style == "main"}
   for position in range(last):
     pair = name(position), name(position + 1)

@@ -129,6 +129,7 @@ def _coefficients(network: types.Omega, arc: space_lib.MacroArc) -> types.Array:
   hidden = jax.nn.relu(both @ network["w_in"] + network["b_in"])
   raw = jnp.tensordot(hidden, network["w_out"], 1)
   squares = jnp.sum(jnp.square(raw), axis=-1, keepdims=True)
+  # Without the summand a vector of zeros would have no derivative.
   return raw / jnp.sqrt(squares + 1e-6)
 
 

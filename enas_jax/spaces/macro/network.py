@@ -217,7 +217,9 @@ class _Network:
       seen |= seen_by_layer
       nodes.append(x)
       if layer in self.config.reductions():
+        # All of them: which ones later layers take, a traced arc does not say.
         nodes, seen[f"reduction_{layer}"] = self._reduce(layer, nodes)
+    # No ReLU before it, as in the release.
     return image_ops.global_average_pool(nodes[-1]), seen
 
   def _layer(
@@ -227,6 +229,7 @@ class _Network:
     seen = {}
     operate, join = f"layer_{layer}", f"skip_{layer}"
     if layer == 0:
+      # There is nothing but the stem to read.
       x, seen[operate] = self._operate(layer, nodes[0])
       return x, seen
     bits = _bits(self.config, self.arc, layer)

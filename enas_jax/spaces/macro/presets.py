@@ -67,6 +67,7 @@ class MacroConfig:
 
   def reductions(self) -> tuple[int, ...]:
     """The layers, counted from 0, after which height and width halve."""
+    # As released; one or two layers have no thirds, and are not reduced.
     third = self.num_layers // 3
     return (third - 1, 2 * third - 1) if third else ()
 

@@ -32,7 +32,7 @@ def specs(
     if layer in config.reductions():
       tree[f"reduction_{layer}"] = {
         f"node_{i}": _conv_specs(f, w1=(f, f // 2), w2=(f, f // 2))
-        for i in range(layer + 2)
+        for i in range(layer + 2)  # the stem, and layers 0 to `layer`
       }
   tree["classifier"] = {"w": weights_lib.Spec((f, num_classes), fan_in=f)}
   return tree

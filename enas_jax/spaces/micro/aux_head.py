@@ -85,6 +85,7 @@ def logits(
   """
   chex.assert_rank(x, 4)
   if config.aux_frozen:
+    # Of its weights alone: its loss still trains the cells before it.
     weights = lax.stop_gradient(weights)
   x = lax.reduce_window(
     jax.nn.relu(x),
@@ -94,7 +95,7 @@ def logits(
     (1, _STRIDE, _STRIDE, 1),
     "VALID",
   )
-  x = x / _POOL**2
+  x = x / _POOL**2  # windows of VALID padding are whole
   narrow, wide = weights["narrow"], weights["wide"]
   x = image_ops.pointwise_conv(x, narrow["kernel"])
   seen: types.Statistics = {}

@@ -252,6 +252,7 @@ def _traced_cell(
   weights = jax.tree.map(flat, _gather(cell, arc))
   sources, chosen = (flat(jnp.asarray(leaf)) for leaf in arc)
   nodes = np.arange(np.shape(arc.inputs)[0] + space_lib.NUM_INPUTS)
+  # The kernel has a block for each node that may be a loose end.
   include_inputs = kernel.shape[0] == len(nodes)
   if masks is not None:
     # Which branch is identity, and so is never dropped, only the arc knows.

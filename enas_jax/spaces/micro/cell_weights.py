@@ -36,6 +36,7 @@ def edge_index(row: types.Indices, node: types.Indices) -> types.Indices:
   Returns:
     [...] int, in [0, E).
   """
+  # The rows before it have 2 + 3 + ... + (row + 1) nodes to take.
   return row * (row + 3) // 2 + node
 
 

@@ -69,6 +69,7 @@ def _graph(
   edges = []
   rows = zip(cell.inputs, cell.ops, strict=True)
   for node, (taken, ops) in enumerate(rows, space_lib.NUM_INPUTS):
+    # Nodes are on even ranks, the operations that they add on the odd ones.
     name, rank = f"h{node + 1}", 2 * levels[node]
     nodes.append(
       graph_lib.Node(name, f"{symbol('h', node + 1)}  add", rank, "sum")

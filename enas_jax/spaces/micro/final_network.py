@@ -243,6 +243,7 @@ def _init_statistics(
   """The moving statistics of every batch norm, before the first step."""
   if not config.moving_statistics:
     return {}
+  # No batch norm's size depends on the classes, the channels or the images.
   specs = _specs(arc, config, 1, 1, aux_head.least_image_size())
   return batch_norm.fresh(specs)
 
@@ -270,6 +271,7 @@ def _apply_child(
   x, stem = batch_norm.normalise(
     image_ops.conv(images, child["stem"]["kernel"]), child["stem"]
   )
+  # The stem is what comes before the first cell, and before that.
   outs, seen = [x, x], {"stem": stem}
   for at, cell in enumerate(cells(arc, config)):
     name, cell_masks = f"cell_{at}", None if masks is None else masks[at]

@@ -134,6 +134,7 @@ def init_statistics(config: MicroConfig) -> types.Statistics:
   """
   if not config.moving_statistics:
     return {}
+  # No batch norm's size depends on the classes, the channels or the images.
   specs = _specs(config, 1, 1, aux_head.least_image_size())
   return batch_norm.fresh(specs, without=cell_weights.OPERATIONS)
 

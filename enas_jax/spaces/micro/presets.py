@@ -97,6 +97,7 @@ class MicroConfig:
 
   def normal_cells(self) -> tuple[int, int, int]:
     """How many cells each stage has, its reduction cell not counted."""
+    # As released, what thirds leave over goes to the last stage.
     third = self.num_layers // NUM_STAGES
     return third, third, self.num_layers - 2 * third
 

@@ -152,6 +152,8 @@ def run_next(
     weights["first_0"], jax.nn.relu(last[1])
   )
   if config.reduction == "factorized":
+    # No ReLU before this one, as in the release, where it stands before the
+    # cell; `first_0` is what a cell does to an input of another size.
     first_1, seen["first_1"] = parts.reduce_size(weights["first_1"], last[1])
   else:
     reduction_masks = None
@@ -165,7 +167,7 @@ def run_next(
     weights["cells"],
     cell_arcs,
     (first_0, first_1),
-    first_1,
+    first_1,  # two cells before the second: it has that cell's size already
     include_inputs=config.include_inputs,
     masks=masks,
   )

@@ -165,6 +165,7 @@ def _edge(
       row = arc.ops[:edge].count(op)
     edge_weights[name] = {"w": conv["w"][row]}
     if "mean" in conv:
+      # A child's statistics have a row for every edge, other than its weights.
       moments = {part: conv[part][edge] for part in ("mean", "variance")}
       edge_weights[name] |= moments
   run = _switch if ops.is_static(op) else _traced

@@ -268,6 +268,7 @@ def are_loose(arc: RecurrentArc) -> types.Array:
   xp = np if ops_lib.is_static(arc) else jnp
   prev = xp.asarray(arc.prev)
   readers = xp.equal(prev[1:, None], np.arange(prev.shape[0])[None])
+  # `initial` is for a cell of one node, which nothing could read.
   return 1.0 - xp.max(readers, axis=0, initial=0.0)
 
 

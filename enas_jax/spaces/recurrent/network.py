@@ -54,6 +54,7 @@ def edge_index(row: types.Indices, prev: types.Indices) -> types.Indices:
   Returns:
     [...] int, in [0, E).
   """
+  # The nodes before it have 0 + 1 + ... + (row - 1) edges.
   return row * (row - 1) // 2 + prev
 
 
@@ -174,6 +175,7 @@ def sample_masks(
     "state": (config.drop_state, unit),
     "output": (config.drop_output, unit),
   }
+  # One for each, drawn or not: a rate of 0 leaves the other masks as they are.
   keys = jax.random.split(key, len(plan))
   masks = {}
   for k, (name, (rate, shape)) in zip(keys, plan.items(), strict=True):

@@ -90,6 +90,7 @@ def output_weights(
     chex.assert_shape(read, (row,))
     for node in range(row):
       loose[node] = loose[node] * (1.0 - read[node])
+  # At least 1, the weight of the last node, which none can read.
   total = sum(loose, start=jnp.float32(0.0))
   return [weight / total for weight in loose]
 
