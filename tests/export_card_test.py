@@ -3,7 +3,9 @@
 import dataclasses
 import json
 import pathlib
+import sys
 import tempfile
+from unittest import mock
 
 import jax.numpy as jnp
 import numpy as np
@@ -205,6 +207,14 @@ class RefusalTest(parameterized.TestCase):
     ):
       self.assert_refused(
         message, lambda c=changes: dataclasses.replace(model, **c)
+      )
+
+  def test_a_hub_that_is_not_reached(self):
+    hub = mock.Mock()
+    hub.snapshot_download.side_effect = Exception("Connection refused")
+    with mock.patch.dict(sys.modules, {"huggingface_hub": hub}):
+      self.assert_refused(
+        "hub:me/cell: Connection refused", export.load, "hub:me/cell"
       )
 
   def test_folders_that_are_damaged(self):
