@@ -75,6 +75,8 @@ def enable_compilation_cache() -> None:
   folder = flags.FLAGS.compilation_cache_dir
   if folder:
     jax.config.update("jax_compilation_cache_dir", str(files.expand(folder)))
+    # JAX would keep only what takes a second to compile; a start has many that
+    # take less.
     jax.config.update("jax_persistent_cache_min_compile_time_secs", 0.3)
     jax.config.update("jax_persistent_cache_min_entry_size_bytes", -1)
 

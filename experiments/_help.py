@@ -132,6 +132,7 @@ def own_flags() -> list[flags.Flag[Any]]:
     if module.startswith("experiments.") or module == sys.argv[0]:
       own += defined
   first = list(_PLACES)
+  # After all that have a place.
   place = lambda flag: first.index(flag.name) if flag.name in first else 99
   return sorted(own, key=place)
 

@@ -120,6 +120,7 @@ def open_job(experiment: str, names: tuple[str, ...]) -> Job:
   dataset = _workdir.resolve_dataset(task, saved, _searched(first.name))
   if not saved:
     config = _flags.suit(config, task, dataset)
+    # After `suit`: the search was fitted to these data already.
     config = _arcs.on_data_of_run(config, first.name)
   if len(loaded) > 1 and not task.has_validation(config):
     raise types.InputError(

@@ -315,6 +315,7 @@ class _Runner:
     task, splits = self._prepare(config)
     # Refused before it writes.
     devices = _workdir.open_devices(config.data.batch_size)
+    # As the search's own script would write it, which can go on with it.
     _workdir.write_config(
       folder, _SPACE.name, _SPACE.name, config, self._dataset, self._saved
     )

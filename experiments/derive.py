@@ -57,6 +57,7 @@ def main() -> None:
   opened = runs.open_search(run, values.data_dir, dataset)
   state = opened.state
   if values.seed is not None:
+    # It draws the candidates and the minibatches that score them.
     state = state.replace(key=jax.random.key(values.seed))
   derive.check(config, opened.task, opened.splits)
   source = str(files.expand(values.run))

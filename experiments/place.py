@@ -169,6 +169,8 @@ def _rows(
   worth: Mapping[types.Arc, float],
   truth: truth_lib.Truth,
 ) -> list[dict[str, Any]]:
+  # The truth is larger where it is better; `worth` and the table of results
+  # have the metric as it is.
   space, sign = run.task.space, run.task.metric_sign
 
   def row(name: str, value: float) -> dict[str, Any]:

@@ -244,6 +244,7 @@ def _score(
   """[S] float64, larger is better; networks that overflow come last."""
   values = flags.FLAGS
   free = [name for name in names if name in zero_cost.SCORES]
+  # Sizes look at no weights, so none are drawn for them.
   num_draws = values.num_draws if set(free) - set(zero_cost.SIZES) else 0
   keys = [jax.random.key(values.seed + draw) for draw in range(num_draws)]
   subject = zero_cost.Subject.of(run.config, run.task, run.splits.train, keys)

@@ -78,6 +78,7 @@ def _measure(size: float) -> dict[str, Any]:
     command.append(f"--{name}={values[name].value}")
   if values["preset"].present:
     command.append(f"--preset={values.preset}")
+  # How often it compiles is not asked here.
   command += ["--compilation_arcs=1", f"--{values.vary}={size:g}"]
   run = subprocess.run(command, stdout=subprocess.PIPE, text=True)
   if run.returncode:

@@ -220,6 +220,7 @@ def fit_option(
   configs = {value: child_of(value) for value in range(1, most + 1)}
   known = {value: child for value, child in configs.items() if child}
   count = functools.cache(lambda value: lab.count_params(known[value], arc))
+  # Each count traces a network: halving asks for few of them.
   return nearest(list(known), count, wanted)
 
 

@@ -165,9 +165,11 @@ def as_training(config: config_lib.SearchConfig) -> config_lib.TrainConfig:
   return config_lib.TrainConfig(
     child=config.child,
     data=config.data,
+    # What chooses or weighs samples does nothing with one architecture.
     omega=dataclasses.replace(
       config.omega, num_arcs=1, fair_ops=False, op_weights=()
     ),
+    # A search averages no weights.
     run=config_lib.TrainRunConfig(**shared, average_after=0),
   )
 

@@ -85,6 +85,7 @@ class Children:
     here, there = multiprocessing.Pipe()
     jobs = [(arc, jax.tree.map(np.asarray, timer.child(arc))) for arc in arcs]
     batches = jax.tree.map(np.asarray, timer.batches())
+    # A forked process would lack XLA's threads, and may find their locks taken.
     context = multiprocessing.get_context("spawn")
     self._process = context.Process(
       target=_serve,
@@ -163,6 +164,7 @@ class _Child:
       self._leaves,
       config.omega.learning_rate,
       config.omega.momentum,
+      # PyTorch refuses Nesterov's form without momentum.
       nesterov=config.omega.momentum > 0,
     )
 
@@ -172,6 +174,7 @@ class _Child:
     self._optimizer.zero_grad()
     self._child.loss(self._weights, self._batch, train=True).backward()
     used = [leaf for leaf in self._leaves if leaf.grad is not None]
+    # The penalty is the weight times the sum of squares, which `check` holds.
     if self._config.l2_weight:
       with torch.no_grad():
         torch._foreach_add_(

@@ -43,6 +43,7 @@ def summarise(
   }
   first, *others = rows
   seconds: dict[str, Sequence[float]] = {m: accuracies[m] for m in others}
+  # Chance is a number, not a draw: every seed is compared with the same one.
   count = len(accuracies[first])
   seconds |= {f"chance_{k}": [v] * count for k, v in chance.items()}
   over_chance = {

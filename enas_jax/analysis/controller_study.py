@@ -202,6 +202,7 @@ def study(
     seed=config.run.seed,
     metric=task.metric,
     trained=look(kind, arcs, seen, performance["policy", "own"]),
+    # Only Table 1 asks what the untrained controller's samples are worth.
     untrained=look("untrained", first, seen_fresh, scorers["own"](few)),
     performance=performance,
   )

@@ -93,6 +93,7 @@ def scale(
   theta_epochs = config.run.num_epochs - config.warmup_epochs
   whole = config.run.num_epochs * steps * costs.omega
   whole += theta_epochs * config.theta.steps * costs.theta
+  # Of omega 0 steps would be a whole pass.
   scaled = lambda count: max(1, round(seconds / whole * count))
   theta_steps = scaled(config.theta.steps)
   config = config_lib.override(config, "omega", steps=scaled(steps))

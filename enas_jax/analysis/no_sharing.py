@@ -77,6 +77,7 @@ class Trainer:
     config = config_lib.override(
       config, "run", tune_from="scratch", tune_arcs=1, tune_halvings=0
     )
+    # `tune_changes` may ask for smaller images, in all three splits.
     *_, self._test = tune.changed(config, task, data.train, data.test)
     config, task, train, self._valid = tune.changed(
       config, task, data.train, data.valid
@@ -227,6 +228,7 @@ def controller_search(
     asked = ask(state, jax.random.fold_in(key_run, step))
     for arc in _validated(space, asked.arc):
       samples.append(earn(arc, len(samples)))
+    # One whose training diverged is NaN, from which REINFORCE learns nothing.
     rewards = [sample.reward for sample in samples[-num_arcs:]]
     state, _ = tell(state, asked, jnp.asarray(rewards, jnp.float32))
   return samples

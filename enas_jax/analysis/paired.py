@@ -87,6 +87,7 @@ def compare(first: Sequence[float], second: Sequence[float]) -> Comparison:
     if error > 0.0:
       t_p = float(stats.ttest_rel(a, b).pvalue)
   if np.count_nonzero(difference) >= _FEWEST_FOR_WILCOXON:
+    # Pairs that are equal are left out, which is SciPy's default.
     wilcoxon_p = float(stats.wilcoxon(difference).pvalue)
   return Comparison(
     mean_difference=float(difference.mean()),

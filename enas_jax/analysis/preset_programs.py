@@ -168,4 +168,6 @@ def _setting(
   data = definition.synthetic(config, shape, train_batches)
   task = definition.create(config, network, data)
   held_out = definition.synthetic(config, shape, max(valid_batches, 1))
+  # Of the second set the training split, whose size is the one asked for,
+  # stands for validation.
   return task, task.splits(data).train, task.splits(held_out).train

@@ -25,6 +25,7 @@ _COLLECTIVES = (
   *("all-reduce", "all-gather", "all-to-all", "reduce-scatter"),
   "collective-permute",
 )
+# One that is asynchronous has a start and a done, of which the first counts.
 _COLLECTIVE = re.compile(
   rf"= (.*?) ({'|'.join(_COLLECTIVES)})(?:-start)?\(", re.MULTILINE
 )

@@ -184,6 +184,7 @@ def rank_correlation(
   count = min(num_top, num_arcs) or _num_top(num_arcs, top)
   values = _statistics(pair, count)
   rng = np.random.default_rng(seed)
+  # Without resamples a row of NaN stays, which makes the intervals NaN.
   resampled = np.full((max(bootstrap, 1), len(_STATISTICS)), np.nan)
   for row in range(bootstrap):
     # Pairs are drawn, not scores and truths apart: their tie is the question.

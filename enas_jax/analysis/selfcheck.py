@@ -209,6 +209,7 @@ def check_search(
   except loop.Interrupted:
     pass
   resumed = run(folder / "stopped")
+  # Bytes have no distance.
   gap = 0.0 if resumed == whole else math.inf
   yield Check(space, "a search, resumed against not stopped: bits", gap, 0.0)
   half = config_lib.override(config, "run", compute_dtype="bfloat16")

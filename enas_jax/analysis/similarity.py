@@ -115,6 +115,7 @@ def edit_distance(
   """
   low, high = _fewest(first, second), _by_name(first, second)
   if exact and low < high:
+    # The bound is reached, so there is an answer, and most edits are not tried.
     distance = nx.graph_edit_distance(
       first,
       second,

@@ -52,6 +52,8 @@ def compare(
   compiled = stopwatch.Compilations()
   for name, step in steps.items():
     before = compiled.count
+    # Twice: what a step returns may not be what it was compiled for, such as a
+    # weak type, and then the second call compiles.
     _repeat(step, 2)
     record[f"{name}_compilations"] = compiled.count - before
   turn = [
@@ -66,6 +68,7 @@ def compare(
       f"{name}_cpu_seconds": float(cpu),
     }
   first, *others = configs
+  # Each policy has omega's step, then theta's.
   both = times[:, ::2] + times[:, 1::2]
   for place, policy in enumerate(others, start=1):
     over = stopwatch.ratio(both, place, 0, "cpu")

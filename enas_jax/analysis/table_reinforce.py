@@ -73,6 +73,7 @@ class Table:
         f"the space has {count:.2g} architectures, too many for a table."
       )
     self.space = space
+    # 32 bits hold every number below `_LARGEST`; without x64 JAX has no more.
     self._weights = np.asarray(
       [math.prod(map(int, sizes[i + 1 :])) for i in range(len(sizes))],
       np.int32,

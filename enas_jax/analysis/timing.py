@@ -70,6 +70,7 @@ class SearchTimer:
       steps.make_arcs_step(config, self.task, _BATCHES), donate_argnums=0
     )
     theta_step = theta_steps.make_theta_step(self.task, strategy)
+    # Random data are alike: the training split does for validation, too.
     self._theta_step = lambda state, data: theta_step(state, data, data)
 
   def _first(self, part: str, run: Callable[[], Any]) -> Any:
@@ -254,6 +255,7 @@ class SearchTimer:
     times = stopwatch.in_turn(
       [[functools.partial(run, self.data) for run in runs]], rounds
     )
+    # Below 0 where noise is larger than what the host takes.
     share = 1.0 - stopwatch.ratio(times, 0, 1, "wall")
     return {
       "theta_seconds": float(np.median(times[:, 1, 0])) / _FUSED,

@@ -47,6 +47,7 @@ def train(
       otherwise, or the configuration is not allowed.
     Diverged: if one is worth nothing finite.
   """
+  # All of them are trained: `tune_arcs` would else leave some out.
   config = _alone(run.config, tune_arcs=num_arcs, **changes)
   training = {**_settings(config), "drawn_with_seed": seed}
   path = folder / folder_lib.TRAINED_ALONE
@@ -92,6 +93,7 @@ def train_alike(
     raise types.InputError(f"{path} is empty: move it away, and make another.")
   training = dict(rows[0]["training"])
   _read(path, training, metric)  # all of one training
+  # What a search has kept was not drawn.
   training.pop("drawn_with_seed", None)
   known = {space.from_dict(row["arc"]): float(row[metric]) for row in rows}
   missing = [arc for arc in dict.fromkeys(arcs) if arc not in known]

@@ -53,6 +53,7 @@ def put(pixels: np.ndarray, labels: np.ndarray, size: int, name: str) -> Split:
   Raises:
     InputError: if it has too few images for one batch.
   """
+  # It raises; the number itself is of no use here.
   augment.num_batches(len(pixels), size, name)
   return Split(jnp.asarray(pixels), jnp.asarray(labels))
 

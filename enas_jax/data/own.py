@@ -119,6 +119,7 @@ def _with_test(images: Any, labels: Any) -> dict[str, Any]:
     raise types.InputError(
       f"data has {len(pixels)} images and {len(classes)} labels."
     )
+  # Of NumPy's generators only this one never changes its stream.
   order = np.random.RandomState(0).permutation(len(pixels))
   test, train = np.split(order, [len(order) // _FIFTH])
   return {

@@ -50,6 +50,7 @@ class Mlflow:
 
   def scalars(self, place: base.Place, values: Mapping[str, float]) -> None:
     """See `base.Logger`."""
+    # MLflow counts milliseconds.
     now, told = int(1000 * time.time()), []
     for name, value in values.items():
       at = place.on_axis_of(name)
@@ -83,6 +84,7 @@ class Mlflow:
       heard = []
       if self._resumed:
         heard = self._client.get_metric_history(self._id, name)
+      # Steps begin at 0: where nothing has been heard even that is new.
       self._heard[name] = max((one.step for one in heard), default=-1)
     return self._heard[name]
 

@@ -28,6 +28,8 @@ class TensorBoard:
     self._run = run
     self._writers: dict[str, tensorboardX.SummaryWriter] = {}
     events = self._events("epoch").file_writer
+    # The 0 is not written: a metric's values are those of its scalar. The last
+    # of the three parts says that the run has succeeded.
     *begin, self._end = summary.hparams(dict(run.options), {run.metric: 0.0})
     for part in begin:
       events.add_summary(part)

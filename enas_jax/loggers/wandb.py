@@ -75,6 +75,7 @@ class Wandb:
       if pattern not in self._axes:
         self._axes.add(pattern)
         self._run.define_metric(pattern, step_metric=base.axis_of(name))
+    # Its axes are scalars, too, and must be told with what is drawn on them.
     self._run.log(values | place._asdict(), step=number)
 
 

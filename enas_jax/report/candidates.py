@@ -113,6 +113,7 @@ def distinct(
   for row in rows:
     reward = run_files.number(row.get("reward"))
     if reward is not None:
+      # The order of fields makes no other architecture.
       known = json.dumps(row.get("arc"), sort_keys=True)
       times[known] = times.get(known, 0) + 1
       if known not in best or reward > best[known][0]:
@@ -134,6 +135,7 @@ def _candidate(
   }
   arc = _read_arc(row.get("arc"), network) if network else None
   if arc is not None and network and not sizes.keys() >= set(_SIZES):
+    # Dead parts cost nothing, as where a search asks what one costs.
     live = network.definition.live(network.options, arc)
     record = describe.describe(
       network.definition.name, network.options, live, network.data

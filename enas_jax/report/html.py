@@ -158,6 +158,7 @@ def _write(
     **values, style=style, script=script, digest=digest
   )
   temporary = path.with_name(path.name + ".tmp")
+  # The name of a folder need not be UTF-8.
   temporary.write_text(page, encoding="utf-8", errors="replace", newline="\n")
   os.replace(temporary, path)
   return path

@@ -236,6 +236,7 @@ def _finish(
         "points": [
           [
             *points[index],
+            # A tenth of a point is finer than a screen shows.
             round(float(where[index][0]), 1),
             round(height - float(where[index][1]), 1),
           ]

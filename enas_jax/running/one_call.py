@@ -88,6 +88,7 @@ def search(
     else:
       dataset, preset = dataset or task.dataset, preset or _PRESET
       config = _fresh(space, task, dataset, preset, options)
+      # What is refused must leave no folder behind.
       ready = searches.prepare(
         space, config, dataset, data_dir, num_devices, progress
       )
@@ -154,6 +155,7 @@ def train(
     child = options_lib.of_architecture(loaded, config)
     of_data = options_lib.of_search(searched, space)
     known = options_lib.of(config, space)
+    # Of the same option the last of the three counts.
     config = options_lib.override(config, known, child | of_data | values)
   ready = trainings.prepare(
     space, [loaded.arc], config, dataset, place, num_devices, progress
@@ -201,6 +203,7 @@ def _fresh(
 ) -> config_lib.SearchConfig:
   """What a new search is made by."""
   config = spaces.preset(preset, space)
+  # First: which options there are depends on the strategy.
   config = strategies.with_policy(
     config, options.get("policy", config.run.policy)
   )
@@ -359,6 +362,7 @@ def _begin(folder: pathlib.Path | None, experiment: str) -> pathlib.Path:
       folder = folder_lib.make_new(pathlib.Path(f"runs/{experiment}-{stamp}"))
       folder = folder.absolute()
     folder.mkdir(parents=True, exist_ok=True)
+    # All that a process has written that was killed at once.
     begun = (folder_lib.LOCK, f"{folder_lib.CONFIG}.tmp")
     if any(path.name not in begun for path in folder.iterdir()):
       raise types.InputError(

@@ -55,6 +55,7 @@ class TerminalProgress(loop.Progress):
     if self._bar is not None:
       self._waits = True
       self._bar.set_postfix_str(f"{text}, {seconds:.0f} s")
+    # Once, as a line cannot be written over by the next second's.
     elif text != self._said:
       self._said = text
       print(text, flush=True)
