@@ -175,6 +175,11 @@ CASES = [
   ("describe", ("--space=macro", "--num_layers=100000"), "at most 256, got 1"),
   ("describe", ("--space=micro", "--num_layers=100000"), "at most 256, got 1"),
   ("benchmark", ("--space=macro", "--num_filters=1000000"), "at most 16,384"),
+  (
+    "cifar_macro",
+    ("--policy=random", "--hypernetwork_rank=1000000000"),
+    "hypernetwork_rank must be at most 16,384",
+  ),
   ("scale", ("--sizes=4,x",), "--sizes must be positive numbers, separated"),
   ("scale", ("--sizes=4,8,4",), "the first and the last of which differ"),
   ("cifar_macro", (*_IMAGES, "--num_layers=100000"), "num_layers must be at"),

@@ -169,6 +169,7 @@ class MacroSpaceTest(parameterized.TestCase):
     ),
     (dict(ops=(0, -1, 0, 1)), r"arc\.ops\[1\] must be in \[0, 6\), got -1"),
     (dict(ops=(0, 3, 4)), r"arc\.ops must have 4 entries, got 3 \(Macro"),
+    (dict(ops=(0, 3, 4, True)), r"arc\.ops must be a list of integers"),
     (dict(ops=(0, 3, 4, 0.5)), r"arc\.ops must be a list of integers, got \(0"),
     (dict(ops=((0, 3), (4,))), r"arc\.ops must be a list of integers"),
     (

@@ -222,7 +222,11 @@ def _int_array(value: object) -> np.ndarray | None:
   """`value` as an array, or None if it is ragged or not of integers."""
   try:
     array = np.asarray(value)
+    # NumPy makes integers of JSON's true beside integers.
+    words = np.asarray(value, dtype=object)
   except ValueError:  # rows of different lengths
+    return None
+  if any(isinstance(item, bool) for item in words.flat):
     return None
   return array if np.issubdtype(array.dtype, np.integer) else None
 

@@ -49,7 +49,9 @@ class MacroConfig:
     # A reduction has two paths of F / 2 channels each.
     even = self.num_filters > 0 and self.num_filters % 2 == 0
     fields.check(even, "num_filters", "even and positive", self.num_filters)
-    fields.check_at_most(self, "", num_filters=fields.WIDEST)
+    fields.check_at_most(
+      self, "", num_filters=fields.WIDEST, hypernetwork_rank=fields.WIDEST
+    )
     fields.check_positive(self, "", "op_epsilon")
     fields.check_not_negative(self, "", "hypernetwork_rank")
     fields.check_rates(self, "", "drop_features")
