@@ -15,6 +15,8 @@ from enas_jax.spaces import base as spaces
 from enas_jax.spaces import decisions
 from enas_jax.strategies import uniform
 
+_SETTINGS = ("tune_steps", "tune_rate", "tune_changes")
+
 
 def train(
   run: runs.Opened,
@@ -116,8 +118,7 @@ def _alone(
 
 def _settings(config: config_lib.SearchConfig) -> dict[str, Any]:
   """What tells one training from another, as JSON gives it back."""
-  names = ("tune_steps", "tune_rate", "tune_changes")
-  settings = {name: getattr(config.run, name) for name in names}
+  settings = {name: getattr(config.run, name) for name in _SETTINGS}
   return {**settings, "tune_changes": dict(config.run.tune_changes)}
 
 
@@ -179,7 +180,7 @@ def _read(
   advice = "move it away, and architectures are trained again"
   rows = folder_lib.read_rows(path, advice)
   for row in rows:
-    if not {"arc", "nats", metric, "training"} <= row.keys():
+    if not _is_whole(row, metric):
       raise types.InputError(f"{path} is damaged: {advice}.")
     if training is not None and (other := row["training"]) != training:
       raise types.InputError(
@@ -187,3 +188,16 @@ def _read(
         f" {training}: ask for the same, move it away, or give it as --truth."
       )
   return rows
+
+
+def _is_whole(row: Mapping[str, Any], metric: str) -> bool:
+  """Whether a row has an architecture, finite numbers and a training."""
+  training = row.get("training")
+  known = {*_SETTINGS, "drawn_with_seed"}
+  return (
+    isinstance(row.get("arc"), dict)
+    and all(type(row.get(name)) in (int, float) for name in ("nats", metric))
+    and isinstance(training, dict)
+    # They become fields of a configuration, which has no others.
+    and training.keys() <= known
+  )
