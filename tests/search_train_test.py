@@ -66,6 +66,18 @@ class TrainTest(parameterized.TestCase):
     self.assertLess(record["valid_perplexity"], before)
     self.assertTrue(training.finished)
 
+  def test_a_result_without_its_numbers_is_named(self):
+    training = self._training("damaged")
+    record = {"params": 5, "epochs": 3, "train_seconds": 1.5}
+    record |= {"valid_perplexity": None, "test_perplexity": 9.0}
+    path = self.folder / "damaged" / "result.json"
+    path.write_text(json.dumps(record))
+    self.assertEqual(training.load_result(), record)
+    for name in ("params", "epochs", "train_seconds"):
+      path.write_text(json.dumps(record | {name: None}))
+      with self.assertRaisesRegex(types.InputError, "result.json is damaged"):
+        training.load_result()
+
   def test_a_stopped_run_ends_as_if_it_had_not_been(self):
     data = {"data": {"batch_size": 4, "bptt_length": 5, "length_std": 1.0}}
     run = {"run": {"num_epochs": 3, "log_every": 4, "average_after": 1}}

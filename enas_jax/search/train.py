@@ -107,7 +107,13 @@ class Training(loop.Loop[state_lib.TrainState]):
     """
     names = ("params", "epochs", "train_seconds")
     metrics_ = (f"valid_{self._task.metric}", f"test_{self._task.metric}")
-    return self._read_result((*names, *metrics_))
+    record = self._read_result((*names, *metrics_))
+    # Null stands for a metric that overflowed, or of a split that is not there.
+    if None in (record[name] for name in names):
+      path = self._workdir / folder.RESULT
+      advice = "delete it and resume the run, whose end is then repeated"
+      raise files.damaged(path, advice)
+    return record
 
   def run(self, facts: dict[str, Any]) -> dict[str, Any]:
     """Trains what is left to train, and evaluates.
