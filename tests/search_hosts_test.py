@@ -6,6 +6,8 @@ import shutil
 import socket
 import tempfile
 import time
+import types as types_lib
+from unittest import mock
 
 from absl.testing import absltest
 
@@ -87,6 +89,25 @@ class HostsTest(absltest.TestCase):
     self.assertEqual(hosts.of_all("moon"), ["moon"])
     hosts.check_same(b"anything", "data set")
     self.assertFalse(hosts.is_lost(RuntimeError("Gloo")))
+
+  def test_what_is_long_is_spread_in_parts(self):
+    sent = []
+
+    def broadcast(array):
+      sent.append(array.copy())
+      return array
+
+    fake = types_lib.SimpleNamespace(broadcast_one_to_all=broadcast)
+    with (
+      mock.patch.object(hosts, "multihost_utils", fake),
+      mock.patch.object(hosts, "_PART", 4),
+    ):
+      self.assertEqual(hosts._spread(b"0123456789"), b"0123456789")
+      self.assertEqual(
+        [a.tobytes() for a in sent[1:]], [b"0123", b"4567", b"89"]
+      )
+      self.assertEqual(hosts._spread(b""), b"")
+    self.assertEqual((sent[0].dtype.name, sent[0].tolist()), ("int32", [0, 10]))
 
   def test_flags_that_do_not_go_together(self):
     for flags, message in (

@@ -69,7 +69,7 @@ def write(path: pathlib.Path, content: str | bytes) -> None:
   # Beside it: a rename is one step only within a file system.
   temporary = path.with_name(path.name + ".tmp")
   if isinstance(content, str):
-    temporary.write_text(content)
+    temporary.write_text(content, encoding="utf-8")
   else:
     temporary.write_bytes(content)
   os.replace(temporary, path)

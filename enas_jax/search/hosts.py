@@ -27,6 +27,7 @@ _LOST = (
   *("connection", "deadline_exceeded", "barrier"),
 )
 
+_PART = 2**28  # bytes that are spread at once
 _Answer = TypeVar("_Answer")
 _Tree = TypeVar("_Tree")
 _here = {"index": 0, "count": 1}
@@ -131,12 +132,17 @@ def arrays_from_first(tree: _Tree) -> _Tree:
 
 def _spread(content: bytes) -> bytes:
   """The bytes of the first process."""
-  # First how many: all must bring an array of the same shape.
-  size = multihost_utils.broadcast_one_to_all(np.int32(len(content)))
-  words = np.zeros(int(size), np.uint8)
-  if is_first():
-    words = np.frombuffer(content, np.uint8)
-  return bytes(np.asarray(multihost_utils.broadcast_one_to_all(words)))
+  # First how many: all must bring an array of the same shape. JAX has no int64
+  # here, and a state may be larger than int32 counts.
+  words = np.array(divmod(len(content), 2**31), np.int32)
+  high, low = np.asarray(multihost_utils.broadcast_one_to_all(words)).tolist()
+  size, parts = high * 2**31 + low, []
+  for at in range(0, size, _PART):
+    part = np.zeros(min(_PART, size - at), np.uint8)
+    if is_first():
+      part = np.frombuffer(content, np.uint8, len(part), at)
+    parts.append(np.asarray(multihost_utils.broadcast_one_to_all(part)))
+  return b"".join(part.tobytes() for part in parts)
 
 
 def of_all(text: str) -> list[str]:
