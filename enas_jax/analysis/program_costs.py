@@ -26,10 +26,8 @@ _COLLECTIVES = (
   "collective-permute",
 )
 # One that is asynchronous has a start and a done, of which the first counts.
-_COLLECTIVE = re.compile(
-  rf"= (.*?) ({'|'.join(_COLLECTIVES)})(?:-start)?\(", re.MULTILINE
-)
-_SHAPE = re.compile(r"\b(pred|[a-z]+)(\d*)[a-z0-9]*\[([0-9,]*)\]")
+_COLLECTIVE = re.compile(rf"= (.*?) ({'|'.join(_COLLECTIVES)})(?:-start)?\(")
+_SHAPE = re.compile(r"\b[a-z]+(\d*)[a-z0-9]*\[([0-9,]*)\]")
 
 
 class Work(NamedTuple):
@@ -153,9 +151,9 @@ def count_lowered(text: str) -> Counts:
 def _shape_bytes(text: str) -> int:
   """The bytes of the arrays in a shape, e.g. "(f32[8,2]{1,0}, bf16[3])"."""
   total = 0
-  for kind, bits, shape in _SHAPE.findall(text):
+  for bits, shape in _SHAPE.findall(text):
     size = 1
     for length in filter(None, shape.split(",")):
       size *= int(length)
-    total += size * max(1, int(bits or 8) // 8) if kind else 0
+    total += size * max(1, int(bits or 8) // 8)
   return total
