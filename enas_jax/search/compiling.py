@@ -1,9 +1,10 @@
 """The first call of a program: whoever waits for the compiler is told how long.
 
 XLA does not say how far it is, but larger programs take it longer. On one core
-of an AMD EPYC (2.6 GHz) fifteen omega and theta steps of the four spaces, at the
-sizes of `smoke` and `small`, compile in 0.095 n^0.55 seconds, n their operations, to
-within a factor of 1.3. A slower machine is known by the step compiled before.
+of an AMD EPYC (2.6 GHz) fifteen omega and theta steps of the four spaces, at
+the sizes of `smoke` and `small`, compile in 0.095 n^0.55 seconds, n their
+operations, to within a factor of 1.3. A slower machine is known by the step
+compiled before.
 """
 
 import time
