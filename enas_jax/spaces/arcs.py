@@ -54,6 +54,7 @@ def load_arc(
   if name is not None:
     fields.check_one_of("space", name, registry.names())
   architecture = _read(text, name, drawn)
+  # A name or a file says its own space, whichever was asked for.
   if name not in (None, architecture.name):
     raise types.InputError(
       f"the architecture {records.brief(text)!r} is of the"
@@ -75,6 +76,7 @@ def cut(loaded: Architecture, space: base.Space) -> Architecture:
   places: dict[base.Decision, list[int]] = {}
   place = 0
   for decision in loaded.space.decisions():
+    # A list: the two inputs of a node in the micro space are equal decisions.
     places.setdefault(decision, []).append(place)
     place += decision.width
   kept: list[int] = []
@@ -152,6 +154,7 @@ def of_record(record: Mapping[str, Any]) -> Architecture:
 
 def _of_tokens(text: str, name: str | None) -> Architecture:
   """Reads tokens of one space, or of whichever space they fit."""
+  # A slash may stand between the two cells of the micro space.
   count = len(records.parse_tokens(text.replace("/", " ")))
   if name is not None:
     space = registry.get(name).of_count(count)

@@ -193,6 +193,7 @@ class ImageNetwork(NamedTuple):
     self, child: types.Omega, arc: types.Arc, options: Options, data: DataShape
   ) -> types.Array:
     """[1, classes] float32: the logits of one blank image."""
+    # Blank: `spaces.describe` only traces this, for what an image costs.
     logits, _ = self.apply_child(
       child,
       self.init_statistics(options),
@@ -255,6 +256,7 @@ class TextNetwork(NamedTuple):
   ) -> types.Array:
     """[1, 1, V] float32: the logits of one token after a zero state."""
     del data
+    # [T, B] of one step of one stream: the cost of one token.
     tokens = jnp.zeros((1, 1), jnp.int32)
     state = jnp.zeros((1, options.hidden_size))
     states = self.apply_child(child, arc, tokens, state, config=options)

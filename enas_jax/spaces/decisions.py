@@ -49,6 +49,7 @@ def balance_ops(
     ) -> types.Array:
       key_group = jax.random.fold_in(key, number // size)
       order = jax.random.permutation(jax.random.fold_in(key_group, place), size)
+      # The numbers of one group read each place of one permutation once.
       return order[number % size]
 
     # Not over arcs but over numbers: no branch of a network is chosen here.
@@ -82,7 +83,9 @@ def sample_weighed(
   # split(key)[i], so operations would be drawn with the key of the skips.
   key_arcs, key_ops = jax.random.split(key)
   choices = space.to_choices(space.sample_uniform(key_arcs, num_arcs))
+  # All above 0 (`fields.settle_numbers`); their sum need not be 1.
   log_weights = jnp.log(jnp.asarray(weights, jnp.float32))
+  # `check_weights` has seen to it that there are decisions between so many.
   where = _op_places(space, (base.OPERATIONS,))[len(weights)]
   ops = jax.random.categorical(
     key_ops, log_weights, shape=(num_arcs, len(where))
@@ -96,6 +99,7 @@ def check_weights(
   """Raises InputError unless `sample_weighed` can use the weights, or none."""
   if not weights:
     return
+  # 0 of a space that decides about no operation: no weights fit it.
   count = max(_op_places(space, (base.OPERATIONS,)), default=0)
   fields.check(
     len(weights) == count,
@@ -172,6 +176,7 @@ def relax(
   def fill(place: Any) -> Any:
     if hasattr(place, "_fields"):
       return type(place)(*map(fill, place))
+    # Tuples, as `space.validate` returns them.
     if isinstance(place, list):
       return tuple(map(fill, place))
     return entries[place]
@@ -245,6 +250,7 @@ def frequencies(space: base.Space, arcs: types.Arc) -> list[list[float]]:
     For each of the C choices the share of the S architectures that have each
     of its alternatives; of a skip: that leave it out, and that take it.
   """
+  # [S, C]
   choices = np.asarray(space.to_choices(arcs))
   chex.assert_rank(choices, 2)
   sizes = num_alternatives(space.decisions())

@@ -52,6 +52,7 @@ def describe(
     definition, options, arc, data or base.DataShape()
   )
   parts = {name: _size(weights[name]) for name in sorted(weights, key=_order)}
+  # Apart, as the authors' code counts: it serves in training alone.
   aux = parts.pop(_AUX_HEAD, 0)
   body = {name: part for name, part in weights.items() if name != _AUX_HEAD}
   record: dict[str, Any] = {
@@ -131,6 +132,7 @@ class _Cost(NamedTuple):
 def _cost(program: programs.Program) -> _Cost:
   """Sums over a program and those inside it."""
   costs = [_cost_of(eqn) for eqn in programs.operations(program)]
+  # The zeros are for a program without operations.
   return _Cost(*(sum(column) for column in zip((0, 0), *costs, strict=True)))
 
 

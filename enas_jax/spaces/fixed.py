@@ -38,6 +38,8 @@ def fix_image_network(network: ImageNetwork, arc: types.Arc) -> ImageNetwork:
     num_classes: int,
     shape: tuple[int, int, int],
   ) -> types.Omega:
+    # All of omega, so that a child starts with what the shared network of that
+    # key would give it.
     omega = network.init(key, options, num_classes, shape)
     return network.child_params(omega, arc, options)
 
@@ -83,6 +85,7 @@ def fix_text_network(network: TextNetwork, arc: types.Arc) -> TextNetwork:
   def init(
     key: types.PRNGKey, options: Options, vocabulary_size: int
   ) -> types.Omega:
+    # All of omega, as of images.
     omega = network.init(key, options, vocabulary_size)
     return network.child_params(omega, arc, options)
 

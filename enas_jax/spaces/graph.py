@@ -6,6 +6,7 @@ on the page a rank is, nor what an operation does.
 
 from typing import NamedTuple
 
+# All that subscripts such as those of h_(t-1) and h_12 are made of.
 _SUBSCRIPTS = str.maketrans("0123456789-t", "₀₁₂₃₄₅₆₇₈₉₋ₜ")
 
 

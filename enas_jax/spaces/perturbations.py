@@ -32,6 +32,7 @@ def perturb(
   Raises:
     InputError: if what comes out is not valid in the space.
   """
+  # [C]
   choices = np.array(space.to_choices(arc))
   changed = perturbation.change(space, choices, rng)
   return space.validate(
@@ -77,6 +78,7 @@ def change_connections(kind: str, share: float) -> base.Change:
   ) -> np.ndarray:
     sizes = decisions.num_alternatives(space.decisions())
     changed = choices.copy()
+    # A node with one node before it has no other to read.
     able = np.flatnonzero((kinds(space) == kind) & (sizes > 1))
     for place in _some(able, share, rng):
       # Less than a whole turn reaches every other value, and never itself.

@@ -51,6 +51,7 @@ def _image_network(
     logits, statistics = network.apply_child(
       _cast(child, dtype), statistics, arc, images.astype(dtype), **how
     )
+    # An `aux` of None is no leaf, and stays None.
     return jax.tree.map(jnp.float32, logits), statistics
 
   return network._replace(apply_child=apply_child)
@@ -74,6 +75,7 @@ def _text_network(
       tokens,
       state.astype(dtype),
       config=config,
+      # A float32 mask would make float32 of whatever it multiplies.
       masks=_cast(masks, dtype),
     )
     return jnp.float32(states)

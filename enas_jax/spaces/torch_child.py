@@ -39,8 +39,10 @@ class ImageChild:
 
   def weights(self, child: types.Omega) -> Weights:
     """Tensors of the weights of a child, or of their gradients."""
+    # "fc" is the micro network's, an array by itself.
     name = "classifier" if "classifier" in child else "fc"
     last = child[name] if isinstance(child[name], dict) else {"w": child[name]}
+    # `functional.linear` wants [classes, D].
     classifier = {"w": torch_ops.array(np.transpose(last["w"]))}
     if "bias" in last:
       classifier["bias"] = torch_ops.array(last["bias"])

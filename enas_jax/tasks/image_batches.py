@@ -11,6 +11,7 @@ from enas_jax import types
 from enas_jax.data import augment, batches
 
 
+# Compared by identity: of the arrays of two, == is no bool.
 @dataclasses.dataclass(frozen=True, eq=False)
 class Batches:
   """What the steps and evaluations of a task are shown of its splits.
@@ -70,6 +71,8 @@ class Batches:
   def _drawn(
     self, split: batches.Split, key: types.PRNGKey, size: int
   ) -> types.ImageBatch:
+    # All of the split in a random order, of which step 0 is the first `size`:
+    # so no image comes twice.
     order = augment.epoch_permutation(key, len(split.images))
     taken = batches.take(split, order, jnp.int32(0), size)
     return types.ImageBatch(self._standardise(taken.images), taken.labels)
@@ -78,6 +81,8 @@ class Batches:
     self, split: batches.Split, index: types.Array
   ) -> tuple[types.ImageBatch, types.Array]:
     """A batch of a whole split, and [B] bool: which were in no earlier one."""
+    # Batches of the rewards' size: batch norm looks at all of a batch, and what
+    # is scored shall be what was rewarded.
     part, fresh = batches.chunk(split, index, self.options.reward_batch_size)
     return types.ImageBatch(self._standardise(part.images), part.labels), fresh
 

@@ -70,5 +70,6 @@ def synthetic(
 ) -> images.ImageData:
   """Random images, enough for so many batches."""
   batch = config.data
+  # One count serves all splits, and those that are scored need a whole batch.
   count = max(num_batches * batch.batch_size, batch.reward_batch_size)
   return synthetic_data.random_images(count, data.image_shape, data.num_classes)

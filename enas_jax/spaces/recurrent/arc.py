@@ -84,6 +84,7 @@ class RecurrentSpace:
     if self.first_node == "sampled":
       steps.append(base.Decision("op", node=0, num_choices=len(OPS)))
     for row in range(1, self.num_rows):
+      # Also of row 1, which can only read node 0: the released tokens have it.
       steps.append(base.Decision("index", node=row, num_choices=row))
       steps.append(base.Decision("op", node=row, num_choices=len(OPS)))
     return tuple(steps)
@@ -101,6 +102,7 @@ class RecurrentSpace:
     # Zeros stand where nothing is decided, so that every row is a pair.
     zero = jnp.zeros((*choices.shape[:-1], 1), jnp.int32)
     if self.first_node == "tanh":
+      # The first node's operation: 0 is tanh.
       choices = jnp.concatenate([zero, choices], axis=-1)
     pairs = jnp.concatenate([zero, choices], axis=-1)
     return RecurrentArc(prev=pairs[..., 0::2], ops=pairs[..., 1::2])
@@ -267,6 +269,7 @@ def are_loose(arc: RecurrentArc) -> types.Array:
   """
   xp = np if ops_lib.is_static(arc) else jnp
   prev = xp.asarray(arc.prev)
+  # [N - 1, N]: whether each later node reads each node; row 0 reads none.
   readers = xp.equal(prev[1:, None], np.arange(prev.shape[0])[None])
   # `initial` is for a cell of one node, which nothing could read.
   return 1.0 - xp.max(readers, axis=0, initial=0.0)

@@ -39,6 +39,7 @@ def graphs(
     if node:
       edges.append(graph_lib.Edge(f"h{prev[node] + 1}", f"h{node + 1}"))
   nodes += [
+    # Above the deepest node: a join and its reader stand alone on their ranks.
     graph_lib.Node("avg", "average", top + 1, "join"),
     graph_lib.Node("output", symbol("h", "t"), top + 2, "output"),
   ]
@@ -74,6 +75,7 @@ def text(options: presets.RecurrentConfig, arc: space_lib.RecurrentArc) -> str:
   for node in range(1, len(ops)):
     children[arc.prev[node]].append(node)
   lines += ["", *_tree(children, ops), ""]
+  # Of the tree, also where all nodes are averaged.
   ends = sum(not readers for readers in children)
   depth = max(depths(arc.prev))
   lines.append(f"depth {depth}, {graph_lib.plural(ends, 'loose end')}")
@@ -89,6 +91,7 @@ def depths(prev: Sequence[int]) -> list[int]:
   Returns:
     For each node the nodes on the way from node 0, both ends counted.
   """
+  # A node reads an earlier one, so one pass is enough.
   depths = [1]
   for parent in prev[1:]:
     depths.append(depths[parent] + 1)
@@ -108,6 +111,7 @@ def _tree(
     for child in children[node]:
       last = child == children[node][-1]
       yield f"{indent}{'`-- ' if last else '|-- '}{label(child)}"
+      # As deep as the cell: `records.check_size` keeps it off Python's limit.
       yield from below(child, indent + ("    " if last else "|   "))
 
   yield label(0)

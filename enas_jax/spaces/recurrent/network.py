@@ -76,6 +76,7 @@ def init(
     `weights_per_op`; with batch norm also "bn_scale" and "bn_offset" [D].
   """
   d, rows = config.hidden_size, config.space().num_rows
+  # A row for each pair of nodes j < l: a square has more than twice as many.
   edges: tuple[int, ...] = (rows * (rows - 1) // 2, d, 2 * d)
   if config.weights_per_op:
     edges = (len(space_lib.OPS), *edges)
@@ -146,6 +147,7 @@ def _edge_rows(
   rows = np.arange(1, np.shape(arc.prev)[0])
   index = edge_index(rows, jnp.asarray(arc.prev)[1:])
   if omega["w_edge"].ndim == 4:
+    # [K, E, D, 2D]: activation and edge name a matrix.
     return jnp.asarray(arc.ops)[1:], index
   return index
 
@@ -217,8 +219,9 @@ def apply_child(
   chex.assert_rank([tokens, state, child["w_edge"]], [2, 2, rank])
   chex.assert_type([tokens, state], [int, float])
   masks = masks or Masks()
-  x = child["embedding"][tokens]
+  x = child["embedding"][tokens]  # [T, B, D]
   if masks.word is not None:
+    # A dropped word is zero wherever it occurs in the window.
     x = x * masks.word[tokens][..., None]
   # Embedded words pass both masks on their way into node 1.
   for mask in (masks.embedding, masks.x):
@@ -233,6 +236,7 @@ def apply_child(
   )
   if not relaxed:
     return loop.unroll(arc, config.output, weights, state, masks.state)
+  # Of node l [..., l, D, 2D]: its edges lie side by side in the table.
   edges = [
     child["w_edge"][..., edge_index(row, 0) : edge_index(row + 1, 0), :, :]
     for row in range(1, len(arc.prev))
@@ -267,7 +271,7 @@ def softmax_loss(
   chex.assert_type([states, targets], [float, int])
   states = loop.masked(states, masks.output if masks else None)
   embedding = child["embedding"]
-  flat = states.reshape(-1, states.shape[-1])
+  flat = states.reshape(-1, states.shape[-1])  # [T * B, D]
   normaliser = jax.nn.logsumexp(_products(flat, embedding), axis=-1)
   # The target's logit as a dot product: gathering it from the [T * B, V]
   # logits would make the gradient scatter into an array of that size.

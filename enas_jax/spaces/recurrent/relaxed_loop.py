@@ -82,6 +82,7 @@ def output_weights(
   """
   count = len(arc.prev)
   if output == "all_nodes":
+    # As `time_loop` has it: the first node is left out.
     return [0.0] + [1.0 / (count - 1)] * (count - 1)
   loose: list[types.Array | float] = [1.0] * count
   for row in range(1, count):
@@ -89,6 +90,7 @@ def output_weights(
     read = choice.weights if isinstance(choice, ops.Sampled) else choice
     chex.assert_shape(read, (row,))
     for node in range(row):
+      # Nodes choose independently of each other: the chances multiply.
       loose[node] = loose[node] * (1.0 - read[node])
   # At least 1, the weight of the last node, which none can read.
   total = sum(loose, start=jnp.float32(0.0))

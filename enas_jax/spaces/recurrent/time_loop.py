@@ -137,6 +137,7 @@ def _output_weights(
     # The released code leaves out its fixed first node.
     return np.append(0.0, np.full(count - 1, 1.0 / (count - 1)))
   loose = space_lib.are_loose(arc)
+  # Not by 0: nothing can read the last node.
   return loose / loose.sum()
 
 
@@ -167,6 +168,7 @@ def normalise(
   """
   if scale is None or offset is None:
     return x
+  # Each time step by itself: x is the batch at one t.
   mean = jnp.mean(x, axis=0)
   variance = jnp.mean(jnp.square(x - mean), axis=0)
   return (x - mean) * (lax.rsqrt(variance + _BN_EPSILON) * scale) + offset
@@ -237,7 +239,7 @@ def _backward(
   """
   average = _output_weights(arc, output)
   count = np.shape(arc.prev)[0]
-  inputs = jnp.concatenate([state[None], states[:-1]])
+  inputs = jnp.concatenate([state[None], states[:-1]])  # h_(t-1)
 
   def step(
     carry: tuple[types.Array, _Affine],

@@ -12,6 +12,7 @@ from enas_jax.spaces.recurrent import presets
 
 _Weights = dict[str, torch.Tensor]
 _Batch = tuple[torch.Tensor, torch.Tensor]
+# In the order of `arc.OPS`.
 _ACTIVATIONS = (torch.tanh, torch.relu, lambda x: x, torch.sigmoid)
 
 
@@ -47,12 +48,14 @@ class TextChild:
       # One for all time steps of a window.
       if not train or rate == 0:
         return None
+      # 0 or 1 / (1 - rate), as our masks are.
       return functional.dropout(torch.ones(shape), rate)
 
     x = functional.embedding(words, embedding)
     by_word = mask(rates.drop_word, embedding.shape[:1])
     if by_word is not None:
       x = x * by_word[words][..., None]
+    # Two masks in a row, as ours: of the embedded word, and of node 1's input.
     x = _masked(_masked(x, mask(rates.drop_embedding)), mask(rates.drop_x))
     states = self._states(weights, x, mask(rates.drop_state))
     states = _masked(states, mask(rates.drop_output))
@@ -80,6 +83,7 @@ class TextChild:
         nodes.append(source + torch.sigmoid(gate) * (value - source))
       state = torch.stack([nodes[i] for i in outputs]).mean(0)
       if "bn_scale" in weights:
+        # True: by the batch's own statistics, as ours in evaluation, too.
         state = functional.batch_norm(
           state, None, None, weights["bn_scale"], weights["bn_offset"], True
         )
