@@ -205,6 +205,7 @@ class MacroSpace:
     arc = self.validate(arc)
     tokens: list[int] = []
     for layer, (op, row) in enumerate(zip(arc.ops, arc.skips, strict=True)):
+      # The rest of the row is zeros by `validate`.
       tokens += [RELEASED_OPS.index(OPS[op]), *row[:layer]]
     return " ".join(str(t) for t in tokens)
 

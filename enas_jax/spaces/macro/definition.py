@@ -46,6 +46,7 @@ def shape(options: presets.MacroConfig, arc: arc_lib.MacroArc) -> base.Shape:
     options: the meaning of a skip, `main_input`.
     arc: the network, of Python ints: ops [L] and skips [L, L].
   """
+  # Sets of positions: the stem, which reads nothing, then layers 1 to L.
   _, *layers, softmax = [
     {*reads.main, *reads.joined} for reads in drawing.read_by(options, arc)
   ]
@@ -60,6 +61,7 @@ def shape(options: presets.MacroConfig, arc: arc_lib.MacroArc) -> base.Shape:
 
 def space_of_count(count: int) -> arc_lib.MacroSpace:
   """The space whose networks have so many tokens, L (L + 1) / 2."""
+  # The largest L of no more tokens; in integers nothing is rounded.
   return arc_lib.MacroSpace(max(1, (math.isqrt(8 * count + 1) - 1) // 2))
 
 
@@ -80,6 +82,7 @@ def features(
   del options
   size = arc.ops.shape[0]
   chosen = jax.nn.one_hot(arc.ops, len(arc_lib.OPS), dtype=jnp.float32)
+  # [L (L - 1) / 2]: above the diagonal nothing can be taken.
   taken = arc.skips[jnp.tril_indices(size, -1)]
   joined = jnp.any(arc.skips > 0, axis=1)
   parts = (chosen.ravel(), taken, joined)
@@ -137,6 +140,7 @@ DEFINITION = base.Definition(
     "enas_macro": base.Named(
       " ".join(_MACRO_FINAL.split()),
       "the network of Figure 7, 24 layers",
+      # Its bits mean what the authors' code takes them for.
       {"main_input": "previous"},
     ),
   },

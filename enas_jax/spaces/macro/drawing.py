@@ -58,6 +58,7 @@ def graphs(
   near = {edge[:2] for edge in edges if edge.style == "main"}
   for position in range(last):
     pair = name(position), name(position + 1)
+    # `reductions` counts layers from 0.
     words = "size / 2" if position - 1 in options.reductions() else ""
     if words or pair not in near:
       edges.append(graph_lib.Edge(*pair, "order", words))
@@ -114,8 +115,10 @@ def read_by(
   for position, row in enumerate(arc.skips, start=1):
     taken = [node for node, bit in enumerate(row) if bit]
     if options.main_input == "previous":
+      # Node i of a skip is position i: the stem is node 0.
       reads.append(Reads([position - 1], taken))
     else:
+      # Node i of a skip is layer i, at position i + 1.
       reads.append(Reads([node + 1 for node in taken] or [0]))
   return [*reads, Reads([len(arc.ops)])]
 

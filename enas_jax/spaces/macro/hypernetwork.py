@@ -61,6 +61,7 @@ def specs(config: MacroConfig, plain: dict[str, Any]) -> dict[str, Any]:
     }
     for op, blocks in plain["layer_0"].items()
   }
+  # A: a vector for each array of a layer, and below for each block of a join.
   vectors = len(jax.tree.leaves(bases))
   network: dict[str, Any] = {
     "ops": _drawn((len(space_lib.OPS), _EMBEDDING), 2),
@@ -106,6 +107,7 @@ def fill(
     vectors = coefficients[layer]
     arrays = jax.tree.unflatten(
       tree,
+      # [R] times [R, ...].
       [jnp.tensordot(vectors[i], basis, 1) for i, basis in enumerate(leaves)],
     )
     name = f"layer_{layer}"
@@ -115,6 +117,7 @@ def fill(
     }
     if layer > 0 and config.skip_combination == "concat":
       candidates = vectors[len(leaves) : len(leaves) + layer + 1]
+      # [l + 1, F, F]: a block for each candidate, as the shared network has it.
       w = jnp.tensordot(candidates, network["join"], 1)
       filled[f"skip_{layer}"] = omega[f"skip_{layer}"] | {"w": w}
   return filled
@@ -123,11 +126,12 @@ def fill(
 def _coefficients(network: types.Omega, arc: space_lib.MacroArc) -> types.Array:
   """[L, A, R] float32: a vector of length 1 for each array that is made."""
   skips = jnp.asarray(arc.skips, jnp.float32)
+  # [L, D]; a row for each layer.
   about = network["ops"][arc.ops] + network["depths"] + skips @ network["skips"]
   whole = jnp.broadcast_to(jnp.mean(about, axis=0), about.shape)
   both = jnp.concatenate([about, whole], axis=1)
   hidden = jax.nn.relu(both @ network["w_in"] + network["b_in"])
-  raw = jnp.tensordot(hidden, network["w_out"], 1)
+  raw = jnp.tensordot(hidden, network["w_out"], 1)  # [L, A, R]
   squares = jnp.sum(jnp.square(raw), axis=-1, keepdims=True)
   # Without the summand a vector of zeros would have no derivative.
   return raw / jnp.sqrt(squares + 1e-6)

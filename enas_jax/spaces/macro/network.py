@@ -164,6 +164,7 @@ def apply_child(
   del progress
   moving = config.moving_statistics
   if moving and not train:
+    # Those of operations that a fixed child has not are passed over.
     child = batch_norm.with_statistics(child, statistics)
   net = _Network(child, arc, config, every_operation=moving and train)
   features, seen = net.features(images)
@@ -208,6 +209,7 @@ class _Network:
     """
     seen = {}
     stem = self.weights["stem"]
+    # No ReLU: a layer's first convolution begins or ends with one.
     x, seen["stem"] = batch_norm.normalise(
       image_ops.conv(images, stem["w"]), stem
     )
@@ -235,6 +237,7 @@ class _Network:
     bits = _bits(self.config, self.arc, layer)
     if self.config.main_input == "previous":
       x, seen[operate] = self._operate(layer, nodes[-1])
+      # Of `nodes`, l + 1 of them, the last is what the layer reads anyway.
       x, seen[join] = self._join(join, [*nodes[:layer], x], bits)
       return x, seen
     x, seen[join] = self._join(join, nodes, bits)
@@ -279,6 +282,7 @@ class _Network:
     ]
     if self.config.skip_combination == "sum":
       total = functools.reduce(jnp.add, (_masked(x, bit) for x, bit in taken))
+      # As released, also where no skip joins the operation's output.
       return batch_norm.normalise(total, weights)
     images, kernels, stacked = [x for x, _ in taken], weights["w"], None
     if ops.is_relaxed([bit for _, bit in taken]):
@@ -299,6 +303,7 @@ class _Network:
     for i, x in enumerate(nodes):
       name = f"node_{i}"
       weights = self.weights[f"reduction_{layer}"][name]
+      # No ReLU before or after, as released.
       y = image_ops.factorized_reduction(x, weights["w1"], weights["w2"])
       y, seen[name] = batch_norm.normalise(y, weights)
       reduced.append(y)
@@ -313,6 +318,8 @@ def _operation(
   x, seen["in"] = _conv_block(config, blocks["in"], x, batch_norm.EPSILON)
   if name in POOLS:
     return POOLS[name](x), seen
+  # The release has another epsilon here: its batch norm of a masked
+  # convolution.
   x, seen["out"] = _conv_block(config, blocks["out"], x, config.op_epsilon)
   return x, seen
 
@@ -379,6 +386,7 @@ def _nothing(bits: Sequence[_Bit]) -> _Bit:
   if ops.is_static(bits):
     return int(not any(bits))
   if ops.is_relaxed(bits):
+    # Relaxed bits are chosen independently of each other.
     return functools.reduce(jnp.multiply, [1 - bit for bit in bits])
   return 1 - functools.reduce(jnp.maximum, bits)
 
@@ -406,6 +414,7 @@ def _child_skips(
     if "w" in omega[name]:
       bits = enumerate(_bits(config, arc, layer))
       rows = np.array([i for i, bit in bits if bit])
+      # At least one row: `_bits` has the stem, or the layer's own output.
       joins[name] = {**omega[name], "w": omega[name]["w"][rows]}
   return joins
 

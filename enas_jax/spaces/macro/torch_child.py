@@ -87,11 +87,12 @@ def _features(
       halves = weights[f"reduction_{layer}"]
       nodes = [
         _halve(halves[f"node_{i}"], node)
+        # A node that no later layer reads is halved no more.
         if any(reader > position for reader in readers[i])
         else None
         for i, node in enumerate(nodes)
       ]
-  features: torch.Tensor = nodes[-1].mean((2, 3))
+  features: torch.Tensor = nodes[-1].mean((2, 3))  # [B, F]
   return features
 
 

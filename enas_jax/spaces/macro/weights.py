@@ -42,7 +42,7 @@ def _operation_specs(name: str, f: int) -> dict[str, Any]:
   arrays = {"in": _conv_specs(f, w=(f, f))}
   if "pool" in name:
     return arrays
-  k = int(name[-1])
+  k = int(name[-1])  # of "conv_3x3": 3
   if name.startswith("sep"):
     out = _conv_specs(f, depthwise=(k, k, f), pointwise=(f, f))
   else:
@@ -54,6 +54,8 @@ def _skip_specs(config: MacroConfig, layer: int) -> dict[str, Any]:
   f = config.num_filters
   if config.skip_combination == "sum":
     return _conv_specs(f)
+  # l + 1 candidates by either `main_input` (`network._bits`); fan-in counts all
+  # of them, taken or not.
   return _conv_specs(f, w=(layer + 1, f, f))
 
 

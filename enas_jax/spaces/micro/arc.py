@@ -114,7 +114,7 @@ class MicroSpace:
     shape = (*choices.shape[:-1], len(MicroArc._fields), self.num_rows, 4)
     chex.assert_axis_dimension(choices, -1, math.prod(shape[-3:]))
     # A row of four is a node: both inputs, then both operations (Figure 5).
-    table = choices.astype(jnp.int32).reshape(shape)
+    table = choices.astype(jnp.int32).reshape(shape)  # [..., 2, B - 2, 4]
     inputs, ops = table[..., :2], table[..., 2:]
     return MicroArc(
       normal=CellArc(inputs[..., 0, :, :], ops[..., 0, :, :]),
@@ -299,6 +299,7 @@ def are_loose(cell: CellArc, include_inputs: bool) -> types.Array:
   taken = xp.asarray(cell.inputs).reshape(-1)
   first = 0 if include_inputs else NUM_INPUTS
   nodes = np.arange(first, len(cell.inputs) + NUM_INPUTS)
+  # [2(B - 2), 1] against [B], or [B - 2] without the inputs.
   return xp.all(taken[:, None] != nodes, axis=0)
 
 

@@ -129,6 +129,7 @@ def _over_cells(
 
 def _pass_on(carry: _Carry, cell_out: _CellOut) -> tuple[_Carry, _CellOut]:
   """What the next cell gets, and this one's output."""
+  # The second cell's input 0 was given; from then on it is an earlier output.
   _, _, kept = carry
   image, _ = cell_out
   return (kept, image, image), cell_out
@@ -164,6 +165,7 @@ def _sep_conv(name: str, stride: int) -> _Branch:
         jax.nn.relu(x),
         one["depthwise"],
         one["pointwise"],
+        # The image is halved once: the second application sees the small one.
         stride if at == 0 else 1,
       )
       x, seen = batch_norm.normalise(x, one)
@@ -249,6 +251,7 @@ def _traced_cell(
   """
   kernel = cell["output"]["kernel"]
   flat = lambda leaf: leaf.reshape(-1, *leaf.shape[2:])
+  # From [B - 2, 2, ...] to [S, ...]: two branches a node, one after another.
   weights = jax.tree.map(flat, _gather(cell, arc))
   sources, chosen = (flat(jnp.asarray(leaf)) for leaf in arc)
   nodes = np.arange(np.shape(arc.inputs)[0] + space_lib.NUM_INPUTS)
@@ -265,6 +268,7 @@ def _traced_cell(
   plan = micro_scan.Plan(
     sources,
     chosen,
+    # Both branches of a row add to the same node.
     targets=np.repeat(nodes[space_lib.NUM_INPUTS :], cell_weights.SIDES),
     loose=space_lib.are_loose(arc, include_inputs),
     masks=masks,
@@ -308,6 +312,7 @@ def _fixed_output(
 ) -> tuple[types.Array, types.Statistics]:
   """The loose ends side by side, through ReLU, 1x1 convolution, batch norm."""
   loose = space_lib.are_loose(arc, include_inputs)
+  # `are_loose` begins with node 2 unless the inputs may be loose ends.
   last = nodes[-len(loose) :]
   ends = itertools.compress(last, loose)
   x = jnp.concatenate(list(ends), axis=-1)

@@ -88,11 +88,13 @@ def features(
   parts = []
   for cell in arc:
     size = cell.inputs.shape[0] + arc_lib.NUM_INPUTS
+    # [B - 2, 2] bool.
     at_input = cell.inputs < arc_lib.NUM_INPUTS
     kinds = 2 * cell.ops + at_input
     count = 2 * len(arc_lib.OPS)
     chosen = jax.nn.one_hot(kinds.ravel(), count, dtype=jnp.float32)
     reads = jax.nn.one_hot(cell.inputs.ravel(), size, dtype=jnp.float32)
+    # Operations are counted; of a node, whether any branch reads it.
     parts += [jnp.sum(chosen, axis=0), jnp.max(reads, axis=0)]
   return jnp.concatenate(parts)
 

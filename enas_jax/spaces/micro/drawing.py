@@ -80,6 +80,7 @@ def _graph(
       nodes.append(graph_lib.Node(half, graph_lib.spoken(op), rank - 1, op=op))
       edges.append(graph_lib.Edge(f"h{source + 1}", half, "wire"))
       edges.append(graph_lib.Edge(half, name))
+  # Above the highest node: a join and its reader stand alone on their ranks.
   top = 2 * max(levels) + 1
   nodes += [
     graph_lib.Node("concat", "concat", top, "join"),
@@ -114,6 +115,7 @@ def depths(cell: space_lib.CellArc) -> list[int]:
   Returns:
     For each node the nodes on the longest way from an input, which has 0.
   """
+  # Nodes take earlier ones, so one pass is enough.
   depths = [0] * space_lib.NUM_INPUTS
   for pair in cell.inputs:
     depths.append(1 + max(depths[node] for node in pair))

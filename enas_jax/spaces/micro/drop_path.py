@@ -32,6 +32,7 @@ def keep_rates(
     1 - (l + 1) / L * min(1, progress) * drop_path.
   """
   chex.assert_rank(progress, 0)
+  # L, the release's n + 2: a reduction cell begins each stage but the first.
   count = sum(config.normal_cells()) + len(config.normal_cells()) - 1
   depth = jnp.arange(1, count + 1, dtype=jnp.float32) / count
   return 1.0 - depth * jnp.minimum(1.0, progress) * config.drop_path
@@ -56,6 +57,7 @@ def draw(
     over the cell's rate of `keep_rates`.
   """
   chex.assert_rank(key, 0)
+  # [L, 1, 1, 1]: each node, side and image is drawn by itself.
   keep = keep_rates(config, progress)[:, None, None, None]
   shape = (keep.shape[0], config.space().num_rows, 2, batch)
   kept = jax.random.bernoulli(key, keep, shape)
@@ -89,6 +91,8 @@ def masks_of_step(
     return None, key
   if key is None:
     raise types.InputError("key must be given where operations are dropped.")
+  # Not split where nothing is dropped: the features' dropout then draws what it
+  # would draw if there were no drop path.
   key, path_key = jax.random.split(key)
   return draw(path_key, config, batch, progress), key
 
@@ -107,6 +111,7 @@ def apply(masks: types.Array | None, op: int, x: types.Array) -> types.Array:
   chex.assert_rank(x, 4)
   if masks is None or op == _IDENTITY:
     return x
+  # A float32 mask would make float32 of images in bfloat16.
   return masks[:, None, None, None].astype(x.dtype) * x
 
 

@@ -133,6 +133,7 @@ def cells(arc: space_lib.MicroArc, config: MicroConfig) -> list[_Cell]:
         f" {len(cell.inputs) + space_lib.NUM_INPUTS}."
       )
   filters = config.num_filters
+  # The stem is both inputs of the first cell.
   channels, halves = (stages.STEM_WIDTH * filters,) * 2, False
   layout = []
   for stage, count in enumerate(config.normal_cells()):
@@ -142,6 +143,7 @@ def cells(arc: space_lib.MicroArc, config: MicroConfig) -> list[_Cell]:
       filters *= 2 if reduces else 1
       cell = arc.reduction if reduces else arc.normal
       layout.append(_Cell(cell, filters, channels, reduces, halves))
+      # What was input 1 is the next cell's input 0.
       channels, halves = (channels[1], layout[-1].width()), reduces
   return layout
 
@@ -175,6 +177,7 @@ def _aux_cell(config: MicroConfig) -> int:
 
 def _cell_specs(cell: _Cell) -> dict[str, Any]:
   filters = cell.filters
+  # Input 1 goes through it after it was brought to F channels, or as it came.
   specs: dict[str, Any] = {"base": parts.conv_specs((filters, filters))}
   for at, channels in enumerate(cell.channels):
     if at == 0 and cell.halves:
@@ -186,6 +189,7 @@ def _cell_specs(cell: _Cell) -> dict[str, Any]:
     if arrays:
       specs[name] = arrays
   for node in cell.loose_ends():
+    # An input of a reduction cell: its nodes are half as large.
     if cell.stride(node) > 1:
       specs[f"output_{node}"] = parts.reduction_specs(filters, filters)
   return specs
@@ -316,6 +320,7 @@ def _run_cell(
     )
     if operation_seen:
       seen[name] = operation_seen
+    # Branch 2 r + s is side s of row r.
     mask = None if masks is None else masks[divmod(at, cell_weights.SIDES)]
     halves.append(drop_path.apply(mask, op, x))
     if len(halves) == cell_weights.SIDES:
@@ -337,6 +342,7 @@ def _fit_inputs(
   nodes, seen = [], {}
   for at, x in enumerate(inputs):
     name = f"input_{at}"
+    # ReLU before either; "w1" is a factorized reduction's.
     if name in weights and "w1" in weights[name]:
       x, seen[name] = parts.reduce_size(weights[name], jax.nn.relu(x))
     elif name in weights:
@@ -366,4 +372,5 @@ def _operation(
     return image_ops.avg_pool(x, stride), {}
   if name == "max_pool_3x3":
     return image_ops.max_pool(x, stride), {}
+  # identity; of stride 2 without a ReLU before it, as released.
   return (x, {}) if stride == 1 else parts.reduce_size(weights, x)

@@ -77,6 +77,7 @@ def _specs(
 ) -> dict[str, Any]:
   """How each weight starts, laid out as `init` says."""
   stem = stages.STEM_WIDTH * config.num_filters
+  # 4F
   last = config.num_filters * 2 ** (NUM_STAGES - 1)
   specs = {
     "stem": parts.conv_specs((3, 3, channels, stem)),
@@ -182,12 +183,14 @@ def apply_child(
   if moving and not train:
     given = statistics
     if _is_child(child) and not _is_child(statistics):
+      # A child of the shared weights, beside statistics of the shared network.
       split = cell_weights.child_statistics
       given = _in_cells(split, statistics, arc, config)
     child = batch_norm.with_statistics(child, given)
   logits, seen = _forward(child, arc, images, config, train, key, progress)
   if moving and train:
     if ops.is_static(arc) and not _is_child(statistics):
+      # Back to the shared layout; what operations saw has no place in it.
       seen = _in_cells(cell_weights.shared_statistics, seen, arc, config)
     statistics = batch_norm.moved(statistics, lax.stop_gradient(seen))
   return logits, statistics
@@ -241,10 +244,12 @@ def _forward(
     omega["stage_0"], arc, config, stem, stage_masks[0]
   )
   for stage in range(1, NUM_STAGES):
+    # The two outputs before the stage, the later one second.
     name, last = f"stage_{stage}", (before, outs[-1])
     outs, before, seen[name] = stages.run_next(
       omega[name], arc, config, stage, last, stage_masks[stage]
     )
+  # [B, 4F]; a cell ends with a batch norm, and the release has a ReLU here.
   features = image_ops.global_average_pool(jax.nn.relu(outs[-1]))
   if train and config.drop_features > 0:
     features = weights_lib.drop_features(key, features, config.drop_features)
@@ -263,6 +268,7 @@ def _of_stages(
   if masks is None:
     return [None] * NUM_STAGES
   first, *others = config.normal_cells()
+  # By cells up to each stage's end; `split` wants all of these but the last.
   ends = np.cumsum([first, *(1 + count for count in others)])
   return list(jnp.split(masks, ends[:-1]))
 
@@ -287,6 +293,7 @@ def penalised(child: types.Omega, config: MicroConfig) -> types.Omega:
   Returns:
     The parts of `child` that are penalised, arrays [...] float32 as they are.
   """
+  # What never learns would only decay.
   frozen = ("aux_head",) if config.aux_frozen else ()
   return {name: part for name, part in child.items() if name not in frozen}
 

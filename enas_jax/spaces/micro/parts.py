@@ -36,6 +36,7 @@ def fit(
     used.
   """
   chex.assert_rank([x, weights["kernel"]], [4, 2])
+  # ReLU, convolution, batch norm: Appendix B's order.
   x = image_ops.pointwise_conv(jax.nn.relu(x), weights["kernel"])
   return batch_norm.normalise(x, weights)
 
@@ -54,6 +55,7 @@ def reduction_specs(
     "w1" [*lead, C, F / 2], "w2" [*lead, C, F - F / 2]; "scale" and "offset"
     [*lead, F].
   """
+  # The second path takes the odd channel, if there is one.
   half = filters // 2
   return {
     "w1": weights_lib.Spec((*lead, channels, half), channels),
@@ -76,5 +78,6 @@ def reduce_size(
     that the batch norm used.
   """
   chex.assert_rank(x, 4)
+  # Whether a ReLU comes first, callers say: they differ in it.
   x = image_ops.factorized_reduction(x, weights["w1"], weights["w2"])
   return batch_norm.normalise(x, weights)

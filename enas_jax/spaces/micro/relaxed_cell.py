@@ -56,6 +56,7 @@ def run(
       for node, x in enumerate(nodes):
         far = strided and node < space_lib.NUM_INPUTS
         weights = _weights_of(cell, row, side, node)
+        # Bound by defaults: they run when the loop is over.
         reads.append(
           lambda x=x, w=weights, far=far, op=op, mask=mask: _operate(
             op, branches[int(far)], w, x, mask
@@ -64,6 +65,7 @@ def run(
       halves.append(ops.switch(prev, reads))
     nodes.append(halves[0] + halves[1])
   kernel = cell["output"]["kernel"]
+  # The kernel's blocks are of the last nodes: of all, or all but the inputs.
   loose = likely_loose(arc)[-kernel.shape[0] :]
   ends = zip(loose, nodes[-kernel.shape[0] :], kernel, strict=True)
   out = sum(
@@ -93,6 +95,7 @@ def likely_loose(arc: space_lib.CellArc) -> list[types.Array]:
     for choice in taken:
       read = choice.weights if isinstance(choice, ops.Sampled) else choice
       for node in range(read.shape[0]):
+        # Choices are independent of each other: the chances multiply.
         loose[node] = loose[node] * (1.0 - read[node])
   return loose
 

@@ -51,11 +51,13 @@ def _cells(runs: types.Omega) -> list[dict[str, Any]]:
   """The weights of each cell: of its operations lists, by use."""
   cells = []
   for run in (runs[f"run_{i}"] for i in range(len(runs))):
+    # Of n cells alike each array has a leading axis n (`child_cells`).
     for cell in range(len(run["output"]["scale"])):
       part = jax.tree.map(lambda leaf, i=cell: np.asarray(leaf)[i], run)
       kernel = part["output"]["kernel"]
       output = {
         **t.norm(part["output"]),
+        # [ends, F, F] is the kernel of the loose ends side by side.
         "kernel": t.kernel(kernel.reshape(-1, kernel.shape[-1])),
       }
       uses = {
@@ -102,12 +104,14 @@ def _features(
   )
   part, loose = weights["stage_0"], options.loose_ends
   cells = stages.arcs(arc, options, 0)
+  # A single cell has no second one that would read it.
   second = _fit(part["second_0"], stem) if len(cells) > 1 else stem
   first = _fit(part["first_0"], stem), _fit(part["first_1"], stem)
   outs = _chain(part["cells"], cells, loose, first, second)
   before = outs[-2] if len(cells) > 1 else stem
   for stage in range(1, presets.NUM_STAGES):
     part, cells = weights[f"stage_{stage}"], stages.arcs(arc, options, stage)
+    # With a ReLU and without: see `stages.run_next`.
     first_0 = _halve(part["first_0"], torch.relu(outs[-1]))
     if options.reduction == "factorized":
       first_1 = _halve(part["first_1"], outs[-1])
@@ -135,6 +139,7 @@ def _chain(
   outs = []
   for weights, arc in zip(cells, arcs, strict=True):
     out = _cell(weights, arc, loose, inputs)
+    # From the third cell on, input 0 is the output two cells before.
     inputs, second = (second, out), out
     outs.append(out)
   return outs
@@ -157,6 +162,7 @@ def _cell(
         stride = 2
       mine = None
       if name in cell_weights.SEP_CONVS or (name == "identity" and stride > 1):
+        # An operation's weights lie in the order of the branches that use it.
         mine = weights[name][used[name]]
         used[name] += 1
       halves.append(_operate(name, mine, nodes[node], stride))

@@ -179,6 +179,7 @@ class NasBench201Space:
     Raises:
       InputError: saying what of it is not of that form.
     """
+    # Without the line breaks of a string that was copied from a page.
     compact = "".join(text.split())
     nodes = compact.split("+")
     if len(nodes) != NUM_NODES - 1:
@@ -242,6 +243,7 @@ def live(arc: NasBench201Arc) -> NasBench201Arc:
   edges = list(zip(EDGES, arc.ops, strict=True))
   # An edge leads to a later node, so one pass each way is enough.
   reached, leading = {0}, {NUM_NODES - 1}
+  # Sorted by source: what leads into a node comes before what leads out of it.
   for (source, node), op in sorted(edges):
     if op != none and source in reached:
       reached.add(node)

@@ -48,6 +48,7 @@ def shape(
   ]
   depths: dict[int, int] = {0: 0}
   for source, node in edges:  # in the order of nodes
+    # Else only zeros come this way.
     if source in depths:
       depths[node] = max(depths.get(node, 0), depths[source] + 1)
   last = arc_lib.NUM_NODES - 1

@@ -27,6 +27,7 @@ def graphs(
   labels = ("0 input", "1 add", "2 add", "3 output")
   kinds = ("input", "sum", "sum", "output")
   nodes = [
+    # On even ranks; the operations into a node are on the odd one below it.
     graph_lib.Node(f"n{node}", label, 2 * node, kind)
     for node, label, kind in zip(_NODES, labels, kinds, strict=True)
   ]

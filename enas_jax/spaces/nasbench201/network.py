@@ -87,6 +87,7 @@ def init_statistics(config: NasBench201Config) -> types.Statistics:
     return {}
 
   def fresh(*shape: int) -> dict[str, types.Array]:
+    # PyTorch's start, which `_DECAY` forgets slowly: nothing is debiased here.
     return {"mean": jnp.zeros(shape), "variance": jnp.ones(shape)}
 
   filters = config.filters()
@@ -130,6 +131,7 @@ def child_params(
     for conv, weights in omega[place].items():
       rows = [edge for edge, name in enumerate(names) if name == conv]
       if rows:
+        # Axis 0 is of the cells, axis 1 of the edges.
         child[place][conv] = {"w": weights["w"][:, jnp.array(rows)]}
   return child
 
@@ -175,6 +177,7 @@ def apply_child(
       "moving_statistics must be false where cells are mixed, as each operation"
       " has statistics of its own."
     )
+  # A training step norms by its batch, and moves the statistics afterwards.
   given = statistics if config.moving_statistics and not train else {}
   weights = batch_norm.with_statistics(child, given) if given else child
   features, seen = _features(weights, arc, images, config.num_cells)
@@ -216,10 +219,12 @@ def _reduce(
   """The benchmark's residual block of stride 2."""
   first, second = weights["first"], weights["second"]
   seen = {}
+  # Padded on both sides, as in PyTorch; SAME would pad behind alone.
   y = image_ops.strided_conv(jax.nn.relu(x), first["w"])
   y, seen["first"] = batch_norm.normalise(y, first)
   y = image_ops.conv(jax.nn.relu(y), second["w"])
   y, seen["second"] = batch_norm.normalise(y, second)
+  # The benchmark's shortcut: no ReLU and no batch norm.
   shortcut = _halve(x)
   return y + image_ops.pointwise_conv(shortcut, weights["shortcut"]["w"]), seen
 
@@ -246,6 +251,7 @@ def _moved(
   def move_cells(
     name: str, old: types.Statistics, new: types.Statistics
   ) -> types.Statistics:
+    # [6, 1], against statistics [N, 6, D].
     ran = ops_run == space_lib.OPS.index(name)
     keep = lambda o, n: jnp.where(ran, n, o)
     return jax.tree.map(keep, old, move(old, new))

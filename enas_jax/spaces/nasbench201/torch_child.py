@@ -26,6 +26,7 @@ def make(
     InputError: if batch norms are to have moving statistics.
   """
   torch_child.refuse(options, "moving_statistics")
+  # What runs is the live part; weights have their rows by the whole cell.
   live = arc_lib.live(arc)
   return torch_child.ImageChild(
     options,
@@ -63,6 +64,7 @@ def _cells(
   return [
     {
       edge: t.kernel(
+        # A row for each edge that uses the operation, in order.
         stage[arc_lib.OPS[op]]["w"][cell][arc.ops[:edge].count(op)]
       )
       for edge, op in enumerate(arc.ops)
@@ -80,6 +82,7 @@ def _features(
   for stage in range(3):
     for cell in weights[f"stage_{stage}"]:
       x = _cell(arc, cell, x)
+    # None after the last stage.
     block = weights.get(f"reduction_{stage}")
     if block:
       y = t.batch_norm(
@@ -102,6 +105,7 @@ def _cell(
   nodes = [x, *[None] * (arc_lib.NUM_NODES - 1)]  # None: nothing but zeros
   for edge, (source, target) in enumerate(arc_lib.EDGES):
     name, node = arc_lib.OPS[arc.ops[edge]], nodes[source]
+    # Of zeros every operation makes zeros: there is no bias and no offset.
     if name == "none" or node is None:
       continue
     if name in cell_lib.CONVS:
