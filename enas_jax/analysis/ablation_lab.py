@@ -170,9 +170,10 @@ class Lab:
         f"valid_{metric}": None,
         f"test_{metric}": None,
         "params": self.count_params(config, arc),
-        "train_seconds": 0.0,
+        "train_seconds": 0.0,  # the error tells none
         "diverged": str(error),
       }
+      # Kept as a result, so that a resumed study does not train it again.
       folder_lib.write_json(folder / folder_lib.RESULT, record)
       return record
 
@@ -187,6 +188,7 @@ class Lab:
     """How many parameters the network of one architecture has."""
     network = self.definition.fixed(config.child, arc)
     task = self.task.create(config, network, self.load(config))
+    # By shapes alone: no weight is drawn.
     return train.count_params(
       jax.eval_shape(task.init_omega, jax.random.key(0))
     )
@@ -218,6 +220,7 @@ def fit_option(
 
   most = 2 * getattr(config.child, option)
   configs = {value: child_of(value) for value in range(1, most + 1)}
+  # Still in rising order, as `nearest` asks.
   known = {value: child for value, child in configs.items() if child}
   count = functools.cache(lambda value: lab.count_params(known[value], arc))
   # Each count traces a network: halving asks for few of them.
@@ -235,6 +238,8 @@ def nearest(
     wanted: the count.
   """
   at = bisect.bisect_left(values, wanted, key=count)
+  # The first value that reaches `wanted` and the one before it; beyond the end
+  # only the last one is left. Of equals `min` takes the first.
   return min(
     values[max(at - 1, 0) : at + 1], key=lambda v: abs(count(v) - wanted)
   )

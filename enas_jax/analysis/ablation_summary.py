@@ -56,8 +56,10 @@ def summarise(
         statistics.stdev(errors) if len(errors) > 1 else None
       )
     row |= {
+      # Draws of one variant differ in size.
       "params": round(statistics.fmean(t.params for t in of_variant)),
       "seconds": statistics.fmean(trial.seconds for trial in of_variant),
+      # Fitted for changes in which chance has no part: one stands for all.
       "options": dict(of_variant[0].options),
       "rises": {
         baseline: {
@@ -95,11 +97,13 @@ def rise(
     an error. None where a number is not defined.
   """
   means = [_by_seed(task, trials, split) for trials in (first, second)]
+  # Whole pairs alone: a seed on which either diverged is left out.
   seeds = [seed for seed in means[0] if seed in means[1]]
   if not seeds:
     return {"mean": None, "low": None, "high": None, "num_pairs": 0}
   pairs = ([mean[seed] for seed in seeds] for mean in means)
   compared = paired.compare(*pairs)
+  # One pair has no spread, and so no interval.
   ends = [e if math.isfinite(e) else None for e in compared.interval()]
   return {
     "mean": compared.mean_difference,
@@ -123,6 +127,7 @@ def published(
     printed = perturbation.published
     if printed is None:
       return None
+    # Of a change the paper prints how much the error rises, and not the error.
     error, over = None, printed.error
   else:
     printed = definition.published.get(variant)

@@ -49,6 +49,7 @@ def check(config: config_lib.SearchConfig, space: str) -> None:
     raise types.InputError(
       f"--against=torch needs PyTorch, which is not installed: {INSTALL}."
     )
+  # `_Child.train` knows no other values of these.
   plain = {
     "omega_num_arcs": (config.omega.num_arcs, 1),
     "omega_l2_form": (config.omega.l2_form, "squares"),
@@ -61,6 +62,7 @@ def check(config: config_lib.SearchConfig, space: str) -> None:
       raise types.InputError(
         f"{name} must be {known} against PyTorch, got {value}."
       )
+  # Options are refused whatever the architecture, so any will do.
   arcs = config.child.space().sample_uniform(jax.random.key(0), 1)
   arc = config.child.space().validate(decisions.nth(arcs, 0))
   definition.torch_child(config.child, arc)  # refuses options that it lacks
@@ -90,7 +92,7 @@ class Children:
     self._process = context.Process(
       target=_serve,
       args=(there, definition.torch_child, timer.config, jobs, batches),
-      daemon=True,
+      daemon=True,  # ends with us, also where `close` is not reached
     )
     self._process.start()
     self._pipe = here
@@ -160,6 +162,7 @@ class _Child:
     self._leaves = [
       leaf.requires_grad_() for leaf in jax.tree.leaves(self._weights)
     ]
+    # Without a schedule: how long a step takes does not depend on the rate.
     self._optimizer = torch.optim.SGD(
       self._leaves,
       config.omega.learning_rate,
@@ -208,8 +211,9 @@ def matmul_gflops() -> dict[str, float]:
 
 
 def _matmul_gflops(run: Callable[[], Any]) -> float:
-  run()
+  run()  # the first call compiles
   best = min(stopwatch.seconds_of(run).cpu for _ in range(_REPEATS))
+  # n^3 multiply-adds of two operations, in units of 1e9.
   return 2e-9 * _SIDE**3 / best
 
 
@@ -236,8 +240,11 @@ def compare(
   record = timer.omega(count, rounds, static=static, peers=children.trained)
   record |= timer.reward(count, rounds, children.scored)
   record = {name.replace("peer", "torch"): x for name, x in record.items()}
+  # In this order: PyTorch's process has ended before our products are timed,
+  # and leaves them all cores.
   record |= children.close() | matmul_gflops()
   peak = max(x for name, x in record.items() if name.endswith("_gflops"))
+  # 6 is 2 * (1 + 2): two operations each, forward and twice as many backward.
   gflop = 6e-9 * float(np.median([timer.multiply_adds(arc) for arc in arcs]))
   shares = {
     f"{name}_share_of_peak": gflop / record[f"{name}_cpu_seconds"] / peak

@@ -54,6 +54,7 @@ def path_of_package() -> pathlib.Path:
   spec = importlib.util.find_spec(_PACKAGE)
   if spec is None or spec.origin is None:
     raise types.InputError(
+      # --no-deps: its file is all that is read here.
       f"the benchmark table {NAME} is not installed: pip install {NAME}"
       " --no-deps."
     )
@@ -93,6 +94,7 @@ def read(
     ) from None
   if not isinstance(records, dict) or not records:
     raise types.InputError(f"{name} is no table of {NAME}: no records.")
+  # By operations: of a cell that came twice the last record would count.
   rows = {}
   for record in records.values():
     values = vars(record) if isinstance(record, _Record) else {}

@@ -26,6 +26,7 @@ ACCURACY = "cifar10_test_200"
 _MOST_BYTES = 100_000_000  # the benchmark's whole table has less
 
 
+# Compared by identity: `==` of arrays is no single truth value.
 @dataclasses.dataclass(frozen=True, eq=False)
 class BenchmarkTable:
   """Cells with their accuracies.

@@ -55,6 +55,7 @@ class Chip(NamedTuple):
 
 
 _GIB = 2**30
+# Of a TPU `float32` is `bfloat16`, one pass, and `highest` a sixth of it.
 _CHIPS = (
   Chip("v4", "tpu", "TPU v4", 275e12, 275e12, 46e12, 1228e9, 32 * _GIB, 3.22),
   Chip(

@@ -72,6 +72,7 @@ def compile_for(
   begin = time.perf_counter()
   whole: jax.sharding.Sharding = jax.sharding.SingleDeviceSharding(devices[0])
   if program.devices.mesh is not None:
+    # State and data are whole on each chip, as `Devices.put` lays them out.
     spec = jax.sharding.PartitionSpec()
     whole = jax.sharding.NamedSharding(program.devices.mesh, spec)
   traced = _trace(program, whole)
@@ -79,6 +80,7 @@ def compile_for(
   try:
     compiled = traced.lower().compile()
   except jax.errors.JaxRuntimeError as error:
+    # Of a program that is too large the compiler says how much it takes.
     used = used_in(str(error))
     if used is None:
       raise
@@ -130,6 +132,7 @@ def measure(program: preset_programs.Program, rounds: int) -> dict[str, Any]:
     begin = time.perf_counter()
     results = jax.block_until_ready(compiled(*arguments))
     times.append(time.perf_counter() - begin)
+    # Its buffers were donated, and cannot be handed over again.
     if program.replaces:
       arguments = (results[0], *arguments[1:])
   counts = program_costs.count_compiled(compiled.as_text())
@@ -153,6 +156,7 @@ def hours(records: Sequence[Mapping[str, Any]]) -> float:
   Args:
     records: what this module says of these programs, on one chip.
   """
+  # Measured where the chip was there, else estimated.
   seconds = (
     record.get("step_seconds", record.get(_SECONDS)) for record in records
   )
@@ -224,6 +228,7 @@ def _memory(
 ) -> dict[str, Any]:
   """Whether a compiled program fits, and the batch that would."""
   sizes = _sizes(compiled)
+  # Temporaries are taken to grow with the batch, all else to stay.
   fixed = sizes["used_bytes"] - sizes["temporary_bytes"]
   share = (chip.memory - fixed) / max(sizes["temporary_bytes"], 1)
   return {

@@ -182,7 +182,7 @@ def study(
       f"{name} is a search by {kind}, which has no controller to look at; give"
       " it as --beside if it learns nothing."
     )
-  scored = {"policy": arcs, "uniform": chance}
+  scored = {"policy": arcs, "uniform": chance}  # leaves [S, ...]
   judges = {"own": run} | ({"beside": beside} if beside else {})
   scorers = {
     whose: _scorer(judge, options, advance) for whose, judge in judges.items()
@@ -193,7 +193,7 @@ def study(
     for who, some in scored.items()
   }
   pairs = options.num_pairs_of
-  few = jax.tree.map(lambda leaf: leaf[:pairs], first)
+  few = jax.tree.map(lambda leaf: leaf[:pairs], first)  # leaves [P, ...]
   look = lambda *of: _look(run, options, *of)
   return Study(
     name=name,
@@ -228,7 +228,7 @@ def _scorer(
     scores = ranking.score_architectures(
       judge.task, judge.state, arcs, valid, advance=advance
     )
-    return float(judge.task.metric_sign) * scores
+    return float(judge.task.metric_sign) * scores  # the metric as it is
 
   return score
 
@@ -244,7 +244,7 @@ def _look(
   """A controller in numbers, and its row of Table 1."""
   space = run.task.space
   log_prob, probs, hidden = (np.asarray(part) for part in seen)
-  choices = np.asarray(space.to_choices(arcs))
+  choices = np.asarray(space.to_choices(arcs))  # [S, C]
   count = min(options.num_pairs_of, len(choices))
   alike, linked = similarity.common(space.decisions(), choices[:count])
   draw = spaces.get(run.space).draw
@@ -256,11 +256,11 @@ def _look(
     for index in range(count)
   ]
   distances, exact = similarity.edit_distances(graphs)
-  worth = performance[:count]
+  worth = performance[:count]  # [P], the metric of each
   measures = {
     "common_operations": alike,
     "edit_distance": distances,
-    "performance_difference": np.abs(worth[:, None] - worth[None]),
+    "performance_difference": np.abs(worth[:, None] - worth[None]),  # [P, P]
   }
   if linked is not None:
     measures["common_connections"] = linked
@@ -326,7 +326,7 @@ def signs(rows: Sequence[Mapping[str, Any]]) -> list[dict[str, Any]]:
     for column in COLUMNS:
       of_kind = [row for row in rows if row["controller"] == kind]
       values = [row[column] for row in of_kind if row[column] is not None]
-      published = of_kind[0][f"{column}_published"]
+      published = of_kind[0][f"{column}_published"]  # the same of all runs
       agree = [value * published > 0 for value in values if published]
       agreement.append(
         {
@@ -346,7 +346,7 @@ def performance_rows(one: Study) -> list[dict[str, Any]]:
   """Figure 2 in numbers: a row for every drawer and every judge."""
   rows = []
   for (who, whose), values in one.performance.items():
-    known = values[np.isfinite(values)]
+    known = values[np.isfinite(values)]  # NaN where a network overflowed
     low, middle, high = (
       (float(q) for q in np.quantile(known, [0.05, 0.5, 0.95]))
       if len(known)
@@ -398,8 +398,8 @@ def certainty_rows(
   kinds: dict[str, list[np.ndarray]] = {}  # [3, C] each
   for one in studies:
     for controller in (one.trained, one.untrained):
-      most = policy_measures.most_likely(controller.probs)
-      low, high = np.quantile(most, [0.05, 0.95], axis=0)
+      most = policy_measures.most_likely(controller.probs)  # [S, C]
+      low, high = np.quantile(most, [0.05, 0.95], axis=0)  # [C] each
       kinds.setdefault(controller.kind, []).append(
         np.stack([most.mean(axis=0), low, high])
       )

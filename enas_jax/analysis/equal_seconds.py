@@ -57,6 +57,7 @@ def measure(
   if not strategy.learns:
     return Costs(omega, 0.0)
   theta_step = theta_steps.make_theta_step(task, strategy)
+  # On the state that omega's steps handed back: the first one was donated.
   _, theta = _time(lambda s: theta_step(s, splits.valid, splits.train), state)
   return Costs(omega, theta)
 
@@ -90,7 +91,8 @@ def scale(
     The search with `omega.steps` and `theta.steps` scaled by the same factor,
     at least 1 of each.
   """
-  theta_epochs = config.run.num_epochs - config.warmup_epochs
+  theta_epochs = config.run.num_epochs - config.warmup_epochs  # it rests before
+  # Seconds of all steps of the search as it is.
   whole = config.run.num_epochs * steps * costs.omega
   whole += theta_epochs * config.theta.steps * costs.theta
   # Of omega 0 steps would be a whole pass.

@@ -74,6 +74,8 @@ class Trainer:
     Raises:
       InputError: if the configuration does not allow it.
     """
+    # Without a candidate, `tune_arcs`, `changed` would leave everything as it
+    # is. Without halvings the rate falls once.
     config = config_lib.override(
       config, "run", tune_from="scratch", tune_arcs=1, tune_halvings=0
     )
@@ -164,6 +166,7 @@ class Ledger:
       return self._samples[number]
     sample = self._earn(arc, number)
     row = sample._asdict() | {"arc": self._space.to_dict(arc)}
+    # The whole file is written anew: however a call ends, the file is complete.
     self._rows.append(row)
     self._samples.append(sample)
     folder_lib.write_rows(self._path, self._rows)
@@ -226,6 +229,7 @@ def controller_search(
   samples: list[Sample] = []
   for step in range(num_samples // num_arcs):
     asked = ask(state, jax.random.fold_in(key_run, step))
+    # [M, ...] from the controller; trained one by one.
     for arc in _validated(space, asked.arc):
       samples.append(earn(arc, len(samples)))
     # One whose training diverged is NaN, from which REINFORCE learns nothing.

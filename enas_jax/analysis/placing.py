@@ -59,5 +59,6 @@ def expected_best_of(values: np.ndarray, count: int) -> float:
   if count < 1:
     raise types.InputError(f"count must be at least 1, got {count}.")
   ordered = np.sort(values)
+  # [n + 1]: the probability that all draws are among the i smallest.
   below = (np.arange(len(ordered) + 1) / len(ordered)) ** count
   return float(ordered @ np.diff(below))

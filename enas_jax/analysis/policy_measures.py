@@ -60,6 +60,7 @@ def measure(
   most = most_likely(probs)
   information = mutual_information(probs)
   alone = float(marginal_entropy(probs).sum())
+  # H(m) = -E log pi(m), over samples of the policy itself.
   entropy = float(-np.mean(log_prob, dtype=np.float64))
   return Measures(
     entropy_nats=entropy,
@@ -67,10 +68,11 @@ def measure(
     distinct=len(np.unique(choices, axis=0)),
     samples=len(choices),
     certainty=float(most.mean()),
+    # Figure 4 in a number: 0 where all samples lie on one line.
     spread=float(most.std(axis=0).mean()),
     mutual_information_nats=float(information.sum()),
     explained=float(information.sum()) / alone if alone else float("nan"),
-    effective_rank=effective_rank(hidden[:, -1]),
+    effective_rank=effective_rank(hidden[:, -1]),  # as in Figure 3
   )
 
 
@@ -114,6 +116,7 @@ def mutual_information(probs: np.ndarray) -> np.ndarray:
   Args:
     probs: [S, C, A] float.
   """
+  # 0 is what Eqn 2 finds: P(a_t | a_1, ..., a_(t-1)) = P(a_t).
   information = marginal_entropy(probs) - conditional_entropy(probs)
   # Jensen's inequality but for rounding.
   return np.maximum(information, 0.0)

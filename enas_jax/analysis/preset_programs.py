@@ -78,6 +78,7 @@ def of_search(
   task, train, valid = _setting(config, space, network, vocabulary_size)
   strategy = strategies.create(config, task.space)
   count, run = task.steps_per_epoch(train), config.run
+  # A function: where the shapes are enough, no weight is drawn.
   state = lambda: state_lib.init_state(config, task, strategy, count)
   batch_size, epochs = config.data.batch_size, run.num_epochs
   yield Program(
@@ -151,6 +152,7 @@ def of_training(
 
 def _scored_together(task: tasks_base.Task) -> int:
   """Examples of a minibatch that a score is taken on."""
+  # The first one is what scores are taken together of: images, or streams.
   return next(iter(task.scoring().values()))
 
 
@@ -161,7 +163,7 @@ def _setting(
   vocabulary_size: int,
 ) -> tuple[tasks_base.Task, tasks_base.Split, tasks_base.Split]:
   """A task, and random training and validation data for it."""
-  side = getattr(config.data, "image_size", 0) or 32
+  side = getattr(config.data, "image_size", 0) or 32  # CIFAR-10's
   shape = spaces.DataShape(vocabulary_size, (side, side, 3))
   definition = tasks.get(registry.get(space).task)
   train_batches, valid_batches = definition.num_batches(config)

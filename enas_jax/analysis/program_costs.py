@@ -27,6 +27,7 @@ _COLLECTIVES = (
 )
 # One that is asynchronous has a start and a done, of which the first counts.
 _COLLECTIVE = re.compile(rf"= (.*?) ({'|'.join(_COLLECTIVES)})(?:-start)?\(")
+# Bits and lengths; "pred" names no bits, and takes a byte.
 _SHAPE = re.compile(r"\b[a-z]+(\d*)[a-z0-9]*\[([0-9,]*)\]")
 
 
@@ -105,6 +106,7 @@ def _bytes_of(eqn: Any) -> int:
   if name in _READING:
     return 2 * outs  # a part of the operand
   if name.startswith(_WRITING):
+    # The operands are (array, update, ...) and (array, indices, updates).
     updates = ins[1] if name == "dynamic_update_slice" else ins[2]
     return 3 * updates  # a part is read, and written in place
   return 0

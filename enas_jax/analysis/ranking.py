@@ -218,7 +218,7 @@ def _ndcg(truth: np.ndarray, order: np.ndarray) -> float:
   if not spread:
     return math.nan
   gains = (truth - truth.min()) / spread
-  discounts = 1.0 / np.log2(np.arange(len(truth)) + 2.0)
+  discounts = 1.0 / np.log2(np.arange(len(truth)) + 2.0)  # log2(place + 1)
   return float(gains[order] @ discounts / (np.sort(gains)[::-1] @ discounts))
 
 
@@ -290,6 +290,7 @@ def _statistics(pair: np.ndarray, count: int) -> list[float]:
 
   `count` are the truly best.
   """
+  # [2, count]; of a resample its own truly best ones.
   best = pair[:, np.argsort(-pair[1], kind="stable")[:count]]
   return [
     correlation(*compared)

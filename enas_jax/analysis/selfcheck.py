@@ -216,6 +216,7 @@ def check_search(
   in_half = _run_search(half, space, folder / "bfloat16")
   losses = [_last_loss(files) for files in (in_half, whole)]
   gap = abs(losses[0] - losses[1]) / max(abs(losses[1]), 1e-12)
+  # Looser than of one loss: roundings of all steps before have a part in it.
   yield Check(space, "a search's last loss, bfloat16 against float32", gap, 0.1)
 
 
@@ -247,6 +248,7 @@ def _config(space: str, preset: str, batch_size: int) -> Any:
 def _stop_after(polls: int) -> Callable[[], int]:
   """A signal at the given poll."""
   asked = iter(range(1, polls + 1))
+  # SIGTERM; once the numbers are used up the default keeps it there.
   return lambda: 15 if next(asked, polls) == polls else 0
 
 

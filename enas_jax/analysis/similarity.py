@@ -71,6 +71,8 @@ def common(
   alike = _count_equal(ops)
   if not inputs.shape[1] + skips.shape[1]:
     return alike, None
+  # The product counts skips that both take: two that are left out are no
+  # connection.
   taken = skips.astype(np.int64)
   return alike, _count_equal(inputs) + taken @ taken.T
 
@@ -122,7 +124,7 @@ def edit_distance(
       node_match=lambda a, b: a["label"] == b["label"],
       upper_bound=high,
     )
-    low = high = round(distance)
+    low = high = round(distance)  # a float of whole edits
   return EditDistance(low, high)
 
 
@@ -140,6 +142,8 @@ def _fewest(first: nx.DiGraph, second: nx.DiGraph) -> int:
     collections.Counter(label for _, label in graph.nodes(data="label"))
     for graph in (first, second)
   ]
+  # Labels that both have need no edit, however nodes are matched; each edit of
+  # a node mends at most one in either graph.
   kept = (labels[0] & labels[1]).total()
   nodes = max(len(first), len(second)) - kept
   return nodes + abs(first.number_of_edges() - second.number_of_edges())

@@ -13,6 +13,7 @@ from typing import Any, NamedTuple
 import jax
 import numpy as np
 
+# JAX's name for what a backend took to compile one program.
 _COMPILED = "/jax/core/compile/backend_compile_duration"
 
 
@@ -117,6 +118,7 @@ class Compilations:
 
   def __init__(self) -> None:
     self.count, self.seconds = 0, 0.0
+    # It is never taken back: each of these counts on to the process's end.
     jax.monitoring.register_event_duration_secs_listener(self._note)
 
   def _note(self, event: str, duration_secs: float, **_: str | int) -> None:

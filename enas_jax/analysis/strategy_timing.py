@@ -69,7 +69,7 @@ def compare(
     }
   first, *others = configs
   # Each policy has omega's step, then theta's.
-  both = times[:, ::2] + times[:, 1::2]
+  both = times[:, ::2] + times[:, 1::2]  # [rounds, policies, 2]
   for place, policy in enumerate(others, start=1):
     over = stopwatch.ratio(both, place, 0, "cpu")
     record[f"{policy}_over_{first}_cpu"] = over
@@ -89,6 +89,8 @@ def _steps(
   strategy = registry.create(config, task.space)
   omega = steps_lib.make_omega_step(config, task, strategy, _PER_EPOCH)
   theta = theta_steps.make_theta_step(task, strategy)
+  # One state for both steps: each donates it, so each must go on with what the
+  # other has handed back.
   held = state_lib.init_state(config, task, strategy, _PER_EPOCH)
 
   def run(step: Callable[..., Any], *data: Any) -> None:

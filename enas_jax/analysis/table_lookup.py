@@ -80,7 +80,7 @@ def candidates(
     read = lambda name: np.asarray([rows[at][name] for at in tuned], np.float64)
     for name, scores in (
       ("before", read("reward")),
-      ("after", -read("tuned_nats")),
+      ("after", -read("tuned_nats")),  # larger is better, as a reward
     ):
       kept = zero_cost.finite(scores)
       order = ranking.rank_correlation(kept, truth[tuned])

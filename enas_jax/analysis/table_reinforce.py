@@ -78,7 +78,7 @@ class Table:
       [math.prod(map(int, sizes[i + 1 :])) for i in range(len(sizes))],
       np.int32,
     )
-    numbers = np.asarray(space.to_choices(arcs)) @ self._weights
+    numbers = np.asarray(space.to_choices(arcs)) @ self._weights  # [N]
     table = np.full(count, np.nan, np.float32)
     table[numbers] = np.asarray(rewards)
     lacking = int(np.isnan(table).sum())
@@ -90,6 +90,7 @@ class Table:
 
   def look_up(self, choices: types.Array) -> types.Array:
     """[S] float32, the rewards of choices [S, C]."""
+    # An array of NumPy cannot be indexed by a traced one.
     return jnp.asarray(self.rewards)[choices @ jnp.asarray(self._weights)]
 
 
@@ -126,7 +127,7 @@ def search(
   start = state_lib.init_strategy(strategy, key_theta)
   # A scan is one program, also outside a compiled function.
   steps = jnp.arange(num_queries // num_arcs, dtype=jnp.int32)
-  _, choices = lax.scan(step, start, steps)
+  _, choices = lax.scan(step, start, steps)  # [steps, S, C]
   return _best(table, choices.reshape(num_queries, -1))
 
 

@@ -222,6 +222,7 @@ class SearchTimer:
     fresh = self._fresh()
     optimizer = optimizers.make_omega_optimizer(self.config.omega, _BATCHES)
     omega = self.child(arc)
+    # Momentum, too, is of the child's weights alone.
     state = fresh.replace(omega=omega, omega_opt=optimizer.init(omega))
     compiled = jax.jit(
       lambda state, data: step(state, data, arc), donate_argnums=0
@@ -251,13 +252,14 @@ class SearchTimer:
       stopwatch.Timed(looped, self._fresh()),
     ]
     for run in runs:
-      run(self.data)
+      run(self.data)  # compiles
     times = stopwatch.in_turn(
       [[functools.partial(run, self.data) for run in runs]], rounds
     )
     # Below 0 where noise is larger than what the host takes.
     share = 1.0 - stopwatch.ratio(times, 0, 1, "wall")
     return {
+      # Of the loop on the host, as a search has it.
       "theta_seconds": float(np.median(times[:, 1, 0])) / _FUSED,
       "theta_cpu_seconds": float(np.median(times[:, 1, 1])) / _FUSED,
       "theta_host_share": float(max(share, 0.0)),
@@ -274,6 +276,7 @@ class SearchTimer:
     compiled = jax.jit(score)
 
     def timed(arc: types.Arc) -> Callable[[], stopwatch.Seconds]:
+      # `Timed` steps from state to state; a reward has none.
       step = lambda _, *of: (None, compiled(*of))
       return functools.partial(
         stopwatch.Timed(step, None),
@@ -317,7 +320,7 @@ def time_training(
   params = train.count_params(state.omega)
   timed = stopwatch.Timed(steps.make_train_step(config, task, _BATCHES), state)
   compiled = stopwatch.Compilations()
-  first = timed(data)
+  first = timed(data)  # compiles
   seconds = [timed(data).wall for _ in range(rounds)]
   return {
     "params": params,
@@ -363,7 +366,7 @@ class _ChildAlone:
     return getattr(self._task, name)
 
   def child_params(self, omega: types.Omega, arc: types.Arc) -> types.Omega:
-    return omega
+    return omega  # it is the child already
 
   def add_to_child(
     self, omega: types.Omega, arc: types.Arc, update: types.Omega

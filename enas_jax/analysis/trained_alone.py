@@ -15,7 +15,7 @@ from enas_jax.spaces import base as spaces
 from enas_jax.spaces import decisions
 from enas_jax.strategies import uniform
 
-_SETTINGS = ("tune_steps", "tune_rate", "tune_changes")
+_SETTINGS = ("tune_steps", "tune_rate", "tune_changes")  # of one training
 
 
 def train(
@@ -157,6 +157,8 @@ def _train(
 
   splits = run.splits
   alone = tune.changed(config, run.task, splits.train, splits.valid)
+  # The first function is `live`: the identity, so that two that compute the same
+  # are both trained, and both have a row.
   tune.tune_best(
     alone, run.state, arcs, lambda arc: arc, lambda: None, tell, done
   )
