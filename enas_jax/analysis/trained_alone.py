@@ -157,8 +157,8 @@ def _train(
 
   splits = run.splits
   alone = tune.changed(config, run.task, splits.train, splits.valid)
-  # The first function is `live`: the identity, so that two that compute the same
-  # are both trained, and both have a row.
+  # The first function is `live`: the identity, so that two that compute the
+  # same are both trained, and both have a row.
   tune.tune_best(
     alone, run.state, arcs, lambda arc: arc, lambda: None, tell, done
   )
