@@ -68,6 +68,7 @@ def network(
   if name not in registry.names() or not isinstance(config, dict):
     return None
   try:
+    # Of the preset no more is left than what the file's `child` does not say.
     preset = registry.preset("paper", name)
     whole = config_lib.override_parts(preset, {"child": config["child"]})
   # Of another version, or made up.
@@ -118,6 +119,8 @@ def distinct(
       times[known] = times.get(known, 0) + 1
       if known not in best or reward > best[known][0]:
         best[known] = (reward, row)
+  # Stable: of equal rewards the one that the file has first. Sizes cost a trace
+  # of the network each, so those that are not shown go without.
   ranked = sorted(best.items(), key=lambda item: -item[1][0])
   return [
     _candidate(reward, row, times[known], network if rank < most else None)
@@ -210,6 +213,7 @@ def pareto_front(
   Returns:
     The front, in the order of the cost; of equal points one.
   """
+  # Of equal costs the best comes first, so that one pass finds the front.
   front: list[tuple[float, float]] = []
   for cost, reward in sorted(points, key=lambda point: (point[0], -point[1])):
     if not front or reward > front[-1][1]:

@@ -97,11 +97,13 @@ def to_svg(chart: figure.Figure) -> str:
     drawing = io.StringIO()
     chart.savefig(drawing, format="svg", metadata={"Date": None})
   text = drawing.getvalue()
+  # Within a page there is no place for XML's declaration and document type.
   return text[text.index("<svg") :]
 
 
 def new(x_label: str, y_label: str) -> tuple[figure.Figure, axes_lib.Axes]:
   """An empty chart of 6.4 x 3 inches."""
+  # Not by pyplot, which keeps every figure that it makes until it is closed.
   chart = figure.Figure(figsize=(6.4, 3.0), layout="constrained")
   axes = chart.add_subplot()
   axes.set_xlabel(x_label)

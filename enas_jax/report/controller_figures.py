@@ -60,6 +60,7 @@ def hidden_states(panels: Panels) -> figure.Figure:
   """
 
   def draw(panel: axes_lib.Axes, table: np.ndarray) -> None:
+    # Symmetric, so that white is 0; not empty where all states are 0.
     limit = max(float(np.abs(table).max()), 1e-6)
     shown = panel.imshow(
       table, aspect="auto", cmap="RdBu", vmin=-limit, vmax=limit,
@@ -90,6 +91,7 @@ def performance(panels: Panels, metric: str) -> figure.Figure:
       if not len(values):
         continue
       row[0].hist(
+        # What lies beyond is counted in the last bin.
         np.clip(values, bins[0], bins[-1]), bins, color=color, alpha=0.5,
         label=f"{name}: mean {values.mean():.4g}",
       )  # fmt: skip
@@ -117,6 +119,7 @@ def entropies(
     row[0].plot(epochs, table.mean(axis=1), color="black", label="mean")
     row[0].xaxis.set_major_locator(ticker.MaxNLocator(integer=True))
     for kind, color in colors.items():
+      # Without points: one entry of the legend for a kind, not for each choice.
       row[0].plot([], [], color=color, label=kind)
     row[0].legend(fontsize="small")
   return chart

@@ -19,7 +19,7 @@ def tables(
   kept["seeds"] = sorted({row["seed"] for row in record["table1"]})
   space, metric = record["space"], record["metric"]
   column = results.Column
-  number = {"perplexity": ".1f"}.get(metric, ".4f")
+  number = {"perplexity": ".1f"}.get(metric, ".4f")  # accuracies are fractions
   words = _words(record)
   tables = {
     "table1": (

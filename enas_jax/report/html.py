@@ -117,6 +117,7 @@ def write_comparison(
     if name in taken:
       name = next(
         new
+        # More numbers than there are names, so one is free.
         for n in range(2, len(runs) + 3)
         if (new := f"{name} ({n})") not in taken
       )
@@ -153,6 +154,7 @@ def _write(
     (folder / file).read_text(encoding="utf-8")
     for file in ("page.css", "page.js")
   )
+  # Named by the page's policy: a script of other bytes does not run.
   digest = base64.b64encode(hashlib.sha256(script.encode()).digest()).decode()
   page = environment.get_template(name).render(
     **values, style=style, script=script, digest=digest
@@ -369,6 +371,7 @@ def _table(runs: Sequence[_Run]) -> dict[str, Any]:
   names = dict.fromkeys(name for _, one in shown for name in one.row)
   more = [name for name in names if name not in _PLACED]
   sizes = list(dict.fromkeys(name for _, one in shown for name in one.sizes))
+  # Run by run, which is the order of `shown`.
   pictures = iter(
     source
     for run in runs

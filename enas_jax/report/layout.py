@@ -161,6 +161,7 @@ def _ordered(graph: graph_lib.Graph) -> list[list[Slot]]:
   for node in graph.nodes:
     column, _ = layered[index[node.name]]
     rows.setdefault(node.rank, []).append((column, (node.name, node.rank)))
+  # The routes of `roots` come last, and are left out.
   for number, bends in zip(drawn, layered.edge_routing, strict=False):
     for column, layer in bends:
       rank = round(layer) - 1
@@ -242,7 +243,7 @@ def _rows(graph: graph_lib.Graph, spread: float) -> list[float]:
   gap = min(max(_GAP_PER_WIDTH * spread, _LEAST_GAP), _MOST_GAP)
   top = max(node.rank for node in graph.nodes)
   y = [HEIGHT / 2 + round(HEIGHT + gap) * rank for rank in range(top + 1)]
-  return y if graph.direction == "TB" else y[::-1]
+  return y if graph.direction == "TB" else y[::-1]  # y grows downwards
 
 
 def _joins(
@@ -262,6 +263,7 @@ def _joins(
       _, y, width = boxes[node.name]
       middle, wide = (min(xs) + max(xs)) / 2, max(xs) - min(xs) + width
       moved[node.name] = Box(middle, y, wide)
+      # It stands alone on its rank (`graph.Node`): nothing is in its way.
       readers = [e.target for e in graph.edges if e.source == node.name]
       moved |= {name: boxes[name]._replace(x=middle) for name in readers}
   return moved
@@ -281,6 +283,7 @@ def _ends(
       for number, edge in enumerate(graph.edges)
       if edge.target == node.name and edge.style in ("main", "wire")
     )
+    # All arrows together take half of the box at most.
     step = min(_PORT, 0.5 * box.width / max(len(arriving), 1))
     for place, (x, number) in enumerate(arriving):
       beside = box.x + step * (place - (len(arriving) - 1) / 2)
@@ -300,6 +303,7 @@ def _wire(stops: Sequence[Point]) -> list[Point]:
   def straight(y: float) -> None:
     (x, y0) = curve[-1]
     if y != y0:
+      # A cubic whose middle points are at the thirds is a straight line.
       curve.extend([(x, (2 * y0 + y) / 3), (x, (y0 + 2 * y) / 3), (x, y)])
 
   for (_, y0), (x1, y1) in itertools.pairwise(stops):
@@ -307,6 +311,7 @@ def _wire(stops: Sequence[Point]) -> list[Point]:
       straight(y0 + half)
       end = y1 - half - way * _STRAIGHT * ((x1, y1) == stops[-1])
       middle = (y0 + half + end) / 2
+      # Middle points straight above the ends: the curve is upright at both.
       curve += [(curve[-1][0], middle), (x1, middle), (x1, end)]
   straight(stops[-1][1] - half)
   return curve

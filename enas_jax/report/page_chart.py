@@ -182,7 +182,7 @@ def heat_map(
     return None
   table = np.asarray(list(rows.values()), float)
   with matplotlib.rc_context(_STYLE):
-    height = 0.9 + 0.16 * len(rows)
+    height = 0.9 + 0.16 * len(rows)  # inches
     drawn = figure.Figure(figsize=(6.4, height), layout="constrained")
     axes = drawn.add_subplot()
     shown = axes.imshow(
@@ -197,6 +197,7 @@ def heat_map(
       lambda place, _: f"{columns[min(max(int(place), 0), len(columns) - 1)]:g}"
     )
     for number in breaks:
+      # Row i has its middle at i.
       axes.axhline(number - 0.5, color="white", linewidth=1.5)
     bar = drawn.colorbar(
       shown, ax=axes, location="top", shrink=0.5, aspect=40, pad=0.05 / height
@@ -238,6 +239,7 @@ def _finish(
             *points[index],
             # A tenth of a point is finer than a screen shows.
             round(float(where[index][0]), 1),
+            # In SVG y grows downwards, in matplotlib upwards.
             round(height - float(where[index][1]), 1),
           ]
           for index in kept

@@ -79,6 +79,7 @@ def _line_colors(graph: graph_lib.Graph) -> list[str]:
   """
   turns, half = layout_lib.turns(graph), len(_LINES) // 2
   colors = {
+    # Even turns are on one side, odd ones on the other (`layout._arc`).
     name: _LINES[(turn // 2 + turn % 2 * half) % len(_LINES)]
     for name, turn in turns.items()
   }
@@ -159,9 +160,9 @@ class _Canvas:
   """Paints on a figure whose unit is the point, from a corner on."""
 
   def __init__(self, width: float, height: float) -> None:
-    self.figure = figure.Figure(figsize=(width / 72, height / 72))
+    self.figure = figure.Figure(figsize=(width / 72, height / 72))  # inches
     self._axes = self.figure.add_axes((0, 0, 1, 1))
-    self._axes.set(xlim=(0, width), ylim=(height, 0))
+    self._axes.set(xlim=(0, width), ylim=(height, 0))  # y grows downwards
     self._axes.axis("off")
     self.corner = (0.0, 0.0)
 
@@ -257,6 +258,8 @@ def _figure(
   panels = [_panel(graph) for graph in graphs]
   places, width, height = _arranged(panels)
   names = {op: graph_lib.spoken(op) for op in colors}
+  # In swatches: one itself, 0.4 to its name, and 1.6 to the next one, which the
+  # last one does not have.
   legend = [measure(name) + 3 * _SWATCH for name in names.values()]
   row = sum(legend) - 1.6 * _SWATCH if legend else 0.0
   heading = measure(title, _TITLE_FONT, "bold")

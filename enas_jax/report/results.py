@@ -123,7 +123,7 @@ class Table:
     _check_rows(self)
     _check_parts(self)
     _check_fields(self)
-    _body(self)
+    _body(self)  # raises where a row does not suit a format
 
 
 def load(path: pathlib.Path) -> Table:
@@ -219,7 +219,7 @@ def _body(table: Table) -> list[list[str]]:
     lines += [
       [_summary_cell(table.summary, column, rows) for column in table.columns]
       for rows in groups
-      if len(rows) > 1
+      if len(rows) > 1  # one alone is its own mean
     ]
   return lines
 

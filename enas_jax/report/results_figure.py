@@ -50,6 +50,7 @@ def _picture(figure: results.Figure, row: results.Row) -> Drawing:
   arc = options.space().from_tokens(tokens)
   words = registry.get(space).title.removeprefix("a ")
   title = words[0].upper() + words[1:]
+  # All that the picture depends on but the code that draws it.
   line = _comment([space, row["preset"], tokens, title])
 
   def picture() -> str:
@@ -136,6 +137,7 @@ def _values(table: results.Table, key: str) -> _Values:
   values: dict[str, dict[str, list[float]]] = {}
   for row in table.rows:
     x, y = row.get(figure.x), row.get(key)
+    # x as text: a name of a bar, or a number that `_means` reads back.
     if x is not None and isinstance(y, int | float):
       series = str(row.get(figure.series, ""))
       values.setdefault(series, {}).setdefault(str(x), []).append(y)

@@ -82,6 +82,7 @@ class _Formatter(string.Formatter):
   """Python's formatting, and per cent without the sign."""
 
   def format_field(self, value: Any, format_spec: str) -> str:
+    # Python has no such kind of format, so none of its own is taken away.
     if format_spec.endswith("p"):
       return format(100 * value, format_spec[:-1] + "f")
     return format(value, format_spec)

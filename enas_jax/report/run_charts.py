@@ -199,8 +199,9 @@ def policy_map(
     for number, name in enumerate(alternatives)
     if name
   ]
+  # Epochs: at least 10 of a large space, and no more than 200 of a small one.
   most = min(max(_MOST_CELLS // len(places), 10), 200)
-  every = -(-len(table) // most)
+  every = -(-len(table) // most)  # rounded up
   epochs = sorted(table)[::-1][::every][::-1]  # the last is among them
   shown = {
     names[choice][number]: [table[epoch][choice][number] for epoch in epochs]
@@ -228,6 +229,7 @@ def policy_table(rows: Iterable[Row]) -> dict[float, list[list[float]]]:
   for row in rows:
     epoch, listed = run_files.number(row.get("epoch")), row.get("frequencies")
     if epoch is not None and isinstance(listed, list):
+      # Of rows of one epoch the last counts, as in `_series`.
       table[epoch] = [run_files.numbers(choice) for choice in listed]
   layouts = {tuple(map(len, listed)) for listed in table.values()}
   return table if len(layouts) == 1 and any(layouts.pop()) else {}

@@ -54,6 +54,7 @@ def read_rows(path: pathlib.Path) -> tuple[list[Row], str]:
   text = read_text(path)
   if text is None:
     return [], missing(path)
+  # Not `splitlines`: JSON's text may hold other characters that break lines.
   *lines, rest = text.split("\n")
   rows = [row for line in lines if (row := _parse(line)) is not None]
   wrong = sum(bool(line.strip()) for line in lines) - len(rows)
@@ -74,11 +75,12 @@ def _parse(line: str) -> Row | None:
 
 def number(value: object) -> float | None:
   """The value if it is a finite number."""
+  # To Python True is an integer.
   if isinstance(value, bool) or not isinstance(value, int | float):
     return None
   try:
     known = float(value)
-  except OverflowError:
+  except OverflowError:  # an integer beyond all floats
     return None
   return known if math.isfinite(known) else None
 

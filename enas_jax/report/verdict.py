@@ -46,6 +46,7 @@ def of(
       shown = f"{measured:.2f}"
       if run_charts.is_accuracy(key):
         shown = f"{100 * measured:.2f}%"
+      # A training has no reward: there the weights are its own.
       about = "" if kept is None else "with shared weights"
       rows.append((f"kept, {key.replace('_', ' ')}", shown, about))
   truth = run_files.number(result.get("true_accuracy"))
@@ -65,11 +66,14 @@ def _sentence(
   means: Mapping[str, tuple[float | None, float | None]],
 ) -> str:
   """Whether the two means differ by more than chance explains."""
+  # In the order in which `of` names them.
   (policy, policy_error), (uniform, uniform_error) = means.values()
   if None in (policy, policy_error, uniform, uniform_error):
     return ""
   assert policy is not None and uniform is not None
   assert policy_error is not None and uniform_error is not None
+  # Of the difference, as if the two means were independent; two of these are
+  # about 95 per cent.
   gap, error = policy - uniform, math.hypot(policy_error, uniform_error)
   words = f"{abs(gap):.4f} ± {error:.4f}"
   if abs(gap) <= _CLEAR * error:
