@@ -95,6 +95,7 @@ class Controller:
       The S architectures, [S, ...], and what the policy says of them.
     """
     choices, rest = self._module().apply({"params": theta}, None, key, num_arcs)
+    # `rest` is in the order of the fields.
     return Sample(self.space.from_choices(choices), *rest)
 
   def score(self, theta: types.Theta, arc: types.Arc) -> Sample:

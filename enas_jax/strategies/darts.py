@@ -37,6 +37,7 @@ class Darts(relaxed.Relaxed):
   ) -> types.Array:
     """The probabilities themselves, [C, A] float32; nothing is drawn."""
     del key, progress
+    # 0 beyond the alternatives, whose log-probability is -inf.
     return jnp.exp(self.log_probs(alpha))
 
   def measure(
@@ -50,6 +51,7 @@ class Darts(relaxed.Relaxed):
     del alpha
     if self.options.order == 1:
       return judge.loss(arc, key)
+    # That omega's step depends on alpha counts, too (Eqn 7).
     return judge.unrolled_loss(arc, key)
 
 

@@ -30,6 +30,7 @@ def mutate(
   """
   chex.assert_rank(choices, 1)
   key_entry, key_value = jax.random.split(key)
+  # Known while tracing, so the draw needs no second try.
   free = np.flatnonzero(sizes > 1)
   entry = jax.random.choice(key_entry, jnp.asarray(free))
   size = jnp.asarray(sizes)[entry]
@@ -61,6 +62,7 @@ def apply(
     [C] int32, another architecture.
   """
   chex.assert_rank([choices, number], [1, 0])
+  # [E] each, on the host: which entry the edit is of, and how far it turns.
   entries = np.repeat(np.arange(len(sizes)), sizes - 1)
   turns = np.concatenate([np.arange(1, size) for size in sizes])
   entry = jnp.asarray(entries, jnp.int32)[number]

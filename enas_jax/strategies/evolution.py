@@ -86,6 +86,7 @@ class Evolution(base.Strategy):
     choices = self.space.to_choices(self.space.sample_uniform(key, size))
     return Population(
       choices=choices,
+      # Loses to whoever has earned a reward.
       rewards=jnp.full((size,), -jnp.inf, jnp.float32),
       num_scored=jnp.int32(0),
       best=choices[0],
@@ -133,6 +134,7 @@ class Evolution(base.Strategy):
       key_parent, key_mutate, key_earn = jax.random.split(key, 3)
       size = population.choices.shape[0]
       oldest = population.num_scored % size
+      # A parent may have been born in this very step: hence one after another.
       parent = _hold_tournament(
         population, key_parent, self.options.tournament_size
       )
@@ -150,6 +152,7 @@ class Evolution(base.Strategy):
         population.choices.at[oldest].set(child),
         population.rewards.at[oldest].set(known),
         population.num_scored + 1,
+        # Kept apart from the ring, in which age displaces it.
         best=jnp.where(better, child, population.best),
         best_reward=jnp.maximum(known, population.best_reward),
       )
@@ -157,6 +160,7 @@ class Evolution(base.Strategy):
 
     keys = jax.random.split(key, self.num_arcs)
     state, earned = lax.scan(step, state, keys)
+    # Not those unscored yet, nor those that overflowed.
     alive = jnp.isfinite(state.rewards)
     total = jnp.sum(jnp.where(alive, state.rewards, 0.0))
     best = jnp.where(jnp.any(alive), jnp.max(state.rewards), 0.0)

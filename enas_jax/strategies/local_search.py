@@ -164,7 +164,9 @@ class LocalSearch(base.Strategy):
       pair = jnp.stack([challenger, holder])
       earned = self._judge(pair, key_judge, judge)
       worth = jnp.where(jnp.isfinite(earned), earned, -jnp.inf)
+      # Strictly: two that earn the same could take turns without end.
       wins = worth[0] > worth[1]
+      # One key serves both: only one comes true. They run no network.
       after = self._restart(state, key_next, wins | (state.climbs == 0))
       within = self._go_on(state, key_next, neighbour, wins)
       state = jax.tree.map(
@@ -189,6 +191,7 @@ class LocalSearch(base.Strategy):
   def _patience(self) -> int:
     """Failures that end a climb; no architecture has more neighbours."""
     count = edits.count(self._sizes)
+    # 0 asks for all of them.
     return min(self.options.patience or count, count)
 
   def _judge(
@@ -196,6 +199,7 @@ class LocalSearch(base.Strategy):
   ) -> types.Array:
     """[2] float32, mean rewards of [2, C] choices on the same minibatches."""
     batches = self.options.contest_batches
+    # [2 * batches]: each of the two meets every minibatch.
     keys = jnp.tile(jax.random.split(key, batches), 2)
     arcs = self.space.from_choices(jnp.repeat(choices, batches, axis=0))
     earned = judge.rewards(arcs, keys)

@@ -139,6 +139,7 @@ class Policy(nn.Module):
     # Of the steps that decide, in the order of the decisions.
     at = np.flatnonzero(steps.decision >= 0)
     chosen = jax.tree.map(lambda leaf: leaf[at], chosen)
+    # [S, C]; [S, C, alternatives]
     taken, tables = self._flat(chosen)
     return taken, (
       *self._summary(taken, tables),
@@ -180,12 +181,14 @@ class Policy(nn.Module):
     # Other cells' nodes lie outside the window, and so does the place P, to
     # which steps write that are no node's.
     keys, vectors = (
+      # Each [S, N, H].
       lax.dynamic_slice_in_dim(nodes, step.window, num_nodes).swapaxes(0, 1)
       for nodes in (carry.keys, carry.vectors)
     )
     attention = None
     if self._most("index", "skips"):
       query = hidden @ self.attend_query
+      # [S, N]: v . tanh(W1 anchor + W2 h), as released.
       attention = jnp.tanh(keys + query[:, None]) @ self.attend_v
     key_step = None
     if key is not None:
@@ -239,6 +242,7 @@ class Policy(nn.Module):
     favoured = numbers < _NUM_FAVOURED
     logits += jnp.where(favoured, step.prior, -step.prior)[None]
     if attention is not None and self._most("index"):
+      # [S, K], of [S, N].
       index = self._squash(_resize(attention, size))
       distance = jnp.square(step.node - numbers)
       index -= cfg.distance_prior * distance[None]
@@ -385,6 +389,7 @@ class Policy(nn.Module):
     counts = np.array(
       [d.num_choices if d.kind == "skips" else 0 for d in self.decisions]
     )
+    # [D, S, N]
     log_odds = tables[..., 1] - tables[..., 0]
     if not counts.any():
       return jnp.zeros(log_odds.shape[1])

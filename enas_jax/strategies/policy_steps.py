@@ -59,6 +59,7 @@ def make(
     config: the LSTM's options.
   """
   num_nodes = num_nodes_of(decisions)
+  # P: what is written there is read by no step.
   nowhere = num_nodes * (1 + max(d.cell for d in decisions))
   vocabularies = [*vocabularies_of(decisions)]
   # Fields as in `Steps`, of a step at which nothing is decided.
@@ -73,6 +74,7 @@ def make(
     before = decisions[number - 1] if number else None
     if own_step and (before is None or before.cell != now.cell):
       for node in range(now.node):
+        # The next input stays the start's, as nothing is decided here.
         rows.append(empty | {"anchor": now.cell * num_nodes + node})
     place = now.cell * num_nodes + now.node
     of_ops = now.kind == "op" and now.vocabulary == base.OPERATIONS
@@ -82,6 +84,7 @@ def make(
       size=now.num_choices,
       node=now.node,
       window=now.cell * num_nodes,
+      # The release favours operations in the normal cell alone.
       prior=config.op_prior if of_ops and now.cell == 0 else 0.0,
     )
     if now.kind == "op":
@@ -94,6 +97,7 @@ def make(
       if due and now.kind != "skips":
         rows.append(empty | {"restarts": True})
     else:
+      # At a node's first decision, and not again at the others.
       due = place not in anchored
     if due:
       anchored.add(place)
@@ -127,6 +131,7 @@ def vocabularies_of(
   sizes: dict[str, int] = {}
   for decision in decisions:
     if decision.kind == "op":
+      # Not all decisions need offer all of a vocabulary's words.
       known = sizes.get(decision.vocabulary, 0)
       sizes[decision.vocabulary] = max(known, decision.num_choices)
   num_ops = sizes.pop(base.OPERATIONS, 0)

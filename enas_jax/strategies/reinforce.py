@@ -106,6 +106,7 @@ class Reinforce(base.Strategy):
   ) -> tuple[controller_lib.Sample, types.Array]:
     """Samples S architectures and asks what they earn, [S] float32."""
     sample = self.controller.sample(state.theta, key_arc, self.num_arcs)
+    # A minibatch for each, as the runs have that the release averages.
     keys = jax.random.split(key_batch, self.num_arcs)
     return sample, judge.rewards(sample.arc, keys)
 
@@ -139,6 +140,7 @@ class Reinforce(base.Strategy):
     options = self.options
     # The entropy is part of the reward (Section 3.1): no gradient through it.
     known = jnp.isfinite(earned)
+    # 0 in place of NaN, which an advantage of 0 would not cancel.
     rewards = (
       jnp.where(known, earned, 0.0) + options.entropy_weight * sample.entropy
     )
@@ -159,6 +161,7 @@ class Reinforce(base.Strategy):
       return loss + term, metrics
 
     grads, more = jax.grad(loss_of, has_aux=True)(state.theta)
+    # Made anew: it holds no arrays, only `State.opt` does.
     optimizer = make_optimizer(options)
     updates, opt = optimizer.update(grads, state.opt, state.theta)
     metrics = base.reward_metrics(earned) | more
@@ -198,6 +201,7 @@ def reinforce_loss(
   """
   chex.assert_equal_shape([log_prob, reward, baseline])
   advantage = lax.stop_gradient(reward - baseline)
+  # Its gradient is minus the policy gradient (Williams, 1992): optax descends.
   return -jnp.mean(log_prob * advantage)
 
 
@@ -233,8 +237,10 @@ def update_baseline(
     old: Baseline, pair: tuple[types.Array, types.Array]
   ) -> tuple[Baseline, types.Array]:
     reward, counts = pair
+    # As released: b <- b - (1 - decay) (b - R).
     value = old.value - (1.0 - options.baseline_decay) * (old.value - reward)
     new = Baseline(value, old.num_rewards + 1)
+    # The new one has the reward in it: R - b_new = decay (R - b_old).
     used = read_baseline(new if options.baseline_first else old, options)
     if options.baseline_debias:
       used = jnp.where(old.num_rewards == 0, reward, used)
@@ -251,6 +257,7 @@ def read_baseline(
   """The baseline's present value, [] float32."""
   if not options.baseline_debias:
     return baseline.value
+  # Not by 0 before the first reward.
   count = jnp.maximum(baseline.num_rewards, 1).astype(jnp.float32)
   return baseline.value / (1.0 - options.baseline_decay**count)
 

@@ -26,7 +26,7 @@ from enas_jax.spaces import decisions
 from enas_jax.strategies import base
 
 _START = 1e-3  # the authors' code: alpha starts normal, of this deviation
-_BETA2 = 0.999
+_BETA2 = 0.999  # Adam's, of the gradient's square
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -155,6 +155,7 @@ class Relaxed(base.Strategy):
     """The relaxed arc of weights as `weigh` returns them."""
     rows = weights.weights if isinstance(weights, ops.Sampled) else weights
     chex.assert_shape(rows, self.known.shape)
+    # Of each choice its [K] alternatives, without the padding.
     cut = [rows[place, :size] for place, size in enumerate(self.sizes)]
     if not isinstance(weights, ops.Sampled):
       return self.space.relax(cut)
@@ -165,6 +166,7 @@ class Relaxed(base.Strategy):
   def init(self, key: types.PRNGKey) -> State:
     """Weights of nearly the same size, as the authors of DARTS start."""
     alpha = _START * jax.random.normal(key, self.known.shape)
+    # Padding stays 0: it has no gradient, and 0 does not decay.
     alpha = jnp.where(self.known, alpha, 0.0)
     opt = make_optimizer(self.options).init(alpha)
     return State(alpha, opt, jnp.float32(0.0))
@@ -216,7 +218,7 @@ class Relaxed(base.Strategy):
       lambda key: jax.value_and_grad(loss_of)(state.alpha, key),
       jax.random.split(key, self.num_arcs),
     )
-    grads = jnp.mean(grads, axis=0)
+    grads = jnp.mean(grads, axis=0)  # [C, A]
     updates, opt = make_optimizer(self.options).update(
       grads, state.opt, state.alpha
     )
@@ -234,7 +236,7 @@ class Relaxed(base.Strategy):
     """The policy's probabilities; it has no state, so `hidden` is [S, D, 0]."""
     log_probs = self.log_probs(state.alpha)
     choices = self.space.to_choices(arcs)
-    taken = jnp.take_along_axis(log_probs, choices.T, axis=1)
+    taken = jnp.take_along_axis(log_probs, choices.T, axis=1)  # [C, S]
     probs = jnp.broadcast_to(
       jnp.exp(log_probs), (len(choices), *log_probs.shape)
     )

@@ -59,6 +59,7 @@ class Snas(relaxed.Relaxed):
   ) -> types.Array:
     """The training loss, [] float32."""
     del alpha
+    # One level: alpha has no validation loss.
     return judge.train_loss(arc, key)
 
 

@@ -154,6 +154,7 @@ class TunedController(base.Strategy):
     arcs = self.space.from_choices(state.choices)
 
     def add_loss(theta: types.Theta) -> tuple[types.Array, base.Metrics]:
+      # A conditional: without a set, scoring its zeros would be for nothing.
       loss = lax.cond(
         state.sets > 0,
         lambda: set_loss(
@@ -188,10 +189,12 @@ class TunedController(base.Strategy):
     keys = jnp.broadcast_to(key_batch, (self.options.tuned_pool,))
     earned = judge.rewards(arcs, keys)
     choices = self.space.to_choices(arcs)
+    # [tuned_pool, tuned_pool]
     same = jnp.all(choices[:, None] == choices[None], axis=-1)
     # Below the diagonal: the first of equal ones is not one that comes again.
     again = jnp.any(jnp.tril(same, -1), axis=1)
     worth = jnp.where(jnp.isfinite(earned) & ~again, earned, -jnp.inf)
+    # Those that come again are -inf: taken last, if at all.
     _, best = lax.top_k(worth, self.options.tuned_arcs)
     return self.space.from_choices(choices[best])
 
@@ -213,6 +216,7 @@ class TunedController(base.Strategy):
     controller = self.reinforce.controller
     state = state._replace(
       choices=self.space.to_choices(arcs),
+      # Of the policy that chose them: theta has not moved since `ask`.
       log_probs=controller.score(state.policy.theta, arcs).log_prob,
       advantages=leave_one_out(rewards),
       sets=state.sets + 1,
@@ -237,6 +241,7 @@ def leave_one_out(rewards: types.Array) -> types.Array:
   known = jnp.isfinite(rewards)
   rewards = jnp.where(known, rewards, 0.0)
   others = jnp.sum(known) - 1
+  # Without the reward itself, which would bias the gradient.
   mean = (jnp.sum(rewards) - rewards) / jnp.maximum(others, 1)
   return jnp.where(known & (others > 0), rewards - mean, 0.0)
 
@@ -258,6 +263,7 @@ def set_loss(
     [] float32, mean over K; minimise.
   """
   chex.assert_equal_shape([log_prob, log_prob_then, advantage])
+  # pi(m; theta now) / pi(m; theta then): what the policy has left counts less.
   ratio = jnp.exp(jnp.minimum(log_prob - log_prob_then, 0.0))
   return -jnp.mean(log_prob * lax.stop_gradient(ratio * advantage))
 

@@ -43,6 +43,7 @@ class Uniform(base.Strategy):
   """
 
   space: Any
+  # By default: beside any strategy's, each search scores uniform architectures.
   options: UniformConfig = UniformConfig()
   num_arcs: int = 1
 
