@@ -146,6 +146,7 @@ def augment(
     images = _random_crop(key_crop, images, pad)
   if flip:
     chosen = jax.random.bernoulli(key_flip, 0.5, (len(images), 1, 1, 1))
+    # Both are computed and one is chosen, as `vmap` makes of a branch.
     images = jnp.where(chosen, images[:, :, ::-1], images)
   return images
 
@@ -157,7 +158,7 @@ def _random_crop(
   size = images.shape[1:]
   border = ((0, 0), (pad, pad), (pad, pad), (0, 0))
   padded = jnp.pad(images, border)
-  corners = jax.random.randint(key, (len(images), 2), 0, 2 * pad + 1)
+  corners = jax.random.randint(key, (len(images), 2), 0, 2 * pad + 1)  # [B, 2]
   # `vmap` of a slice is one gather; there is no branch that it would multiply.
   crop = lambda image, corner: jax.lax.dynamic_slice(
     image, (corner[0], corner[1], 0), size
@@ -196,6 +197,6 @@ def _covered(
   key: types.PRNGKey, count: int, length: int, size: int
 ) -> types.Array:
   """[count, length] bool: `size` places from a random one on, in each row."""
-  start = jax.random.randint(key, (count, 1), 0, length)
+  start = jax.random.randint(key, (count, 1), 0, length)  # [count, 1]
   places = jnp.arange(length)[None, :]
   return (start <= places) & (places < start + size)

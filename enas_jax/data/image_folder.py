@@ -41,6 +41,7 @@ def load(dataset: str) -> prepared.RawImages:
   found = _find(dataset, place)
   names = tuple(sorted({path.parent.name for path in found["train"]}))
   opened = {path: _open(path) for paths in found.values() for path in paths}
+  # Before pixels are read: all images get the channels that one of them needs.
   grey = all(image.mode in _GREY for image in opened.values())
   splits = {}
   for split, paths in found.items():

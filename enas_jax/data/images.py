@@ -382,6 +382,7 @@ def shrink(dataset: str, images: np.ndarray, size: int) -> np.ndarray:
     )
   factor = height // size
   area = factor * factor
+  # Axes 2 and 4 run within a square.
   squares = images.reshape(count, size, factor, size, factor, channels)
   # In integers, the half added first: halves go up, where np.rint would take
   # them to the even neighbour.
@@ -401,7 +402,7 @@ def channel_moments(images: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
   """
   chex.assert_rank(images, 4)
   chex.assert_type(images, np.uint8)
-  counts = np.zeros((images.shape[-1], 256), np.int64)
+  counts = np.zeros((images.shape[-1], 256), np.int64)  # [C, 256]
   # A histogram is exact, and spares a copy of all pixels as floats.
   for start in range(0, len(images), _CHUNK):
     chunk = images[start : start + _CHUNK]

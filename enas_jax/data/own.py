@@ -69,6 +69,7 @@ def _shape(dataset: str) -> tuple[tuple[int, ...], int]:
     return (), 0
   place = files.expand(path)
   own_valid = files.read_shape(place, "x_valid")
+  # The length of the first axis; 0 of an array that is not there.
   return files.read_shape(place, "x_train"), (*own_valid, 0)[0]
 
 

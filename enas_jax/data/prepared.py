@@ -174,6 +174,7 @@ def _find_infos(
 ) -> list[tuple[pathlib.Path, dict[str, Any]]]:
   """Finds the descriptions of a data set's versions, `depth` levels deep."""
   versions = []
+  # Nearest first; `_newest` refuses what lies under several parents.
   for level in range(depth):
     for path in sorted(root.glob("*/" * level + _INFO)):
       info = _read_info(path)

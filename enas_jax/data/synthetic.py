@@ -23,7 +23,7 @@ def random_images(
     *(pixels, labels) * 3,
     num_classes=num_classes,
     class_names=tuple(map(str, range(num_classes))),
-    mean=np.full(shape[2], 0.5, np.float32),
+    mean=np.full(shape[2], 0.5, np.float32),  # [C]
     std=np.full(shape[2], 0.25, np.float32),
   )
 

@@ -25,6 +25,7 @@ _EOS = "<eos>"
 _UNK = "<unk>"
 _SPLITS = ("train", "valid", "test")
 
+# With an `<eos>` for each line.
 PTB_TOKENS = {"train": 929_589, "valid": 73_760, "test": 82_430}
 _PTB_VOCABULARY = 10_000
 

@@ -24,6 +24,7 @@ def text(model: Model, module: modules.Network) -> str:
     model: what is exported.
     module: the model's network.
   """
+  # No HTML is escaped: the card is Markdown, and its owner's.
   environment = jinja2.Environment(
     loader=jinja2.PackageLoader("enas_jax.export"),
     undefined=jinja2.StrictUndefined,

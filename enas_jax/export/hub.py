@@ -30,6 +30,7 @@ def push(
   folder_lib.load(place)  # refuses what could not be loaded again
   api = hub.HfApi()
   try:
+    # One that is there gets another commit.
     api.create_repo(name, private=private, exist_ok=True)
     return str(api.upload_folder(repo_id=name, folder_path=str(place)))
   # Without a network the errors are those of its HTTP client, which is not the

@@ -58,6 +58,7 @@ def _graph(
   tied_ops: bool,
   op_bias: bool,
 ) -> tables.Graph:
+  # `tables.reordered` keeps one array of numbers, under an empty label.
   count = len(ops[1][""])
 
   def shapes(
@@ -68,7 +69,7 @@ def _graph(
     tables.require((config.op_bias > 0) == op_bias, rule)
     h = config.hidden_size
     theta = {
-      "lstm": (2 * h, 4 * h),
+      "lstm": (2 * h, 4 * h),  # input and state; four gates
       "start": (h,),
       "op_embedding": (count, h),
       "attend_key": (h, h),

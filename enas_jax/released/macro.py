@@ -20,6 +20,7 @@ _ENTRIES = (
   *tables.unit("layer_{l}/conv_3x3/out", "layer_{l}/branch_0/out_conv_3"),
   *tables.unit("layer_{l}/sep_conv_3x3/in", "layer_{l}/branch_1/inp_conv_1"),
   *tables.unit(
+    # Here the release has a row for each output channel, [D, C].
     "layer_{l}/sep_conv_3x3/out",
     "layer_{l}/branch_1/out_conv_3",
     pointwise=tables.TRANSPOSED,

@@ -95,7 +95,7 @@ def _shapes(
 ) -> types.Omega:
   channels = tables.size(variables, "child/stem_conv/w", -2)
   classes = tables.size(variables, "child/fc/w", -1)
-  size = 1
+  size = 1  # no weight depends on it but the auxiliary head's
   if config.aux_head:
     # Any size that gives the wide convolution's kernel its shape.
     wide = tables.size(variables, "child/aux_head/avg_pool/w", 0)

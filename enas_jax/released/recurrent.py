@@ -26,6 +26,7 @@ _ORDER = [
 ]
 _DENSE = (
   tables.Entry("embedding", "embedding/w"),
+  # Upper half and lower half, in this order.
   tables.Entry("w_x", "rnn_cell/w_prev"),
   tables.Entry("w_h", "rnn_cell/w_prev"),
 )

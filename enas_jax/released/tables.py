@@ -150,6 +150,7 @@ def write(
   for name, path, part, form in _places(tree, graph, config):
     array = form.theirs(_at(tree, path)[part])
     parts = [named[name], array] if name in named else [array]
+    # Along the first axis; see `Entry.theirs`.
     named[name] = np.concatenate(parts)
   return named
 
@@ -185,6 +186,7 @@ def read(
     word = str(value).lower() if isinstance(value, bool) else value
     require(getattr(config, name) == value, f"{name} must be {word}")
   like = graph.shapes(variables, config) if like is None else like
+  # Of NumPy, to be filled in place below.
   tree = jax.tree.map(lambda a: np.zeros(a.shape, a.dtype), like)
   # The names and shapes are those that writing such arrays gives.
   wanted = write(tree, graph, config)

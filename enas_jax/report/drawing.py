@@ -85,8 +85,8 @@ def draw_arc(
 
 
 def _dot(graph: graph_lib.Graph, colors: Mapping[str, colors_lib.Color]) -> str:
-  # Skips move no box, here as in `layout`. What only keeps an order is clear
-  # and not "invis", which would hide its label, too.
+  # Skips take no part in the ranks, here as in `layout`. What only keeps an
+  # order is clear and not "invis", which would hide its label, too.
   styles = {
     "main": "",
     "wire": "",

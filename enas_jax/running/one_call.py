@@ -74,6 +74,7 @@ def search(
   folder = None if workdir is None else files.expand(workdir).absolute()
   saved = None
   with tempfile.TemporaryDirectory() as scratch:
+    # Data wait here: the run's folder is made once nothing can be refused.
     kept = pathlib.Path(scratch)
     named = data is None or isinstance(data, str)
     dataset: str | None = data if named else task.keep(data, kept)
@@ -163,8 +164,10 @@ def train(
   if not (folder and begun):
     folder = _begin(folder, _TRAIN)
     words = {"arc": arc, "preset": preset, "dataset": dataset}
+    # As `experiments.train` keeps them, so that it can go on with the run.
     more = {"arc": arc, "init": "scratch", "retrain_top": 0}
     more["arcs"] = [loaded.space.to_dict(loaded.arc)]
+    # Told in the command, which names the architecture and not the search.
     given = options | options_lib.of_search(config, space)
     _write(_TRAIN, space, config, words, place, folder, given, more)
   with _writing(folder) as stop:
@@ -282,6 +285,7 @@ def _check_data(
   paths = [path for path in kept.rglob("*") if path.is_file()]
   for path in paths:
     other = folder / path.relative_to(kept)
+    # By content: these files were written just now, and their times differ.
     if not other.exists() or not filecmp.cmp(path, other, shallow=False):
       raise types.InputError(
         f"the run in {folder} has other data; give another workdir."

@@ -57,6 +57,7 @@ class Option(NamedTuple):
 def of(config: config_lib.AnyConfig, space: str) -> dict[str, Option]:
   """The fields of a configuration by flag, without those that do nothing."""
   without = _ignored(config, space)
+  # `only_for` is a kind of decision, or "" where a field is for every space.
   kinds = {d.kind for d in config.child.space().decisions()} | {""}
   return {
     name: option
@@ -103,6 +104,7 @@ def override(
   """
   changes: dict[str, Any] = {}
   for name, value in values.items():
+    # Values of one part are gathered: it is checked once all of them are in it.
     place = changes
     for key in options[name].path:
       place = place.setdefault(key, {})
@@ -165,7 +167,7 @@ def typed(value: Any) -> str:
   if isinstance(value, bool):
     return str(value).lower()
   if isinstance(value, Mapping):
-    return typed(tuple(value.items()))
+    return typed(tuple(value.items()))  # NAME=VALUE, by commas
   if isinstance(value, list | tuple):
     return ",".join(
       "=".join(map(typed, part)) if isinstance(part, tuple) else typed(part)

@@ -51,6 +51,7 @@ class TerminalProgress(loop.Progress):
     if seconds < _SHORT:
       return
     if self._make and self._bar is None:
+      # Between two phases: it has nothing to count.
       self._bar = self._make(bar_format="{desc}{postfix}", leave=False)
     if self._bar is not None:
       self._waits = True
@@ -93,6 +94,7 @@ def _bar_class() -> Any:
   """What makes a bar here; None where none can move."""
   if sys.stdout.isatty():
     return tqdm.tqdm
+  # Without these the notebook's bar cannot be made.
   widgets = importlib.util.find_spec("ipywidgets") is not None
   if "ipykernel" in sys.modules and widgets:
     return importlib.import_module("tqdm.notebook").tqdm
@@ -122,6 +124,7 @@ class SignalCatcher:
   def _catch(self, signum: int, frame: Any) -> None:
     del frame
     self.signum = signum
+    # The second one of a kind ends the process, as if nobody caught it.
     signal.signal(signum, signal.SIG_DFL)
     print(
       "stopping: saving a checkpoint; a second signal ends at once, without",

@@ -43,6 +43,7 @@ def machine() -> dict[str, Any]:
     "kind" and "host", the number of the process that has it.
   """
   return {
+    # Every process of a run must come here: the names are gathered from all.
     "hosts": hosts.of_all(platform.node()),
     "devices": [
       {
@@ -88,7 +89,7 @@ def _git(folder: pathlib.Path, *words: str) -> str | None:
       ["git", "-C", str(folder), *words],
       capture_output=True,
       text=True,
-      timeout=10,
+      timeout=10,  # seconds; a network drive may hang
     )
   except (OSError, subprocess.TimeoutExpired):
     return None

@@ -37,5 +37,6 @@ def make(
     "seed": config.run.seed,
     "command": command,
     **provenance.provenance(),
+    # So all processes make a record, though the first one alone writes it.
     **provenance.machine(),
   }

@@ -101,6 +101,7 @@ def prepare(
     InputError: if the data cannot be had, or do not go with the configuration,
       or a logger cannot be had.
   """
+  # First: data may take long to be read.
   loggers.check(config.run.loggers)
   definition = spaces.get(space)
   task_definition = tasks.get(definition.task)
@@ -114,6 +115,7 @@ def prepare(
   splits = task.splits(data)
   devices = devices_lib.of(num_devices)
   devices.check(config.data.batch_size)
+  # What the last step needs is refused before the first one.
   derive.check(config, task, splits)
   return Ready(space, config, task, splits, devices)
 
@@ -176,6 +178,7 @@ def show(
     progress: the place where lines go.
   """
   drawing = drawing_lib.draw_arc(space, config.child, result.arc, title)
+  # The first process has the folder, and alone has something to tell.
   if not hosts.is_first():
     return drawing
   progress.line("\n" + drawing.text)

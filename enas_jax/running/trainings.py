@@ -82,7 +82,7 @@ def prepare(
     InputError: if the data or a logger cannot be had, or the devices do not
       divide a batch.
   """
-  loggers.check(config.run.loggers)
+  loggers.check(config.run.loggers)  # before data are read
   devices = devices_lib.of(num_devices)
   devices.check(config.data.batch_size)
   task = tasks.get(spaces.get(space).task)
@@ -111,6 +111,7 @@ def run(
   """
   space, arcs, config, data, devices = ready
   kind = spaces.get(space).network.kind
+  # Kept, so that a model can be exported once the data are gone.
   preprocessing = export.to_preprocessing(export.preprocessing_of(kind, data))
   folder.write_json(workdir / folder.PREPROCESSING, preprocessing)
 
@@ -161,9 +162,11 @@ def read_model(run: pathlib.Path, license: str = "apache-2.0") -> export.Model:
   best = result.get("best_rank")
   where = run / f"arc_{best}" if best else run
   loaded = arcs_lib.of_record(_read(where, folder.ARC))
+  # Any preset would do, as every field of it is replaced.
   preset = spaces.train_preset("paper", loaded.name)
   config = runs.restore_config(preset, saved["config"])
   state = checkpoint.read_newest(where / folder.CHECKPOINTS)
+  # The weights that the training itself evaluates (`Training._shown`).
   averaged = int(state["num_averaged"]) > 0
   preprocessing = export.read_preprocessing(
     loaded.name, _read(run, folder.PREPROCESSING)
@@ -173,7 +176,7 @@ def read_model(run: pathlib.Path, license: str = "apache-2.0") -> export.Model:
     config=config.child,
     arc=loaded.arc,
     child=state["average" if averaged else "omega"],
-    statistics=state["carry"].get("statistics", {}),
+    statistics=state["carry"].get("statistics", {}),  # {} of text
     preprocessing=preprocessing,
     card=_card(saved, result, int(state["epoch"])) | {"license": license},
   )
@@ -188,6 +191,7 @@ def _card(
     "metrics": {
       name: value
       for name, value in result.items()
+      # None: the network overflowed, or there is no such split.
       if name.startswith(("valid_", "test_")) and value is not None
     },
     "epochs": epochs,
