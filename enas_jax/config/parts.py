@@ -197,6 +197,7 @@ class SearchConfig(Generic[Child, Data]):
       not weights or uniform, "omega_op_weights", "empty" + rule, weights
     )
     if weights:
+      # As `spaces.decisions.check_weights`, which imports this package.
       operations = [
         decision.num_choices
         for decision in self.child.space().decisions()

@@ -294,6 +294,7 @@ def batch_norm_inference(
   """
   chex.assert_shape([scale, offset, mean, variance], (x.shape[-1],))
   chex.assert_type([x, scale, offset, mean, variance], float)
+  # The factor first: it is [C], and an image is multiplied once.
   y = (x - mean) * (lax.rsqrt(variance + eps) * scale) + offset
   return y.astype(x.dtype)
 
@@ -380,6 +381,7 @@ def _plain_conv(
 
 
 def _plain_depthwise_conv(x: Array, kernel: Array, stride: int) -> Array:
+  # A group for each channel, of one input each: [k, k, 1, C].
   return _plain_conv(x, kernel[:, :, None], stride, x.shape[-1])
 
 
@@ -393,7 +395,7 @@ def _plain_pointwise_conv_sum(
   if taken is not None:
     # Masking the weights is cheaper than masking the images.
     kernels = kernels * taken[:, None, None].astype(kernels.dtype)
-  kernel = kernels.reshape(-1, kernels.shape[-1])
+  kernel = kernels.reshape(-1, kernels.shape[-1])  # [N * C, F]
   return _plain_pointwise_conv(jnp.concatenate(images, axis=-1), kernel, 1)
 
 
@@ -414,6 +416,7 @@ def _plain_batch_norm(
   x: Array, scale: Array, offset: Array, eps: float
 ) -> tuple[Array, Array, Array]:
   axes = tuple(range(x.ndim - 1))
+  # The biased one, by which the release normalises.
   mean, variance = jnp.mean(x, axis=axes), jnp.var(x, axis=axes)
   y = batch_norm_inference(x, scale, offset, mean, variance, eps)
   return y, mean, variance

@@ -98,6 +98,7 @@ def _weighted_sum(weights: jax.Array, outputs: Sequence[Any]) -> Any:
   chex.assert_type(weights, float)
 
   def add(*leaves: jax.Array) -> jax.Array:
+    # A float32 weight would make float32 of a branch in bfloat16.
     parts = [
       weights[i].astype(leaf.dtype) * leaf for i, leaf in enumerate(leaves)
     ]
@@ -140,10 +141,10 @@ def activation_grad(op: Index, y: jax.Array) -> jax.Array:
   return switch(
     op,
     (
-      lambda y: 1.0 - y * y,
+      lambda y: 1.0 - y * y,  # tanh
       lambda y: (y > 0).astype(y.dtype),  # 0 at 0, as `jax.nn.relu` has it
-      jnp.ones_like,
-      lambda y: y * (1.0 - y),
+      jnp.ones_like,  # identity
+      lambda y: y * (1.0 - y),  # sigmoid
     ),
     y,
   )

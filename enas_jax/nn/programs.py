@@ -54,6 +54,7 @@ def multiply_adds(eqn: core.JaxprEqn) -> int:
     return out.size * math.prod(shape[axis] for axis in contracted)
   kernel = inputs[1].shape
   # A grouped convolution's kernel has the input channels of one group alone.
+  # `rhs_spec`: the axes of output channels, of input channels, of space.
   channels_out = eqn.params["dimension_numbers"].rhs_spec[0]
   return out.size * (math.prod(kernel) // kernel[channels_out])
 

@@ -52,6 +52,7 @@ def norm(weights: Mapping[str, ArrayLike]) -> dict[str, Tensor]:
 def conv(x: Tensor, w: Tensor, stride: int = 1, groups: int = 1) -> Tensor:
   """Convolution; of an even size and stride 2 a pixel of padding is behind."""
   k = w.shape[-1]
+  # Width before height: `functional.pad` begins with the last axis.
   spans = [_span(size, k, stride) for size in (x.shape[3], x.shape[2])]
   # `conv2d` can pad both sides of an axis alike, and no other way.
   if any(before != after for before, after in spans):
@@ -92,6 +93,7 @@ def batch_norm(
   """Batch norm with the batch's own statistics; None: no scale, no offset."""
   scale = weights["scale"] if weights else None
   offset = weights["offset"] if weights else None
+  # True: by the statistics of the batch.
   return functional.batch_norm(x, None, None, scale, offset, True, eps=eps)
 
 

@@ -181,6 +181,7 @@ class Derivation:
     )
     ranked = self.rank(state)
     tuned = self._tune(state, ranked)
+    # Ranks count from 1.
     best = ranked.candidates[tuned[0].rank - 1 if tuned else 0]
     if not tuned and not math.isfinite(best.reward):
       raise loop.Diverged("no candidate has a reward that is a finite number.")
@@ -235,7 +236,9 @@ class Derivation:
     arcs = self.propose(state.strategy, key_policy, run.derive_arcs)
     added = self._strategy.finish(state.strategy)
     if added is not None:
+      # Behind the samples, whose rewards are then the first `derive_arcs`.
       arcs = jax.tree.map(lambda *both: jnp.concatenate(both), arcs, added)
+    # Judged on the samples' minibatch, so that means can be compared.
     chance = self.propose_uniform((), key_uniform, run.derive_arcs)
     rewards, uniform_rewards = (
       self.score(state, some, valid, key_batch, num_batches=run.derive_batches)
@@ -280,6 +283,7 @@ class Derivation:
       Diverged: if no reward is a finite number.
     """
     config, run = self._config, self._config.run
+    # Equal architectures have met the same minibatch, and share their reward.
     rewards = {one.arc: one.worth for one in candidates}
     if not any(map(math.isfinite, rewards.values())):
       raise loop.Diverged("no candidate has a reward that is a finite number.")
@@ -339,6 +343,7 @@ class Derivation:
       live,
       self._serve_signal,
       tell,
+      # A copy, as `tell` adds to `done` meanwhile.
       dict(done),
       self._devices,
       handicaps,

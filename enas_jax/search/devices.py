@@ -134,6 +134,7 @@ class Devices:
     """
     if self.mesh is None or not self._divide(batch, axis):
       return function(batch, key, *held)
+    # [1]: of the keys a device gets its own.
     run = lambda part, keys, *held: _average(function(part, keys[0], *held))
     specs = _specs(batch, axis), PartitionSpec(_AXIS)
     keys = jax.random.split(key, self.count)
@@ -183,6 +184,7 @@ class Devices:
       architecture is run more than once, and counts once.
     """
     count = jax.tree.leaves(arcs)[0].shape[0]
+    # As many for each device: rounded up.
     places = np.arange(-(-count // self.count) * self.count)
     places = np.minimum(places, count - 1)
     arcs = jax.tree.map(lambda leaf: leaf[places], arcs)

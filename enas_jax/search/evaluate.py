@@ -116,6 +116,7 @@ def make_ensemble(
   ) -> tuple[types.Array, types.Array, types.Array, types.Carry]:
     chunk = precise.precise(task.log_probs_chunk, task.config)
     log_probs, targets, carry = chunk(*of)
+    # A running mean, so that S sets of probabilities need the memory of one.
     mean += (jnp.exp(log_probs) - mean) / rank
     return mean, measure(log_probs, targets), targets, carry
 

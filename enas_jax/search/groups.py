@@ -67,6 +67,7 @@ class Training:
     self._train, self._devices = train, devices
     self._serve_signal = serve_signal
     self._per_epoch = task.steps_per_epoch(train)
+    # Of one device: within `on_each` nothing is shared out.
     step = steps.make_arcs_step(config, task, count)
 
     def step_of(one: Any, train: tasks.Split) -> Any:

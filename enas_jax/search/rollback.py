@@ -76,6 +76,7 @@ class Rollbacks:
       number: the checkpoint's number.
       pending: what the checkpoint keeps besides the state.
     """
+    # A rollback after it was saved has left what lies beyond its place.
     return all(number <= place for place in self.places[self.known(pending) :])
 
   def known(self, pending: dict[str, Any]) -> int:

@@ -93,6 +93,7 @@ class Search(loop.Loop[state_lib.SearchState]):
       config, task, strategy, self._omega_steps, devices
     )
     fresh = self._patiently(
+      # Also of a run that goes on: its checkpoint is read into this layout.
       "the first weights",
       lambda: state_lib.init_state(config, task, strategy, self._omega_steps),
     )
@@ -167,6 +168,7 @@ class Search(loop.Loop[state_lib.SearchState]):
       self._clock.start()
       while int(self.state.epoch) < self.config.run.num_epochs:
         self._run_phase(writer, "omega", self.omega_step, self._omega_steps)
+        # In earlier epochs omega alone is trained: theta rests.
         if int(self.state.epoch) >= self.config.warmup_epochs:
           self._run_phase(writer, "theta", self.theta_step, self._theta_steps)
           self._answer(writer)
@@ -283,6 +285,7 @@ class Search(loop.Loop[state_lib.SearchState]):
       whole.append(ask.evaluate(state, one, valid))
       self._progress.advance()
     policy_mean, uniform_mean = (
+      # One minibatch for both, so that the means can be compared.
       derive.mean_and_error(ask.score(state, some, valid, key_batch))[0]
       for some in (arcs, uniform)
     )

@@ -76,6 +76,7 @@ def make_theta_step(
   def step(
     state: state_lib.SearchState, valid: tasks.Split, train: tasks.Split
   ) -> tuple[state_lib.SearchState, tasks.Metrics]:
+    # By the step's number: a run that is resumed draws the same.
     key = state_lib.step_key(state, state_lib.THETA_KEYS, state.theta_step)
     judge = judge_lib.Judge(task, state, valid, train, devices, costs)
     learnt, metrics = strategy.update(state.strategy, key, judge)

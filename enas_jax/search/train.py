@@ -159,6 +159,7 @@ class Training(loop.Loop[state_lib.TrainState]):
 
   def _shown(self) -> state_lib.TrainState:
     if int(self.state.num_averaged):
+      # The average is what is judged; steps go on from the weights themselves.
       return self.state.replace(omega=self.state.average)
     return self.state
 
@@ -184,6 +185,7 @@ class Training(loop.Loop[state_lib.TrainState]):
       if self._average_is_due(score):
         self.state = steps.begin_average(self.state)
         self._progress.line("from here on weights are averaged")
+      # Only now: the trigger compares with epochs before this one.
       self._history.append(score)
     writer.write(row)
     self._end_epoch_saved()
@@ -191,6 +193,7 @@ class Training(loop.Loop[state_lib.TrainState]):
   def _average_is_due(self, score: float) -> bool:
     """The non-monotonic trigger of Merity et al. (2018), as in `enas_lm`."""
     last = self.config.run.average_after
+    # enas_lm's: the best of all epochs but the last few.
     before = self._history[:-last] if last else []
     if not before or int(self.state.num_averaged):
       return False

@@ -63,8 +63,10 @@ def read(
   )
   if kept is None:
     return 0.0, {}
+  # JSON has no NaN: of weights that overflowed null was written.
   number = lambda value: math.nan if value is None else float(value)
   try:
+    # Trained from other weights.
     if kept["position"] != position:
       return 0.0, {}
     return float(kept["seconds"]), {

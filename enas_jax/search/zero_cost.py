@@ -299,6 +299,7 @@ def _make_jacob_cov(subject: Subject) -> Score:
       return jnp.sum(logits.main)
 
     rows = jax.grad(total)(draw.batch.images)
+    # [B, H * W * C]: the Jacobian of the sum of the logits, by image.
     rows = rows.reshape(rows.shape[0], -1)
     values = jnp.linalg.eigvalsh(jnp.corrcoef(rows)) + _JITTER
     # Rounding may push the least ones below 0.
@@ -329,6 +330,7 @@ def _make_naswot(subject: Subject) -> Score:
       np.asarray(kept > 0).reshape(len(images), -1)
       for kept in relu_inputs(program, *jax.tree.leaves((child, images)))
     ]
+    # [B, ReLUs]
     code = np.concatenate(codes, axis=1).astype(np.float32)
     # How many ReLUs two images switch alike: all, less the Hamming distance.
     agreeing = code @ code.T + (1 - code) @ (1 - code).T
@@ -379,6 +381,7 @@ def _run_one(
   eqn: core.JaxprEqn, given: Sequence[Any], kept: list[jax.Array]
 ) -> Sequence[Any]:
   name = eqn.primitive.name
+  # What `jax.nn.relu` becomes when it is traced.
   if name == "max" and _is_zero(eqn.invars[1]):
     kept.append(given[0])
   if name == "scan":
