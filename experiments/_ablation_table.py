@@ -5,6 +5,7 @@ from typing import Any
 
 from enas_jax.report import results
 
+# Of a single training there is no deviation: then the second form counts.
 _ERRORS = {
   split: (
     f"{{{split}_error:.2f}} +- {{{split}_error_sd:.2f}}",
@@ -63,6 +64,8 @@ def make_table(
       "paper_source",
       "paper: test",
       (
+        # The reference rises over nothing, and of a change only the rise is
+        # printed.
         "{paper_error:.2f} ({paper_rise:+.2f}; {paper_source})",
         "{paper_error:.2f} ({paper_source})",
         "{paper_rise:+.2f} ({paper_source})",
@@ -111,6 +114,7 @@ def _row(study: str, variant: Mapping[str, Any]) -> dict[str, results.Value]:
     for name in (f"{split}_error", f"{split}_error_sd"):
       row[name] = variant[name]
   for baseline, rises in variant["rises"].items():
+    # Not of validation data, by which some studies choose among samples.
     rise = rises["test"]
     row |= {
       f"over_{baseline}": rise["mean"],

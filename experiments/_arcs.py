@@ -58,6 +58,7 @@ def take_run(name: str = folder_lib.ARC) -> None:
       f"--run={values.run} has no {name}: it has kept no architecture yet; go"
       " on with it first."
     )
+  # As if it had been typed: what follows reads flags alone.
   values["arc"].value = str(folder / name)
   if preset in config_lib.PRESETS and not values["preset"].present:
     values["preset"].value = preset
@@ -84,6 +85,7 @@ def config_of_run(space: str) -> config_lib.AnyConfig | None:
       f"{path} is of the {record['space']} space, and its architecture of the"
       f" {space} space; give the folder of a run."
     )
+  # A training has no such part.
   searched = "theta" in record["config"]
   preset = registry.preset if searched else registry.train_preset
   return runs.restore_config(preset("paper", space), record["config"], "--run")
@@ -147,12 +149,14 @@ def fit(loaded: arcs.Architecture, config: parts.Config) -> parts.Config:
   """
   options = options_lib.of_architecture(loaded, config)
   for name, value in options.items():
+    # A flag that repeats what the architecture has does no harm.
     asked = flags.FLAGS[name].value
     if asked not in (None, value):
       raise types.InputError(
         f"--{name} is {asked}, but the architecture of --arc has {value};"
         " leave the flag out."
       )
+  # What its authors meant, where no flag says otherwise.
   for name, value in loaded.options.items():
     if flags.FLAGS[name].value is None:
       options[name] = value

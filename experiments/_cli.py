@@ -57,6 +57,7 @@ def _asked_plugins(arguments: Sequence[str]) -> list[str]:
   for argument, following in itertools.zip_longest(arguments, arguments[1:]):
     flag, has_value, value = argument.lstrip("-").partition("=")
     if argument.startswith("-") and flag == "plugin":
+      # --plugin=NAME, or --plugin NAME.
       names.append(value if has_value else following or "")
   return [name for name in names if name]
 
@@ -91,6 +92,7 @@ def run(main: Callable[[], None], unused: Collection[str] = ()) -> NoReturn:
     main: what is to be done.
     unused: flags that `main` refuses, which `--help` leaves out.
   """
+  # A shell asks what may follow: flags are defined, and nothing is run.
   if (begun := _commands.begun()) is not None:
     _completion.show(begun, _completion.of_flags(_help.own_flags(), begun))
     sys.exit(0)
@@ -101,11 +103,13 @@ def run(main: Callable[[], None], unused: Collection[str] = ()) -> NoReturn:
 
   def parse(argv: Sequence[str]) -> list[str]:
     try:
+      # Without the words that ask for help: absl would answer them itself.
       rest = flags.FLAGS([word for word in argv if word not in _help.WORDS])
     except flags.Error as error:
       # It repeats the value, which may be long.
       line = " ".join(str(error).split())
       _fail(line if len(line) <= 500 else f"{line[:496]} ...")
+    # The first one is the script.
     if len(rest) > 1:
       _fail(f"unexpected argument {rest[1]!r}; flags begin with --.")
     return rest
@@ -124,6 +128,7 @@ def run(main: Callable[[], None], unused: Collection[str] = ()) -> NoReturn:
     return status
 
   app.run(guarded, flags_parser=parse)
+  # It ends by `sys.exit`, which a type checker cannot know.
   raise AssertionError("app.run returned")
 
 
@@ -165,7 +170,7 @@ def _run_guarded(work: Callable[[], None]) -> int:
     elif hosts.count() == 1:
       raise
     else:
-      traceback.print_exc()
+      traceback.print_exc()  # `end` leaves at once
     return _multihost.end(error, 1)
 
 

@@ -120,6 +120,8 @@ def collect(
 def _new(name: str, title: str, finished: Sequence[_Finished]) -> results.Table:
   """A table that shows what there is, with means over the seeds."""
   first, *rest = finished
+  # Columns twice: a table is checked whenever it is made, and later runs may
+  # have more to tell than the first.
   columns = _columns([first.row])
   table = results.Table(
     name=name, title=title, columns=columns, rows=[first.row], **first.origin
@@ -220,6 +222,8 @@ def _options(command: str) -> str:
   kept, telling = [], False
   for word in shlex.split(command):
     if word.startswith("-"):
+      # A word without a dash is the value of the flag before it, and shares its
+      # lot.
       telling = word.lstrip("-").partition("=")[0] not in _TOLD
     if telling:
       kept.append(word)
@@ -282,6 +286,7 @@ def _add(table: results.Table, finished: Iterable[_Finished]) -> results.Table:
   for run in finished:
     _check_new(table, run)
     versions = table.versions
+    # `_check_new` has refused it.
     assert not isinstance(versions, str)
     merged = {
       package: _joined(", ", versions.get(package, ""), version)

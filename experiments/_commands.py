@@ -54,12 +54,13 @@ def main() -> int:
   if name == "--completion":
     return _print_completion(words)
   if name == "--complete":
+    # The word begun, and the one after `enas`, where either may be missing.
     begun, name, *_ = [*words, "", ""]
     if name == begun or name not in COMMANDS:
       _completion.show(begun, COMMANDS)
       return 0
     _begun.append(begun)
-    words = []
+    words = []  # the script shall parse none
   try:
     script = find(name)
   except LookupError as error:
@@ -69,6 +70,8 @@ def main() -> int:
   sys.argv[1:] = words
   # A module of --plugin may lie here; it shall hide none that is installed.
   sys.path.append(str(pathlib.Path.cwd()))
+  # `alter_sys`: the script is then sys.argv[0], whose name `to_resume` and the
+  # help read, and sys.modules["__main__"], whose docstring the help shows.
   runpy.run_module(f"experiments.{script}", run_name="__main__", alter_sys=True)
   return 0
 

@@ -63,6 +63,7 @@ def define_config_flags(*names: str, preset: Preset = spaces.preset) -> None:
     _defined.append((space, preset))
     for config in _of_every_strategy(preset("paper", space)):
       for name, (path, field) in options_lib.of(config, space).items():
+        # Another space or strategy may have defined the same option.
         if name not in flags.FLAGS:
           _define(name, field, path[0])
 
@@ -114,6 +115,7 @@ def _define(name: str, field: dataclasses.Field[Any], part: str) -> None:
     bool: flags.DEFINE_boolean,
     str: flags.DEFINE_string,
   }
+  # What `parse` reads comes as text: absl has no such type.
   kind = str if field.metadata["parse"] else field.type
   _parts[name] = part
   definers[kind](name, None, field.metadata["help"])
@@ -202,6 +204,7 @@ def resolve_config(
     config = _start(space, preset, policy, part)
   known = options_lib.of(config, space)
   _check_no_others(space, config, {*known, *also}, beside)
+  # Both are given: the file may not say otherwise than the run.
   if saved and _saved.read():
     _check_started(known, config, _start(space, preset, policy, part))
   asked = {
@@ -222,6 +225,7 @@ def resolve_config(
     raise differs(*others)
   config = options_lib.override(config, known, asked)
   if isinstance(config, config_lib.SearchConfig):
+    # The warm-up in epochs: as a share it would grow with --num_epochs.
     config = config.settled()
     # Options that do not go with the space are refused before there is a run.
     strategies.create(config, config.child.space())
@@ -357,6 +361,7 @@ def _check_no_others(
   """Refuses options of other configurations, which would do nothing."""
   allowed = set(known)
   if isinstance(config, config_lib.SearchConfig):
+    # Which options there are depends on the space and the strategy alone.
     paper = spaces.preset("paper", space)
     of_strategies = {
       policy: options_lib.of(strategies.with_policy(paper, policy), space)

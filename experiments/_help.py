@@ -100,8 +100,10 @@ def _shown(
       # What absl adds to the help of a flag that may be given more than once.
       text = (flag.help or "").partition(";\n    repeat this")[0]
       yield flag.name, _text(flag.default), text
+    # Of one space alone all its options are told.
     elif option and not several:
       yield flag.name, _joined(option.defaults), option.help
+    # Of several spaces no more than what all of them have.
     elif option and option.configs == len(starts) and part not in _OF_SPACE:
       same = len(option.defaults) == 1
       default = _joined(option.defaults) if same else ""

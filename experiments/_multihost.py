@@ -89,6 +89,7 @@ def check_same(config: config_lib.AnyConfig, *given: Any) -> None:
   if hosts.count() == 1:
     return
   text = json.dumps(config.to_dict(), sort_keys=True)
+  # Digests: what is gathered must be of one length in every process.
   hosts.check_same(hashlib.sha256(text.encode()).digest(), "configuration")
   digest = hashlib.sha256()
   for leaf in jax.tree.leaves(given):

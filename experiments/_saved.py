@@ -88,6 +88,7 @@ def restore(
   if part and isinstance(several, dict) and isinstance(several.get(part), dict):
     config = several[part]
   searched = isinstance(paper, config_lib.SearchConfig)
+  # A search has such a part, a training none.
   if searched != ("theta" in config):
     if part and record.get("preset") in config_lib.PRESETS:
       return preset(record["preset"], space)

@@ -30,12 +30,14 @@ def run_search(experiment: str, space: str) -> searches.Finished:
   dataset = _workdir.resolve_dataset(task, saved)
   if not saved:
     config = _flags.suit(config, task, dataset)
+  # It may end here, and needs no data to be read.
   _workdir.print_config(experiment, space, config, dataset, saved)
   progress = progress_lib.TerminalProgress()
   # What is refused must leave no folder behind.
   ready = searches.prepare(
     space, config, dataset, values.data_dir, values.num_devices, progress
   )
+  # Before anything is written, which the first process alone would do.
   _multihost.check_same(config, dataset, ready.splits)
   _cli.enable_compilation_cache()
   workdir = _workdir.write_config(

@@ -230,6 +230,7 @@ def _as_searched(
   fixed = {
     field.name: getattr(searched.child, field.name)
     for field in dataclasses.fields(searched.child)
+    # What is dropped has no weights of its own.
     if field.name not in _FREE and not field.name.startswith("drop_")
   }
   for name, value in fixed.items():
@@ -260,7 +261,9 @@ def run(experiment: str, names: tuple[str, ...]) -> None:
   )
   _cli.enable_compilation_cache()
   _multihost.check_same(config, job.dataset, ready.data, job.arcs)
+  # None without a source: fresh weights.
   omegas = [job.source and job.source.child_params(arc) for arc in job.arcs]
+  # What is refused has left no folder behind.
   workdir = _workdir.write_config(job.workdir, *record)
   stop = _multihost.catch_signals()
   best = bool(job.kept["retrain_top"])

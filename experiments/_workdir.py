@@ -123,6 +123,7 @@ def open_workdir(experiment: str) -> tuple[pathlib.Path, dict[str, Any] | None]:
       is nothing to resume, or it holds something else than a run of this
       experiment, or another process writes to it.
   """
+  # The first process alone has the folder (`hosts`).
   workdir, saved = hosts.from_first(lambda: _look_at_workdir(experiment))
   if saved is not None:
     _data.take_folder(saved)
@@ -164,6 +165,7 @@ def _look_at_workdir(experiment: str) -> tuple[str, dict[str, Any] | None]:
       )
     return str(workdir), None
   hold(workdir)
+  # Held: from here on no other process changes what is read.
   saved = folder_lib.read_json(
     path, "its run cannot be read; give another --workdir"
   )
@@ -243,6 +245,7 @@ def write_config(
     lambda: _write_config(workdir, made, saved is not None)
   )
   if flags.FLAGS.workdir is None:
+    # What `_commands.to_resume` names after a signal.
     flags.FLAGS["workdir"].value = place
   return pathlib.Path(place)
 
@@ -298,6 +301,7 @@ def _record(
     preset=saved["preset"] if saved else _saved.preset(),
     dataset=dataset,
     data_dir=_data.folder(saved),
+    # The command of a run that goes on stays the one that began it.
     command=(saved or {}).get("command") or command_line(),
   )
   return made | dict(more or {})
@@ -373,5 +377,6 @@ def origin() -> dict[str, Any]:
     "command", "commit", "device" and "versions".
   """
   known = provenance.provenance()
+  # A table wants words here, and not None.
   known["commit"] = known["commit"] or results.NOT_RECORDED
   return {"command": [shown_command(command_line())], **known}

@@ -58,6 +58,8 @@ def main() -> None:
   _cli.enable_compilation_cache()
   studies = []
   for run, other, name in zip(opened, beside, names, strict=True):
+    # Two policies' samples by one judge or by two, and the first ones of the
+    # untrained controller.
     total = options.num_arcs * (4 if other else 2) + options.num_pairs_of
     with tqdm.tqdm(total=total, desc=name, disable=values.json) as bar:
       searches = [
@@ -74,6 +76,7 @@ def main() -> None:
       )
     # A program of one run's network is of no use to the next.
     jax.clear_caches()
+  # Of the first run: `config.json` has one place, and "runs" names them all.
   config = opened[0].config
   workdir = _workdir.write_config(
     workdir,
@@ -225,6 +228,7 @@ def _write_figures(
     for one in studies
   }
   finite = {
+    # A histogram has no place for what overflowed; the CSV keeps it.
     search: {name: v[np.isfinite(v)] for name, v in groups.items()}
     for search, groups in performance.items()
   }
@@ -284,6 +288,7 @@ def _long(panels: controller_figures.Panels, columns: Sequence[str]) -> Rows:
     for search, kinds in panels.items()
     for kind, table in kinds.items()
     for index, row in enumerate(table)
+    # The columns are those of the widest table; other searches may have fewer.
     for column, value in zip(columns, row, strict=False)
   ]
 

@@ -119,11 +119,13 @@ def main() -> None:
   runner = _Runner(configs, dataset, table, workdir, saved, progress)
   _cli.enable_compilation_cache()
   costs = dict((saved or {}).get("step_seconds", {}))
+  # Each is timed, or scaled by the seconds that were kept when it first was.
   for policy in policies if seconds else ():
     if policy in SEARCHES:
       costs[policy] = runner.equalise(policy, seconds, costs.get(policy))
   for policy in policies:
     for seed in seeds:
+      # All of them, before the first one is run.
       runner.check(policy, seed)
   workdir = runner.workdir = _workdir.write_config(
     workdir, *record_of, more | {"step_seconds": costs}
@@ -260,6 +262,8 @@ class _Runner:
       costs = equal_seconds.Costs(**known)
     per_epoch = task.steps_per_epoch(splits.train)
     config = equal_seconds.scale(config, costs, per_epoch, seconds)
+    # The steps of an epoch are those asked for, but no more than it has
+    # batches.
     asked, most = config.omega.steps, self._prepare(config)[0]
     if most.steps_per_epoch(splits.train) < asked:
       raise types.InputError(
@@ -279,6 +283,7 @@ class _Runner:
   ) -> tuple[tasks_base.Task, tasks_base.Splits]:
     """The task and the data on the device."""
     if self._data is None:
+      # Once: policies differ in no option of the data.
       self._data = _TASK.load(self._dataset, flags.FLAGS.data_dir, config)
     task = _TASK.create(config, _SPACE.network, self._data)
     return task, task.splits(self._data)

@@ -65,6 +65,7 @@ def main() -> None:
   if values.json:
     print(json.dumps(record))
     return
+  # Nested: it is for machines.
   record.pop("config")
   for name, value in record.items():
     text = f"{value:.4g}" if isinstance(value, float) else value
@@ -167,6 +168,7 @@ def _preset(name: str, space: str) -> config_lib.SearchConfig:
 def _training_record() -> dict[str, Any]:
   """Seconds of a training step of `--arc`."""
   values = flags.FLAGS
+  # The default of --space is no wish: the architecture may be of another.
   loaded, config = _arcs.resolve(
     values.space if values["space"].present else None, registry.train_preset
   )

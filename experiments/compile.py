@@ -105,6 +105,7 @@ def _programs(
   trainable = values.space in registry.trainable()
   if _TRAINING in values.program and trainable:
     text = values.arc or _RANDOM
+    # Flags of the search are set for it, and must not be refused here.
     options = _flags.option_names(config, values.space)
     training = _flags.resolve_config(
       values.space, preset=registry.train_preset, also=options
@@ -151,6 +152,7 @@ def _wholes(
   for name, part in (("search", search), (_TRAINING, training)):
     if part:
       hours = compile_ahead.hours(part)
+      # What is measured runs on one device.
       num_chips = part[0].get("num_chips", 1)
       wholes.append(
         {

@@ -38,6 +38,7 @@ def ratios(
   """
   slower = {}
   for width in (3, 5):
+    # A network of the paper's spaces halves its images twice.
     for halvings in range(3):
       shape = (side >> halvings, side >> halvings, filters << halvings)
       name = f"{width}x{width} at {'x'.join(map(str, shape))}"

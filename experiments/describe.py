@@ -130,6 +130,7 @@ def _shape_of_data(space: str, config: config_lib.AnyConfig) -> base.DataShape:
   shape = (side, side, values.channels)
   shown = base.DataShape(values.vocabulary_size, shape, values.num_classes)
   told = ("vocabulary_size", "channels", "num_classes")
+  # What is typed outweighs the data of the run.
   if values.run is None or any(values[name].present for name in told):
     return shown
   record = _data.read_record(files.expand(values.run))

@@ -31,6 +31,7 @@ def main() -> None:
     compared = order.to_dict()
     for name in ("kendall_tau", "kendall_tau_interval", "spearman"):
       record[name] = compared[name]
+  # Again: the search wrote it without what the table says.
   _table.write_result(finished.workdir, record)
 
 

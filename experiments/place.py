@@ -140,6 +140,7 @@ def _table(
       results.Column("regret", "below the best", unit),
       results.Column("search_seconds", "seconds of search", ".0f"),
     ],
+    # A column may name what only other rows have.
     rows=[dict.fromkeys(sorted(shown)) | row for row in rows],
     seeds=sorted({one.seed for one in kept}),
     note=(
@@ -187,9 +188,11 @@ def _rows(
     for one in kept
   ]
   arcs = truth.validated(space)
+  # A size looks at no weights: no draw is needed.
   subject = zero_cost.Subject.of(run.config, run.task, run.splits.train, [])
   sizes = zero_cost.score_architectures(_LARGEST, subject, arcs)
   largest = int(np.argmax(sizes))
+  # As many candidates as the table's own run had.
   num_arcs = run.config.run.derive_arcs
   best = placing.expected_best_of(truth.values, num_arcs)
   return [

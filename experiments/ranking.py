@@ -68,6 +68,7 @@ def main() -> None:
   _cli.enable_compilation_cache()
   kept = runs.open_run(values.run)
   _data.take_folder(_data.read_record(kept.folder))
+  # Meanwhile no search goes on here, and no other ranking.
   _workdir.hold(folder)
   run = runs.open_search(kept, values.data_dir)
   # Before architectures are trained: that may take long.
@@ -206,6 +207,7 @@ def _images_of(run: runs.Opened) -> tasks_base.Split:
   """As much of the validation split as is asked for, or its text."""
   values = flags.FLAGS
   count = len(jax.tree.leaves(run.splits.valid)[0])
+  # Fewer make no whole batch.
   least = run.task.least_split()
   given = values.num_images
   wanted = min(_NUM_IMAGES, count) if given is None else given or count

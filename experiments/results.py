@@ -159,6 +159,7 @@ class _Blocks:
     self.outdated: list[str] = []
     markers = list(_MARKER.finditer(old))
     for place, marker in enumerate(markers):
+      # Beginnings are at even places, ends at odd ones.
       if marker[1].startswith("results: ") == bool(place % 2):
         raise self._unpaired(old, marker)
     if len(markers) % 2:
@@ -188,6 +189,7 @@ class _Blocks:
       except types.InputError as error:
         raise types.InputError(f"{self.path}, {asked!r}: {error}") from None
       return name, results.to_markdown(table) + "\n"
+    # Relative to the document, as its readers resolve it.
     target = os.path.relpath(FIGURES / f"{name}.svg", self.path.parent)
     picture = f"![{tables[name].title}]({target})\n"
     figure = tables[name].figure

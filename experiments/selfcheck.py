@@ -39,6 +39,7 @@ def main() -> None:
     checks += map(_tell, selfcheck.check_space(space, *sizes))
   with tempfile.TemporaryDirectory() as scratch:
     folder = pathlib.Path(scratch)
+    # The loop that is stopped and resumed is one for all spaces.
     checks += map(_tell, selfcheck.check_search(spaces[0], folder, *sizes))
   seconds = {
     space: selfcheck.traced_over_static(space, values.steps, *sizes)
