@@ -124,5 +124,6 @@ def _row(study: str, variant: Mapping[str, Any]) -> dict[str, results.Value]:
   paper = variant["published"] or {}
   for name in ("error", "rise", "source", "scale"):
     row[f"paper_{name}"] = paper.get(name)
+  # Kept among the data, though no column shows them.
   row |= {name: value for name, value in variant["options"].items()}
   return row

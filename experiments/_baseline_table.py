@@ -78,6 +78,7 @@ def _row(record: Mapping[str, Any], method: str) -> dict[str, results.Value]:
     "standard_error": mean["true_accuracy_standard_error"],
     "lowest": min(accuracies),
     "highest": max(accuracies),
+    # Both are kept among the data, though no column shows them.
     "by_seed": " ".join(f"{value:.2f}" for value in accuracies),
     "cells": " ".join(run["ops"] for run in runs),
   }

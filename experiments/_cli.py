@@ -31,6 +31,7 @@ def import_plugins() -> None:
   known before flags are read. Installed packages name such modules as entry
   points of the group "enas_jax.plugins".
   """
+  # For absl and --help: the values are read below, before absl parses.
   flags.DEFINE_multi_string(
     "plugin",
     [],
@@ -79,7 +80,7 @@ def enable_compilation_cache() -> None:
     # JAX would keep only what takes a second to compile; a start has many that
     # take less.
     jax.config.update("jax_persistent_cache_min_compile_time_secs", 0.3)
-    jax.config.update("jax_persistent_cache_min_entry_size_bytes", -1)
+    jax.config.update("jax_persistent_cache_min_entry_size_bytes", -1)  # any
 
 
 def run(main: Callable[[], None], unused: Collection[str] = ()) -> NoReturn:

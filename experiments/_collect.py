@@ -274,6 +274,7 @@ def _mean(column: results.Column) -> str:
   if column.key.endswith("_seconds"):
     return "{mean:.0f}"
   if column.format == ".1%":
+    # One sign of per cent for both.
     return "{mean:.1p} +- {sd:.1%}"
   spec = _SPEC.search(str(column.format))
   assert spec is not None

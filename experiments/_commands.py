@@ -130,6 +130,7 @@ def to_resume(workdir: str) -> str:
   for word in sys.argv[1:]:
     flag = word.lstrip("-").partition("=")[0] if word.startswith("-") else ""
     named = named or flag == "workdir"
+    # It is added once, at the end.
     if flag not in ("resume", "noresume"):
       words.append(word)
   if not named:

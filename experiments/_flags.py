@@ -85,6 +85,7 @@ def starts(
   for name, preset in _defined:
     if space in (None, name):
       config = _start(name, preset)
+      # Data of one's own want other sizes, which --help then tells as defaults.
       if dataset:
         config = suit(config, tasks.get(spaces.get(name).task), dataset)
       yield name, config
@@ -212,6 +213,8 @@ def resolve_config(
     for name, option in known.items()
     if is_set(name) and not (policy and name == "policy")
   }
+  # A run that is resumed keeps its numbers, but for those that alter no step
+  # that was taken.
   others = (
     [
       (name, values[name].value, known[name].get(config))

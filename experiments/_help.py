@@ -65,7 +65,7 @@ def show(unused: Collection[str] = ()) -> None:
   width = min(max(shutil.get_terminal_size().columns, 60), 100)
   paragraphs = [_docstring()]
   space = flags.FLAGS.space if "space" in flags.FLAGS else None
-  space = space or _saved.space()
+  space = space or _saved.space()  # that of --config
   starts = list(_flags.starts(space))
   if starts:
     told = _told_of_defaults([name for name, _ in starts])
@@ -145,6 +145,7 @@ def _place(name: str) -> str:
     return _PLACES.get(name, _SCRIPT)
   if name.startswith(_flags.LAST_STEP):
     return _LAST
+  # Every part of a configuration stands in one of the groups.
   return next(title for title, parts in _GROUPS.items() if part in parts)
 
 

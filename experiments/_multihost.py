@@ -72,6 +72,7 @@ def join() -> None:
 def catch_signals() -> Callable[[], int]:
   """Begins to catch signals; returns what says which one is to be obeyed."""
   if hosts.count() > 1:
+    # All processes must stop at the same poll, whichever got the signal.
     return hosts.Stop().stop
   return progress.SignalCatcher().stop
 

@@ -29,6 +29,7 @@ def run_search(experiment: str, space: str) -> searches.Finished:
   config = _flags.resolve_config(space, saved and saved["config"])
   dataset = _workdir.resolve_dataset(task, saved)
   if not saved:
+    # A run that is resumed keeps what suited its data at first.
     config = _flags.suit(config, task, dataset)
   # It may end here, and needs no data to be read.
   _workdir.print_config(experiment, space, config, dataset, saved)

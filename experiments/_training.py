@@ -133,6 +133,7 @@ def open_job(experiment: str, names: tuple[str, ...]) -> Job:
     dataset,
     workdir,
     saved,
+    # As records: a resumed run reads these, whatever has become of --arc.
     kept | {"arcs": [config.child.space().to_dict(arc.arc) for arc in loaded]},
     source,
   )

@@ -71,7 +71,7 @@ def define_run_flags(*names: str) -> None:
       "continue the run in --workdir from its newest checkpoint; with"
       f" --resume={_AUTO} start it if there is none, as a machine that may stop"
       " at any time needs it",
-      boolean=True,
+      boolean=True,  # --resume alone, and --noresume
     )
   )
   flags.DEFINE_integer(
@@ -259,6 +259,7 @@ def _write_config(
       workdir = folder_lib.make_new(workdir)
     workdir.mkdir(parents=True, exist_ok=True)
     hold(workdir)
+    # Another process may have begun a run between the look and the lock.
     if not resumed and (workdir / folder_lib.CONFIG).exists():
       raise types.InputError(
         f"--workdir={workdir} has become another run's meanwhile; give another"

@@ -346,7 +346,7 @@ def _with_reference(
     return Configs(training, search, None)
   trained = None
   if training is not None:
-    part = arcs.cut(loaded, training.child.space())
+    part = arcs.cut(loaded, training.child.space())  # first nodes or layers
     training, trained = _arcs.fit(part, training), part.arc
   part = arcs.cut(loaded, search.child.space())
   search = _arcs.fit(part, search)

@@ -275,6 +275,7 @@ class _Runner:
       f"{policy}: {costs.omega:.3g} s an omega step, {costs.theta:.3g} s a"
       f" theta step; {asked} and {config.theta.steps} an epoch"
     )
+    # Before `check` and `run`, which hold searches against these numbers.
     self._configs[policy] = config
     return costs._asdict()
 

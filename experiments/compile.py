@@ -84,7 +84,7 @@ def _targets() -> list[tuple[str, chips.Chip | None]]:
 def _devices(target: str, chip: chips.Chip | None) -> list[Any]:
   """The chips to compile for; one that is there, or none, stands for itself."""
   if chip is None or chip.platform != "tpu" or _is_here(chip):
-    return [None]
+    return [None]  # `mesh_of` makes one device of it
   return compile_ahead.find_chips(target, flags.FLAGS.num_chips)
 
 

@@ -46,6 +46,7 @@ def main() -> None:
   run = runs.open_run(values.run)
   table = None
   if values.benchmark_table is not None:
+    # First: a wrong table must not cost the time of the scores.
     _table.check_space(run.space, values.run)
     table = _table.load_complete()
   config = _flags.override_derive(run.config)

@@ -118,7 +118,9 @@ def _config(space: str) -> config_lib.AnyConfig:
   searched = isinstance(run, config_lib.SearchConfig)
   if not searched or flags.FLAGS.network == "searched":
     preset = registry.preset if searched else registry.train_preset
+    # The run's own numbers, which flags may change.
     return _flags.resolve_config(space, preset=preset, start=run)
+  # Numbers of a training, on the data of the search.
   config = _flags.resolve_config(space, preset=_preset)
   return _arcs.on_data_of_run(config, space)
 

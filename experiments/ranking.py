@@ -197,6 +197,7 @@ def _with_statistics(run: runs.Opened) -> tasks_base.Task:
       "--statistics=moving needs a search with --moving_statistics, which"
       f" {flags.FLAGS.run} is not."
     )
+  # Without moving ones the batch's own are all that there are.
   if asked == "moving" or not kept:
     return run.task
   config = config_lib.override(run.config, "child", moving_statistics=False)
@@ -210,6 +211,7 @@ def _images_of(run: runs.Opened) -> tasks_base.Split:
   # Fewer make no whole batch.
   least = run.task.least_split()
   given = values.num_images
+  # A flag of 0 asks for all.
   wanted = min(_NUM_IMAGES, count) if given is None else given or count
   if not least <= wanted <= count:
     raise types.InputError(

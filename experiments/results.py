@@ -112,6 +112,7 @@ def write_documents(root: pathlib.Path, *, check: bool = False) -> None:
       f"not what the results say: {', '.join(outdated)}; run"
       " python -m experiments.results."
     )
+  # Only now: what is wrong anywhere leaves every file as it was.
   for path, text in contents.items():
     folder.write(path, text)
     print(f"wrote {path.relative_to(root)}")

@@ -76,6 +76,7 @@ def _measure(size: float) -> dict[str, Any]:
   command = [sys.executable, "-m", "experiments.benchmark", "--json"]
   for name in ("space", "num_arcs", "steps"):
     command.append(f"--{name}={values[name].value}")
+  # Else `benchmark` takes its own smaller sizes.
   if values["preset"].present:
     command.append(f"--preset={values.preset}")
   # How often it compiles is not asked here.

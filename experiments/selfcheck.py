@@ -55,7 +55,7 @@ def main() -> None:
     **provenance.machine(),
   }
   print(folder_lib.dumps(record))
-  sys.exit(not record["ok"])
+  sys.exit(not record["ok"])  # True is status 1
 
 
 def _tell(check: selfcheck.Check) -> selfcheck.Check:

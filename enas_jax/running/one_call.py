@@ -362,6 +362,7 @@ def _begin(folder: pathlib.Path | None, experiment: str) -> pathlib.Path:
   """
   try:
     if folder is None:
+      # `make_new` adds a number if another run began in the same second.
       stamp = datetime.datetime.now().strftime("%Y%m%d-%H%M%S")
       folder = folder_lib.make_new(pathlib.Path(f"runs/{experiment}-{stamp}"))
       folder = folder.absolute()
