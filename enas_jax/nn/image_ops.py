@@ -416,8 +416,7 @@ def _plain_batch_norm(
   x: Array, scale: Array, offset: Array, eps: float
 ) -> tuple[Array, Array, Array]:
   axes = tuple(range(x.ndim - 1))
-  # The biased one, by which the release normalises.
-  mean, variance = jnp.mean(x, axis=axes), jnp.var(x, axis=axes)
+  mean, variance = jnp.mean(x, axis=axes), jnp.var(x, axis=axes)  # biased
   y = batch_norm_inference(x, scale, offset, mean, variance, eps)
   return y, mean, variance
 

@@ -256,8 +256,7 @@ class TextNetwork(NamedTuple):
   ) -> types.Array:
     """[1, 1, V] float32: the logits of one token after a zero state."""
     del data
-    # [T, B] of one step of one stream: the cost of one token.
-    tokens = jnp.zeros((1, 1), jnp.int32)
+    tokens = jnp.zeros((1, 1), jnp.int32)  # [T, B]: the cost of one token
     state = jnp.zeros((1, options.hidden_size))
     states = self.apply_child(child, arc, tokens, state, config=options)
     return self.logits(child, states)

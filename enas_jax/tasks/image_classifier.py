@@ -31,8 +31,7 @@ _cross_entropies = optax.softmax_cross_entropy_with_integer_labels
 _SEARCH = "the search (see tune_changes)"  # where images of a size come from
 
 
-# Compared by identity: of the arrays of two, == is no bool.
-@dataclasses.dataclass(frozen=True, eq=False)
+@dataclasses.dataclass(frozen=True, eq=False)  # == of arrays is no bool
 class ImageClassifier:
   """A convolutional network with shared weights.
 
@@ -109,8 +108,7 @@ class ImageClassifier:
       InputError: if a split has too few images for one batch.
     """
     data = batches.shuffled(data)
-    # `num_valid=0` sets none aside, as the authors' final trainings do.
-    valid = None
+    valid = None  # of num_valid=0, as in the authors' final trainings
     if len(data.valid_images):
       valid = self.prepare(data.valid_images, data.valid_labels, "valid")
     return base.Splits(
@@ -146,7 +144,6 @@ class ImageClassifier:
     size = config.data.image_size
     if size and size != self.config.data.image_size:
       pixels = [images.shrink(_SEARCH, split, size) for split in pixels]
-    # Measured anew: averaging over squares makes the deviation smaller.
     shape, (mean, std) = pixels[0].shape[1:], images.channel_moments(pixels[0])
     task = dataclasses.replace(
       self, config=config, image_shape=shape, mean=mean, std=std
@@ -177,9 +174,7 @@ class ImageClassifier:
     whole = augment.num_batches(
       num_images, self.config.data.batch_size, "train"
     )
-    # 0 steps stand for a whole pass (Section 2.2). More there cannot be: beyond
-    # the end of an epoch's order JAX would show its last batch again.
-    return min(self.config.omega.steps or whole, whole)
+    return min(self.config.omega.steps or whole, whole)  # 0: a whole pass
 
   def init_omega(self, key: types.PRNGKey) -> types.Omega:
     """The shared weights at the start."""
@@ -190,8 +185,7 @@ class ImageClassifier:
   def init_carry(self) -> Carry:
     """The carry before the first epoch."""
     return {
-      # Only holds the place: every epoch draws its own before its first step.
-      "order": jnp.arange(self.num_train, dtype=jnp.int32),
+      "order": jnp.arange(self.num_train, dtype=jnp.int32),  # of no epoch yet
       "statistics": self.network.init_statistics(self.config.child),
       "step": jnp.int32(0),
     }
@@ -266,19 +260,16 @@ class ImageClassifier:
       config=config.child,
       train=True,
       key=key,
-      # As released, the present step counts: never 0, and 1 in the last.
-      progress=(carry["step"] + 1) / total,
+      progress=(carry["step"] + 1) / total,  # as released: never 0, 1 at last
     )
     nats = jnp.mean(_cross_entropies(logits.main, batch.labels))
     loss = nats
     if logits.aux is not None:
       aux = jnp.mean(_cross_entropies(logits.aux, batch.labels))
-      # Only the space of cells has the head, and this option.
-      loss += config.child.aux_weight * aux
+      loss += config.child.aux_weight * aux  # in the space of cells alone
     if config.omega.l2_weight:
       weights = self.network.penalised(child, config.child)
-      # Without a factor 1/2, as released: the gradient in w is 2 l2_weight w.
-      loss += config.omega.l2_weight * losses.sum_of_squares(weights)
+      loss += config.omega.l2_weight * losses.sum_of_squares(weights)  # no 1/2
     accuracy = self._accuracy(logits.main, batch.labels)
     metrics = {"nats": nats, "accuracy": accuracy}
     step = carry["step"] + 1
@@ -301,8 +292,7 @@ class ImageClassifier:
     if theta.reward == "accuracy":
       return self._accuracy(logits, batch.labels)
     nats = jnp.mean(_cross_entropies(logits, batch.labels))
-    # NaN where an image overflowed: a strategy learns nothing from it.
-    return theta.reward_scale * jnp.exp(-nats)
+    return theta.reward_scale * jnp.exp(-nats)  # NaN if an image overflowed
 
   def reward_to_metric(self, reward: float) -> float | None:
     """The accuracy, where that is the reward; a likelihood does not tell it."""
@@ -315,7 +305,6 @@ class ImageClassifier:
 
   def evaluation_chunks(self, split: Split) -> int:
     """How many calls of `evaluate_chunk` cover a split."""
-    # Rounded up: the last batch overlaps the one before it (`batches.chunk`).
     return math.ceil(len(split.images) / self.config.data.reward_batch_size)
 
   def evaluate_chunk(
@@ -357,7 +346,6 @@ class ImageClassifier:
     batch, fresh = self._batches.to_evaluate(split, index)
     logits = self._logits(omega, arc, batch, carry)
     counted = losses.marked(measure(logits, batch.labels), logits)
-    # Not a product with `fresh`: 0 times the NaN of an overflow is NaN.
     return jnp.sum(jnp.where(fresh, counted, 0.0)), jnp.sum(fresh), carry
 
   def log_probs_chunk(
@@ -404,7 +392,6 @@ class ImageClassifier:
     return jnp.argmax(logits, axis=-1) == labels
 
   def _accuracy(self, logits: types.Array, labels: types.Array) -> types.Array:
-    # One image that overflowed makes the mean NaN, and the whole reward void.
     return jnp.mean(losses.marked(self.is_right(logits, labels), logits))
 
   def scoring(self) -> dict[str, int]:
@@ -423,8 +410,7 @@ class ImageClassifier:
     carry: Carry,
   ) -> types.Array:
     """[B, classes], without dropout."""
-    # An evaluation moves no statistics, and runs no auxiliary head.
-    logits, _ = self._computing.apply_child(
+    logits, _ = self._computing.apply_child(  # no statistics move
       self.child_params(omega, arc),
       carry["statistics"],
       arc,

@@ -116,8 +116,7 @@ class LanguageModel:
     data = self.config.data
     stream = text.batchify(tokens, data.batch_size)
     text.num_windows(stream, data.bptt_length, split)
-    # All of it: Penn Treebank's 929,589 training words are 3.7 MB of int32.
-    return jnp.asarray(stream)
+    return jnp.asarray(stream)  # Penn Treebank's is 3.7 MB of int32
 
   def steps_per_epoch(self, train: types.Array) -> int:
     """Windows of a whole pass, or the configured number if that is less."""
@@ -131,7 +130,6 @@ class LanguageModel:
 
   def init_carry(self) -> Carry:
     """Zeros: the beginning of the text."""
-    # [B, D]
     shape = (self.config.data.batch_size, self.config.child.hidden_size)
     return Carry(jnp.zeros(shape), jnp.int32(0))
 
@@ -178,8 +176,6 @@ class LanguageModel:
       batch = text.window(train, carry.position, longest)
     if not std:
       return batch
-    # The window has `longest` steps whatever was drawn, so that one shape
-    # compiles; the loss leaves out those beyond `length`.
     return batch._replace(length=text.draw_length(key, mean, std))
 
   def step_size(self, batch: types.TextBatch) -> types.Array | float:
@@ -195,10 +191,8 @@ class LanguageModel:
   ) -> types.TextBatch:
     """One validation minibatch: a window drawn uniformly."""
     length = self.config.data.bptt_length
-    # The last input needs a target after it.
-    count = (valid.shape[0] - 1) // length
-    # By chance (Section 2.2); enas_lm takes the windows in order.
-    index = jax.random.randint(key, (), 0, count)
+    count = (valid.shape[0] - 1) // length  # the last step is a target alone
+    index = jax.random.randint(key, (), 0, count)  # enas_lm goes in order
     return text.window(valid, index * length, length)
 
   def loss_batch(
@@ -237,14 +231,11 @@ class LanguageModel:
     config = self.config
     fresh = batch.fresh
     if fresh is not None:
-      # The position, too: this window was cut out at 0.
       carry = jax.tree.map(lambda leaf: jnp.where(fresh, 0, leaf), carry)
     masks = self.network.sample_masks(
       key, config.child, carry.state.shape[0], self.vocabulary_size
     )
-    # [T, B, D], before output dropout; as in enas_lm the penalties are on
-    # these.
-    states = self._computing.apply_child(
+    states = self._computing.apply_child(  # [T, B, D], before output dropout
       child, arc, batch.inputs, carry.state, config=config.child, masks=masks
     )
     length = batch.length
@@ -262,10 +253,8 @@ class LanguageModel:
     if omega.activation_weight:
       squares = losses.mean_over_steps(jnp.square(states), length)
       loss += omega.activation_weight * squares
-    # Where a window is cut short, the next one begins at the words after it.
-    steps = states.shape[0] if length is None else length
-    # Back-propagation is truncated here (Section 2.2).
-    state = lax.stop_gradient(states[steps - 1])
+    steps = states.shape[0] if length is None else length  # those read
+    state = lax.stop_gradient(states[steps - 1])  # truncated (Section 2.2)
     return loss, ({"nats": nats}, Carry(state, carry.position + steps))
 
   def reward(
@@ -277,9 +266,7 @@ class LanguageModel:
   ) -> types.Array:
     """R(m, omega) = c / perplexity of the window from a zero state."""
     del carry
-    # As in enas_lm, but for the first window of a phase: the words before a
-    # window that is drawn by chance were never read.
-    nats, _ = self._nats(omega, arc, batch, self.init_carry())
+    nats, _ = self._nats(omega, arc, batch, self.init_carry())  # as in enas_lm
     scale = base.theta_of(self.config).reward_scale
     return scale * jnp.exp(-jnp.mean(nats))
 
@@ -312,8 +299,7 @@ class LanguageModel:
     """
     batch, real = self._window_of(split, index)
     nats, states = self._nats(omega, arc, batch, carry)
-    # nats: [T, B]; the steps beyond the text have targets of padding.
-    total = jnp.sum(jnp.where(real[:, None], nats, 0.0))
+    total = jnp.sum(jnp.where(real[:, None], nats, 0.0))  # nats: [T, B]
     carry = carry._replace(state=states[-1])
     return total, jnp.sum(real) * split.shape[1], carry
 
