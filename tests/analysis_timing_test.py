@@ -1,5 +1,7 @@
 """Timings of tiny steps: what is counted, and that times are times."""
 
+from unittest import mock
+
 import jax
 from absl.testing import absltest
 
@@ -39,6 +41,28 @@ class SearchTest(absltest.TestCase):
     theta = timer.theta(2)
     self.assertGreater(theta["theta_seconds"], 0.0)
     self.assertBetween(theta["theta_host_share"], 0.0, 1.0)
+
+  def test_what_is_timed_has_the_precision_of_the_search(self):
+    config = tiny.make_config(run={"matmul_precision": "highest"})
+    timer = timing.SearchTimer(config, "recurrent", 30)
+    texts = []
+
+    class Traced(stopwatch.Timed):
+      def __call__(self, *args):
+        texts.append(str(jax.make_jaxpr(self._step)(self._state, *args)))
+        return stopwatch.Seconds(1.0, 1.0)
+
+    with mock.patch.object(stopwatch, "Timed", Traced):
+      timer.omega(1, 1)
+      timer.theta(1)
+      timer.reward(1, 1, [lambda: stopwatch.Seconds(1.0, 1.0)])
+    # Twice each: shared and static, fused and looped, and the reward alone.
+    self.assertLen(texts, 10)
+    for text in texts:
+      products = text.count("dot_general[")
+      self.assertGreater(products, 0)
+      highest = text.count("Precision.HIGHEST, Precision.HIGHEST")
+      self.assertEqual(highest, products)
 
   def test_a_training(self):
     config = registry.train_preset("smoke", "recurrent")

@@ -19,7 +19,14 @@ from jax import lax
 from enas_jax import config as config_lib
 from enas_jax import types
 from enas_jax.analysis import stopwatch
-from enas_jax.search import evaluate, optimizers, steps, theta_steps, train
+from enas_jax.search import (
+  evaluate,
+  optimizers,
+  precise,
+  steps,
+  theta_steps,
+  train,
+)
 from enas_jax.search import state as state_lib
 from enas_jax.spaces import base as spaces
 from enas_jax.spaces import decisions, describe, registry
@@ -66,9 +73,9 @@ class SearchTimer:
       "init",
       lambda: state_lib.init_state(config, self.task, strategy, _BATCHES),
     )
-    self._omega_step = jax.jit(
-      steps.make_arcs_step(config, self.task, _BATCHES), donate_argnums=0
-    )
+    # At the precision that a search has its own steps compiled at.
+    step = steps.make_arcs_step(config, self.task, _BATCHES)
+    self._omega_step = jax.jit(precise.precise(step, config), donate_argnums=0)
     theta_step = theta_steps.make_theta_step(self.task, strategy)
     # Random data are alike: the training split does for validation, too.
     self._theta_step = lambda state, data: theta_step(state, data, data)
@@ -224,9 +231,8 @@ class SearchTimer:
     omega = self.child(arc)
     # Momentum, too, is of the child's weights alone.
     state = fresh.replace(omega=omega, omega_opt=optimizer.init(omega))
-    compiled = jax.jit(
-      lambda state, data: step(state, data, arc), donate_argnums=0
-    )
+    run = lambda state, data: step(state, data, arc)
+    compiled = jax.jit(precise.precise(run, self.config), donate_argnums=0)
     return compiled, state
 
   def theta(self, rounds: int) -> dict[str, Any]:
@@ -273,7 +279,7 @@ class SearchTimer:
       batch = self.task.reward_batch(data, jax.random.key(0))
       return self.task.reward(omega, arc, batch, state.carry)
 
-    compiled = jax.jit(score)
+    compiled = jax.jit(precise.precise(score, self.config))
 
     def timed(arc: types.Arc) -> Callable[[], stopwatch.Seconds]:
       # `Timed` steps from state to state; a reward has none.
