@@ -27,5 +27,49 @@ class SizeTest(absltest.TestCase):
     self.assertEqual(self._size(cond, True, x), 5)
 
 
+class WorkTest(absltest.TestCase):
+  def _operations(self, function, *args):
+    return programs.operations(jax.jit(function).trace(*args).jaxpr)
+
+  def test_multiply_adds_of_a_product(self):
+    # Each of 2 x 3 x 7 results sums 5 products; whichever axis is summed.
+    plain, other = (
+      self._operations(lambda a, b, axes=axes: jax.lax.dot_general(a, b, axes),
+        jnp.ones(shape), jnp.ones((2, 5, 7)))
+      for axes, shape in (
+        ((((2,), (1,)), ((0,), (0,))), (2, 3, 5)),
+        ((((1,), (1,)), ((0,), (0,))), (2, 5, 3)),
+      )
+    )  # fmt: skip
+    self.assertEqual([programs.multiply_adds(e) for e in plain], [210])
+    self.assertEqual([programs.multiply_adds(e) for e in other], [210])
+
+  def test_multiply_adds_of_a_convolution(self):
+    def convolve(x, kernel, groups):
+      (eqn,) = self._operations(
+        lambda x, kernel: jax.lax.conv_general_dilated(
+          x, kernel, (2, 2), "SAME", feature_group_count=groups,
+          dimension_numbers=("NHWC", "HWIO", "NHWC"),
+        ), x, kernel,
+      )  # fmt: skip
+      return programs.multiply_adds(eqn)
+
+    x = jnp.ones((2, 8, 8, 4))
+    # 2 x 4 x 4 x 6 results of 3 x 3 x 4 products; depthwise, of 3 x 3.
+    self.assertEqual(convolve(x, jnp.ones((3, 3, 4, 6)), 1), 192 * 36)
+    self.assertEqual(convolve(x, jnp.ones((3, 3, 1, 4)), 4), 128 * 9)
+
+  def test_other_operations_multiply_nothing(self):
+    (eqn,) = self._operations(jnp.sin, jnp.ones(3))
+    self.assertEqual(programs.multiply_adds(eqn), 0)
+    self.assertEqual(programs.repetitions(eqn), 1)
+    (loop,) = self._operations(
+      lambda x: jax.lax.scan(lambda c, _: (jnp.sin(c), None), x, length=9)[0],
+      jnp.ones(3),
+    )
+    self.assertEqual(programs.repetitions(loop), 9)
+    self.assertLen(list(programs.inside(loop)), 1)
+
+
 if __name__ == "__main__":
   absltest.main()

@@ -84,7 +84,7 @@ class CompilingTest(absltest.TestCase):
   def test_the_step_before_tells_how_fast_the_machine_is(self):
     compiler = self._compiler()
     law = 0.095 * 50_000**0.55
-    self._said(compiler, "the omega step", 50_000, 0.0, 2 * law)
+    self._said(compiler, "the omega step", 50_000, 7.0, 2 * law)
     _, (text, _) = self._said(compiler, "the theta step", 50_000, 0.0, 1.0)
     self.assertEqual(text, "compiling the theta step (once, about 73 s)")
     # In no time: out of the cache, which tells nothing of the compiler.

@@ -226,6 +226,10 @@ class RewardTest(absltest.TestCase):
     found = base.reward_metrics(jnp.array([1.0, jnp.nan, 4.0, jnp.inf]))
     self.assertEqual(float(found["reward"]), 2.5)
     self.assertEqual(float(found["rewards_not_finite"]), 2.0)
+    one = base.reward_metrics(jnp.array([jnp.nan, 3.0, jnp.inf]))
+    self.assertEqual(float(one["reward"]), 3.0)
+    none = base.reward_metrics(jnp.array([jnp.nan, jnp.inf]))
+    self.assertEqual(float(none["reward"]), 0.0)
     rewards = jnp.array([0.1, 0.2, 0.7])
     whole = base.reward_metrics(rewards)["reward"]
     self.assertEqual(whole, jnp.mean(rewards))

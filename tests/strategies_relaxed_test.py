@@ -93,6 +93,12 @@ class ArcTest(absltest.TestCase):
 
 
 class StepTest(parameterized.TestCase):
+  def test_it_starts_with_weights_of_nearly_the_same_size(self):
+    state = make("darts").init(jax.random.key(0))
+    self.assertEqual(state.progress, 0.0)
+    # Thirty of deviation 0.001; its estimate is good to an eighth.
+    self.assertBetween(float(jnp.std(state.alpha)), 0.6e-3, 1.4e-3)
+
   def test_the_first_step_of_darts_by_hand(self):
     """Adam's first step is the rate times the sign of the gradient."""
     for order in (1, 2):
@@ -183,6 +189,33 @@ class StepTest(parameterized.TestCase):
       )
     )(alpha)[0]
     np.testing.assert_allclose(through, exact, atol=0.02)
+
+  def test_a_concentration_of_almost_nothing(self):
+    """elu(-50) + 1 is 0 in float32; no share may be 0, no sample NaN."""
+    strategy = make("drnas")
+    alpha = jnp.tile(jnp.array([-50.0, 0.0, 0.0, 0.0, 0.0]), (6, 1))
+    np.testing.assert_allclose(drnas.concentration(alpha)[:, 0], 1e-6)
+    np.testing.assert_allclose(
+      jnp.exp(strategy.log_probs(alpha)[:, 0]), 1e-6 / 4, rtol=1e-3
+    )
+    sample = strategy.weigh(alpha, jax.random.key(0), 0.0)
+    np.testing.assert_allclose(jnp.sum(sample, axis=-1), 1.0, rtol=1e-5)
+
+  @parameterized.parameters(*METHODS)
+  def test_what_a_choice_lacks_has_no_probability(self, name):
+    cls, config = METHODS[name]
+    strategy = cls(macro.MacroSpace(3), config(), 1)
+    known = strategy.known
+    self.assertEqual(known.sum(axis=-1).tolist(), [6, 6, 2, 6, 2, 2])
+    # All the same, and whatever stands beyond the alternatives.
+    alpha = jnp.where(known, 0.0, 7.0)
+    expected = known / known.sum(axis=-1, keepdims=True)
+    probs = jnp.exp(strategy.log_probs(alpha))
+    np.testing.assert_allclose(probs, expected, rtol=1e-5)
+    weights = strategy.weigh(alpha, jax.random.key(0), jnp.float32(0.0))
+    rows = getattr(weights, "weights", weights)
+    np.testing.assert_array_equal(rows[~known], 0.0)
+    np.testing.assert_allclose(jnp.sum(rows, axis=-1), 1.0, rtol=1e-5)
 
   @parameterized.parameters(*METHODS)
   def test_alpha_goes_to_the_better_operations(self, name):

@@ -98,6 +98,14 @@ class SupervisedTest(parameterized.TestCase):
     )
     np.testing.assert_array_equal(memories[4], expected)
 
+  @parameterized.parameters(0, 1, 2)
+  def test_a_memory_of_one_is_enough(self, stored):
+    strategy = make(memory_size=4, memory_start=0, supervised_start=1,
+                    memory_add=1, memory_replace=0)  # fmt: skip
+    state = strategy.init(jax.random.key(0))._replace(stored=jnp.int32(stored))
+    _, metrics = run(strategy, state, 1)
+    self.assertEqual(metrics["supervised_nats"] > 0.0, stored > 0)
+
   @parameterized.parameters(1.0, 3.0)
   def test_the_term_is_the_mean_negative_log_probability(self, weight):
     strategy = make(memory_size=4, memory_start=0, memory_add=4,

@@ -3,6 +3,8 @@
 import json
 import pathlib
 import tempfile
+import types as types_lib
+from unittest import mock
 
 import chex
 import jax
@@ -12,6 +14,7 @@ from absl.testing import absltest, parameterized
 
 from enas_jax import types
 from enas_jax.config import parts
+from enas_jax.search import asking as asking_lib
 from enas_jax.search import loop, search
 from enas_jax.strategies import base, registry, reinforce, tuned_controller
 from tests import tiny
@@ -143,6 +146,27 @@ class TunedControllerTest(parameterized.TestCase):
     ):
       with self.assertRaisesRegex(types.InputError, words):
         make(**options)
+
+
+class AskingTest(absltest.TestCase):
+  def test_epochs_are_counted_from_the_first_in_which_theta_moves(self):
+    config = tiny.make_config(
+      policy="tuned_controller",
+      strategy=OPTIONS,
+      run={"num_epochs": 5},
+      theta={"warmup_epochs": 2},
+    )
+    dataset = tiny.write_corpus(pathlib.Path(tempfile.mkdtemp()))
+    task, splits = tiny.make_task(config, dataset)
+    strategy = registry.create(config, task.space)
+    asking = asking_lib.Asking(config, task, splits, strategy, None, None)
+    counted = []
+    asks = lambda strategy, epoch: counted.append(epoch)
+    with mock.patch.object(tuned_controller.TunedController, "asks", asks):
+      for epoch in range(5):
+        state = types_lib.SimpleNamespace(epoch=epoch)
+        self.assertEqual(asking.answer(state), (state, {}))
+    self.assertEqual(counted, [1, 2, 3])
 
 
 class TunedControllerSearchTest(absltest.TestCase):
