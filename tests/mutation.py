@@ -71,8 +71,14 @@ ROOMS = {
     "rollback.py": ("search_rollback_test.py",),
     "runs.py": ("saved_config_test.py", "ranking_cli_test.py"),
     "search.py": ("search_describe_test.py", "search_test.py"),
-    "state.py": ("search_steps_test.py", "search_divergence_test.py"),
-    "steps.py": ("search_steps_test.py", "search_train_test.py"),
+    "state.py": (
+      *("random_keys_test.py", "search_steps_test.py"),
+      "search_divergence_test.py",
+    ),
+    "steps.py": (
+      *("search_steps_test.py", "search_train_test.py"),
+      *("search_divergence_test.py", "search_devices_test.py"),
+    ),
     "theta_steps.py": ("search_steps_test.py", "search_costs_test.py"),
     "train.py": ("search_train_test.py",),
     "tune.py": ("search_tune_test.py", "search_test.py"),

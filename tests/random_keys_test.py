@@ -12,6 +12,7 @@ import numpy as np
 from absl.testing import absltest
 
 import enas_jax
+from enas_jax.search import state as state_lib
 
 ROOT = pathlib.Path(enas_jax.__file__).parent
 FOLD = "jax.random.fold_in"
@@ -58,6 +59,15 @@ class RandomKeysTest(absltest.TestCase):
       count += source.count(FOLD)
       self.assertEqual(list(faults(source)), [], path)
     self.assertGreater(count, 4)
+
+  def test_no_two_uses_share_a_stream(self):
+    numbers = {
+      name: number
+      for name, number in vars(state_lib).items()
+      if name.endswith("_KEYS")
+    }
+    self.assertGreater(len(numbers), 12)
+    self.assertLen(set(numbers.values()), len(numbers), numbers)
 
   def test_the_fault_is_seen(self):
     bad = """

@@ -94,12 +94,12 @@ class TrainTest(parameterized.TestCase):
     rows = [
       [
         {k: v for k, v in json.loads(line).items() if k not in heartbeat.FIELDS}
-        for line in (self.folder / name / "metrics.jsonl").read_text().split()
-        if line.startswith("{") and line.endswith("}")
+        for line in (self.folder / name / "metrics.jsonl").open()
       ]
       for name in ("whole", "cut")
     ]
     self.assertEqual(*rows)
+    self.assertEqual({row["theta_step"] for row in rows[0]}, {0})
     for a, b in zip(
       jax.tree.leaves(whole.state.omega),
       jax.tree.leaves(resumed.state.omega),
