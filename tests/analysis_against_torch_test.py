@@ -2,6 +2,9 @@
 
 import dataclasses
 import importlib.util
+import os
+import threading
+import types as python_types
 from unittest import mock
 
 import pytest
@@ -11,6 +14,13 @@ from enas_jax import types
 from enas_jax.analysis import against_torch, timing
 from enas_jax.spaces import registry
 from tests import tiny
+
+
+def end_at_once(*given):
+  """In the place of `_serve`: a process that was killed."""
+  del given
+  os._exit(7)
+
 
 _FOUND = mock.patch.object(importlib.util, "find_spec", lambda name: name)
 
@@ -41,6 +51,29 @@ class RefusedTest(absltest.TestCase):
       config = tiny.make_image_config(space, child={option: value})
       with self.assertRaisesRegex(types.InputError, f"{option} must be off"):
         against_torch.check(config, space)
+
+
+class ProcessTest(absltest.TestCase):
+  def test_one_that_dies_is_not_waited_for(self):
+    timer = python_types.SimpleNamespace(
+      config=tiny.make_config(), child=lambda arc: {}, batches=lambda: ()
+    )
+    with mock.patch.object(against_torch, "_serve", end_at_once):
+      children = against_torch.Children(timer, [None])
+    raised = []
+
+    def ask():
+      try:
+        children.trained[0]()
+      except types.InputError as error:
+        raised.append(str(error))
+
+    # Another thread's: one that waits for ever would hold up the suite.
+    asking = threading.Thread(target=ask, daemon=True)
+    asking.start()
+    asking.join(20)
+    self.assertLen(raised, 1)
+    self.assertRegex(raised[0], "PyTorch's process has ended with status 7")
 
 
 class CompareTest(absltest.TestCase):

@@ -95,6 +95,8 @@ class Children:
       daemon=True,  # ends with us, also where `close` is not reached
     )
     self._process.start()
+    # Its own copy alone stays open: when it dies, `recv` learns of it.
+    there.close()
     self._pipe = here
     self.trained = [self._runner("train", i) for i in range(len(arcs))]
     self.scored = [self._runner("score", i) for i in range(len(arcs))]
@@ -103,8 +105,17 @@ class Children:
     return functools.partial(self._ask, what, number)
 
   def _ask(self, what: str, number: int = 0) -> Any:
-    self._pipe.send((what, number))
-    return self._pipe.recv()
+    try:
+      self._pipe.send((what, number))
+      return self._pipe.recv()
+    # Which of them depends on what it had read before it died.
+    except (EOFError, ConnectionError):
+      self._process.join()
+      raise types.InputError(
+        "PyTorch's process has ended with status"
+        f" {self._process.exitcode} before it answered: what it printed says"
+        " why; one that was killed, for its memory say, prints nothing."
+      ) from None
 
   def close(self) -> dict[str, float]:
     """Ends the process.
