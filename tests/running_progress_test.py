@@ -2,6 +2,8 @@
 
 import contextlib
 import io
+import os
+import signal
 from unittest import mock
 
 from absl.testing import absltest
@@ -60,6 +62,21 @@ class ProgressTest(absltest.TestCase):
       shown.advance()
       shown.remaining(5.0)
     self.assertEqual(out.getvalue(), "compiling it (once)\n")
+
+
+class SignalTest(absltest.TestCase):
+  def test_a_second_signal_of_either_kind_is_not_caught(self):
+    kinds = (signal.SIGTERM, signal.SIGINT)
+    before = list(map(signal.getsignal, kinds))
+    for first in kinds:
+      with self.subTest(first.name), progress.signals() as stop:
+        with contextlib.redirect_stderr(io.StringIO()) as said:
+          os.kill(os.getpid(), first)
+        self.assertEqual(stop(), first)
+        self.assertIn("a second signal ends at once", said.getvalue())
+        now = list(map(signal.getsignal, kinds))
+        self.assertEqual(now, [signal.SIG_DFL] * 2)
+    self.assertEqual(list(map(signal.getsignal, kinds)), before)
 
 
 if __name__ == "__main__":

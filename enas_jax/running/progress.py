@@ -124,8 +124,9 @@ class SignalCatcher:
   def _catch(self, signum: int, frame: Any) -> None:
     del frame
     self.signum = signum
-    # The second one of a kind ends the process, as if nobody caught it.
-    signal.signal(signum, signal.SIG_DFL)
+    # The second one, of either kind, ends the process as if nobody caught it.
+    for kind in self._before:
+      signal.signal(kind, signal.SIG_DFL)
     print(
       "stopping: saving a checkpoint; a second signal ends at once, without",
       file=sys.stderr,
