@@ -102,6 +102,12 @@ class AnalogTableTest(parameterized.TestCase):
     with self.assertRaisesRegex(types.InputError, message):
       analog_table.read(self.path, "analog_accuracy")
 
+  def test_a_cell_that_comes_twice(self):
+    digits = (0, 1, 2, 3, 4, 2)
+    self.write({name: record(digits, 50.0, 1.0) for name in ("a", "b")})
+    with self.assertRaisesRegex(types.InputError, "cell 012342 comes twice"):
+      benchmark_table.BenchmarkTable.load(self.path, "analog_accuracy")
+
   @parameterized.parameters(b"", b"\x80\x04nonsense", pickle.dumps([1, 2]))
   def test_damaged(self, content):
     self.path.write_bytes(content)

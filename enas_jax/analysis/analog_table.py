@@ -77,7 +77,7 @@ def read(
 
   Raises:
     InputError: if it cannot be read, lacks the column, or does not hold cells
-      with accuracies in [0, 100].
+      with accuracies in [0, 100], each once.
   """
   name = f"the benchmark table {path}"
   try:
@@ -94,8 +94,7 @@ def read(
     ) from None
   if not isinstance(records, dict) or not records:
     raise types.InputError(f"{name} is no table of {NAME}: no records.")
-  # By operations: of a cell that came twice the last record would count.
-  rows = {}
+  rows: dict[tuple[int, ...], float] = {}
   for record in records.values():
     values = vars(record) if isinstance(record, _Record) else {}
     if column not in values or column == "architecture":
@@ -104,7 +103,11 @@ def read(
         f"{name} lacks the column {column!r}; --truth_column may be one of"
         f" {', '.join(columns)}."
       )
-    ops = _ops(values.get("architecture"), name)
+    digits = values.get("architecture")
+    ops = _ops(digits, name)
+    if ops in rows:
+      cell = "".join(map(str, digits))
+      raise types.InputError(f"{name}: the cell {cell} comes twice.")
     rows[ops] = _percent(values[column], f"{name}: {column} of {ops}")
   return list(rows.items())
 
