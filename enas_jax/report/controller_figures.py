@@ -5,7 +5,9 @@ same numbers can be written beside each.
 """
 
 import io
-from collections.abc import Callable, Mapping, Sequence
+import itertools
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from typing import TypeVar
 
 import matplotlib
 import numpy as np
@@ -14,8 +16,13 @@ from matplotlib import figure, ticker
 
 # By search, by panel, what the panel shows.
 Panels = Mapping[str, Mapping[str, np.ndarray]]
+_Value = TypeVar("_Value")
 
-_COLORS = ("#1f77b4", "#7f7f7f", "#ff7f0e", "#2ca02c")
+# The paper's figures need four at most; a space of one's own may need more.
+_COLORS = (
+  *("#1f77b4", "#7f7f7f", "#ff7f0e", "#2ca02c", "#d62728"),
+  *("#9467bd", "#8c564b", "#e377c2", "#bcbd22", "#17becf"),
+)
 
 
 def certainty(panels: Panels) -> figure.Figure:
@@ -27,7 +34,7 @@ def certainty(panels: Panels) -> figure.Figure:
   """
   chart, grid = _grid(panels, 1, "choice", "probability")
   for row, (_, lines) in zip(grid, panels.items(), strict=True):
-    for color, (name, table) in zip(_COLORS, lines.items(), strict=False):
+    for color, (name, table) in _colored(lines.items()):
       steps = np.arange(1, table.shape[1] + 1)
       low, high = np.quantile(table, [0.05, 0.95], axis=0)
       row[0].plot(steps, table.mean(axis=0), color=color, label=name)
@@ -87,7 +94,7 @@ def performance(panels: Panels, metric: str) -> figure.Figure:
       continue
     low, high = min(e[0] for e in ends), max(e[1] for e in ends)
     bins = np.linspace(low, high if high > low else low + 1, 50)
-    for color, (name, values) in zip(_COLORS, groups.items(), strict=False):
+    for color, (name, values) in _colored(groups.items()):
       if not len(values):
         continue
       row[0].hist(
@@ -110,7 +117,7 @@ def entropies(
   """
   chart, grid = _grid(panels, 1, "epoch", "entropy, nats")
   kinds = list(dict.fromkeys(label.split()[0] for label in labels))
-  colors = dict(zip(kinds, _COLORS, strict=False))
+  colors = {kind: color for color, kind in _colored(kinds)}
   for row, (epochs, table) in zip(grid, panels.values(), strict=True):
     for label, column in zip(labels, table.T, strict=True):
       row[0].plot(
@@ -132,6 +139,11 @@ def encode(chart: figure.Figure) -> tuple[bytes, bytes]:
     chart.savefig(png, format="png", dpi=110)
     chart.savefig(svg, format="svg", metadata={"Date": None})
   return png.getvalue(), svg.getvalue()
+
+
+def _colored(values: Iterable[_Value]) -> Iterator[tuple[str, _Value]]:
+  """A colour for each value; beyond ten they come again."""
+  return zip(itertools.cycle(_COLORS), values, strict=False)
 
 
 def _side_by_side(
