@@ -13,7 +13,18 @@ from absl.testing import absltest, parameterized
 
 from enas_jax import export, types
 from enas_jax.export import card as card_lib
+from enas_jax.export import description
 from tests import exported
+
+# What `preprocessing.json` holds.
+WORDS = {"how": "", "vocabulary": ["a", "b"], "end": "a", "unknown": None}
+PIXELS = {
+  "how": "",
+  "image_shape": [8, 8, 3],
+  "mean": [0.5, 0.5, 0.5],
+  "std": [1, 0.5, 0.5],
+  "class_names": ["a", "b"],
+}
 
 
 class CardTest(absltest.TestCase):
@@ -254,10 +265,15 @@ class RefusalTest(parameterized.TestCase):
         "missing or unknown: more",
       ),
       ("preprocessing.json", {"vocabulary": 3}, "end, unknown"),
-      (
-        "preprocessing.json",
-        {"vocabulary": 3, "end": "a", "unknown": "b"},
-        "not iterable",
+      *(
+        ("preprocessing.json", {**WORDS, **changes}, f"preprocessing.{message}")
+        for changes, message in (
+          ({"vocabulary": 3}, "vocabulary must be a list of str, got 3"),
+          ({"vocabulary": "ab"}, "vocabulary must be a list of str, got ab"),
+          ({"vocabulary": ["a", 1]}, "vocabulary must be a list of str"),
+          ({"end": 3}, "end must be of type str or null, got 3"),
+          ({"unknown": ["a"]}, "unknown must be of type str or null"),
+        )
       ),
       ("weights.safetensors", "nothing", "cannot be read"),
       ("card.json", "\\", "is damaged: it is not valid JSON"),
@@ -271,6 +287,21 @@ class RefusalTest(parameterized.TestCase):
         self.assert_refused(message, export.load, folder)
       path.write_bytes(before)
     export.load(folder)
+    read = description.read_preprocessing  # of a network for images
+    for changes, message in (
+      ({"image_shape": ["8", "8", "3"]}, "image_shape must be a list of int"),
+      ({"image_shape": [8.5, 8, 3]}, "image_shape must be a list of int"),
+      ({"image_shape": [True, 8, 3]}, "image_shape must be a list of int"),
+      ({"mean": "123"}, "mean must be a list of float, got 123"),
+      ({"std": [1, "1", 1]}, "std must be a list of float"),
+      ({"class_names": {"a": 0, "b": 1}}, "class_names must be a list of str"),
+      ({"class_names": ["a", None]}, "class_names must be a list of str"),
+    ):
+      record = {**PIXELS, **changes}
+      with self.subTest(message):
+        self.assert_refused(message, read, "macro", record)
+    # JSON need not tell 1 from 1.0.
+    self.assertEqual(read("macro", PIXELS).std, (1.0, 0.5, 0.5))
     (folder / "model.jaxexport").write_bytes(b"nothing")
     self.assert_refused("cannot|can read", export.load_serving, folder)
     (folder / "weights.safetensors").unlink()

@@ -6,6 +6,8 @@ from anywhere.
 
 import dataclasses
 import math
+import types as types_lib
+import typing
 from collections.abc import Mapping
 from typing import Any
 
@@ -28,6 +30,7 @@ _ACCEPTED: Mapping[Any, tuple[type, ...]] = {
   float: (int, float),
   bool: (bool,),
   str: (str,),
+  type(None): (type(None),),
 }
 
 
@@ -308,12 +311,7 @@ def read_preprocessing(space: str, record: Mapping[str, Any]) -> Preprocessing:
   kind = _preprocessing_kind(space)
   # "how" is for people; the rest are the fields of the class.
   values = {name: value for name, value in record.items() if name != "how"}
-  try:
-    return kind(**_fields(kind, values, "preprocessing"))
-  except types.InputError:
-    raise
-  except (TypeError, ValueError) as error:  # a value that is no list
-    raise types.InputError(f"{records.brief(error)}.") from None
+  return kind(**_fields(kind, values, "preprocessing"))
 
 
 def _preprocessing_kind(
@@ -326,7 +324,7 @@ def _preprocessing_kind(
 def _fields(kind: type, record: object, name: str) -> dict[str, Any]:
   """`record`, if it has the fields of the dataclass with values of its types.
 
-  Lists are checked by the class itself.
+  How long lists must be, and what else of values, the class itself checks.
 
   Args:
     kind: dataclass.
@@ -346,18 +344,39 @@ def _fields(kind: type, record: object, name: str) -> dict[str, Any]:
     f" unknown: {records.brief(', '.join(odd))}",
   )
   for field, wanted in fields.items():
-    value, accepted = record[field], _ACCEPTED.get(wanted)
-    if accepted:
-      # To Python True is an int.
-      right = isinstance(value, accepted) and (
-        wanted is bool or not isinstance(value, bool)
-      )
-      _check(
-        right,
-        f"{name}.{field} must be of type {wanted.__name__}, got"
-        f" {records.brief(value)}",
-      )
+    value = record[field]
+    expected = _expected(wanted, value)
+    _check(
+      not expected,
+      f"{name}.{field} must be {expected}, got {records.brief(value)}",
+    )
   return record
+
+
+def _expected(wanted: Any, value: object) -> str:
+  """What JSON's value for a field should be, by its type; "" if it is that."""
+  is_tuple = typing.get_origin(wanted) is tuple  # a list in JSON
+  is_union = isinstance(wanted, types_lib.UnionType)
+  kinds = typing.get_args(wanted) if is_tuple or is_union else (wanted,)
+  kinds = tuple(kind for kind in kinds if kind is not Ellipsis)
+  values = value if is_tuple else [value]
+  if isinstance(values, list) and all(_is_any_of(kinds, v) for v in values):
+    return ""
+  names = dict.fromkeys(
+    "null" if kind is type(None) else kind.__name__ for kind in kinds
+  )
+  return ("a list of " if is_tuple else "of type ") + " or ".join(names)
+
+
+def _is_any_of(kinds: tuple[Any, ...], value: object) -> bool:
+  """Whether JSON's value may stand for one of the types."""
+  # What a plugin's options may hold besides, their class checks itself.
+  if not set(kinds) <= set(_ACCEPTED):
+    return True
+  # To Python True is an int.
+  if isinstance(value, bool):
+    return bool in kinds
+  return any(isinstance(value, _ACCEPTED[kind]) for kind in kinds)
 
 
 def _check(ok: bool, message: str) -> None:
