@@ -6,6 +6,7 @@ while then slows all of them.
 
 import pathlib
 import resource
+import sys
 import time
 from collections.abc import Callable, Sequence
 from typing import Any, NamedTuple
@@ -128,10 +129,12 @@ class Compilations:
 
 
 def peak_rss_mb() -> float:
-  """Peak memory of this process, MiB, as Linux counts it."""
+  """Peak memory of this process, MiB."""
   try:
     status = pathlib.Path("/proc/self/status").read_text(encoding="utf-8")
   except OSError:
-    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024.0
+    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    # macOS counts bytes, all others kilobytes.
+    return peak / (2**20 if sys.platform == "darwin" else 2**10)
   # Unlike `getrusage` it does not go on from what started this process.
   return int(status.partition("VmHWM:")[2].split()[0]) / 1024.0
