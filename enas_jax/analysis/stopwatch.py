@@ -4,10 +4,12 @@ Functions that are compared take turns: whatever slows the machine down for a
 while then slows all of them.
 """
 
+import functools
 import pathlib
 import resource
 import sys
 import time
+import weakref
 from collections.abc import Callable, Sequence
 from typing import Any, NamedTuple
 
@@ -110,7 +112,7 @@ def ratio(times: np.ndarray, one: int, other: int, kind: str) -> float:
 
 
 class Compilations:
-  """Counts programs that XLA compiles, from when it is made.
+  """Counts programs that XLA compiles, from when it is made to its end.
 
   Attributes:
     count: the number of programs.
@@ -119,13 +121,26 @@ class Compilations:
 
   def __init__(self) -> None:
     self.count, self.seconds = 0, 0.0
-    # It is never taken back: each of these counts on to the process's end.
-    jax.monitoring.register_event_duration_secs_listener(self._note)
+    # By a weak reference: JAX must not keep alive what counts for nobody.
+    note = functools.partial(_note, weakref.ref(self))
+    jax.monitoring.register_event_duration_secs_listener(note)
+    # JAX 0.8.0 cannot be asked to: there the listener stays, and does nothing.
+    forget = getattr(jax.monitoring, "unregister_event_duration_listener", None)
+    if forget is not None:
+      weakref.finalize(self, forget, note)
 
-  def _note(self, event: str, duration_secs: float, **_: str | int) -> None:
-    if event == _COMPILED:
-      self.count += 1
-      self.seconds += duration_secs
+
+def _note(
+  counter: "weakref.ref[Compilations]",
+  event: str,
+  duration_secs: float,
+  **_: str | int,
+) -> None:
+  """Tells a counter, if it is still there, of what JAX has done."""
+  compilations = counter()
+  if compilations is not None and event == _COMPILED:
+    compilations.count += 1
+    compilations.seconds += duration_secs
 
 
 def peak_rss_mb() -> float:
