@@ -292,6 +292,28 @@ def test_report_leaves_out_what_is_not_a_number(tmp_path):
   assert "<td>NaN</td>" in page
 
 
+def test_report_leaves_out_numbers_that_no_chart_can_bear(tmp_path):
+  """Whose differences and sums are no longer finite."""
+  most = 1.7976931348623157e308
+  for big in (1e308, most):
+    rows = [
+      *({"step": i, "omega/loss_nats": big * (-1) ** i} for i in range(3)),
+      *({"epoch": i, "valid/perplexity": big / (i + 1)} for i in range(3)),
+      *({"step": big, "omega/accuracy": big} for i in range(3)),
+      *({"step": i, "omega/learning_rate": 0.5} for i in range(3)),
+    ]
+    _jsonl(tmp_path / "metrics.jsonl", rows)
+    rewards = {"policy": [big, -big, 0.25], "uniform": [big, 0.5]}
+    (tmp_path / "rewards.json").write_text(json.dumps(rewards))
+    result = {"reward": big, "test_accuracy": big, "mean_reward_policy": -big}
+    (tmp_path / "result.json").write_text(json.dumps(result))
+    page = _report(tmp_path)
+    assert page.count("<figure data-values=") == 2
+    assert "<code>omega/learning_rate</code>: last 0.5 at step 2" in page
+    # In a table it stands as the file has it.
+    assert f"<td>{big!r}</td>" in page and ">inf" not in page
+
+
 def test_report_keeps_the_last_row_of_a_step(tmp_path):
   losses = [(0, 9.0), (1, 8.0), (2, 7.0), (1, 8.5), (2, 6.5)]
   _jsonl(

@@ -4,7 +4,6 @@ Nothing here raises: what cannot be read is a sentence for the page.
 """
 
 import json
-import math
 import pathlib
 from collections.abc import Iterator
 from typing import Any
@@ -12,6 +11,10 @@ from typing import Any
 from enas_jax import files, types
 
 Row = dict[str, Any]
+
+# Larger numbers have differences and sums that are not finite, and then there
+# is no axis for them.
+_MOST = 1e300
 
 
 def missing(path: pathlib.Path, why: str = "is not there") -> str:
@@ -74,7 +77,7 @@ def _parse(line: str) -> Row | None:
 
 
 def number(value: object) -> float | None:
-  """The value if it is a finite number."""
+  """The value if it is a finite number that a chart can bear."""
   # To Python True is an integer.
   if isinstance(value, bool) or not isinstance(value, int | float):
     return None
@@ -82,11 +85,12 @@ def number(value: object) -> float | None:
     known = float(value)
   except OverflowError:  # an integer beyond all floats
     return None
-  return known if math.isfinite(known) else None
+  # Written so that NaN does not pass.
+  return known if abs(known) <= _MOST else None
 
 
 def numbers(values: object) -> list[float]:
-  """The finite numbers of a list; [] of anything else."""
+  """What `number` takes of a list; [] of anything else."""
   if not isinstance(values, list):
     return []
   return [known for value in values if (known := number(value)) is not None]
