@@ -30,7 +30,7 @@ def test_candidates_are_drawn_and_measured(tmp_path):
   assert large.sizes["params"] > small.sizes["params"]
   assert large.sizes["multiply_adds"] > small.sizes["multiply_adds"]
   assert (wrong.arc, wrong.sizes) == (None, {})
-  sources = candidates.thumbnails([large, wrong], network)
+  [sources] = candidates.thumbnails([([large, wrong], network)])
   drawn = base64.b64decode(sources[0].partition(",")[2])
   assert b"nor conv 3x3" in drawn.replace(b"_", b" ") and sources[1] == ""
   drawing = candidates.trade_off({"a": [large, small]}, "multiply_adds")

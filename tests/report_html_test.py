@@ -12,6 +12,7 @@ from enas_jax.report import (
 )
 from enas_jax.report import html as report
 from enas_jax.spaces import graph as graph_lib
+from enas_jax.spaces import registry
 
 _SVG = "{http://www.w3.org/2000/svg}"
 
@@ -196,6 +197,35 @@ def test_report_of_an_image_search(tmp_path):
     '<td class="number" data-number="0.6875">68.75%</td>'
     '<td class="number" data-number="1.0">1</td><td><code>0 1 1 4</code></td>'
   ) in table
+
+
+def test_pictures_of_several_runs_share_one_limit(tmp_path, monkeypatch):
+  preset = registry.preset("smoke", "nasbench201")
+  space, folders = preset.child.space(), []
+  saved = {"space": "nasbench201", "config": preset.to_dict()}
+  arcs = [space.from_digits(digits) for digits in ("333333", "111111")]
+  for name in "abc":
+    folders.append(tmp_path / name)
+    folders[-1].mkdir()
+    (folders[-1] / "config.json").write_text(json.dumps(saved))
+    rows = [
+      # Costs that are known need no trace of the network.
+      {"reward": 0.5, "arc": space.to_dict(arc), "params": 1}
+      | {"multiply_adds": 1}
+      for arc in arcs
+    ]
+    _jsonl(folders[-1] / "arcs.jsonl", rows)
+  path = report.write_comparison(folders, tmp_path / "all.html")
+  drawn = re.findall(r'<img src="([^"]+)"', path.read_text())
+  assert len(drawn) == 6
+  # Room for three and a little of the fourth, which is still drawn whole.
+  monkeypatch.setattr(candidates, "_MOST_DRAWN", sum(map(len, drawn[::2])) + 1)
+  report.write_comparison(folders, path)
+  rows = re.findall(r"<tr>(<td>.*?<code>.*?)</tr>", path.read_text(), re.DOTALL)
+  # The best of each run comes before the second of any.
+  assert ["<img" in row for row in rows] == [
+    *(True, True), *(True, False), *(True, False)
+  ]  # fmt: skip
 
 
 def test_report_titles_an_unknown_experiment_by_its_folder(tmp_path):

@@ -158,19 +158,33 @@ def _read_arc(record: object, network: Network) -> types.Arc | None:
 
 
 def thumbnails(
-  shown: Sequence[Candidate], network: Network | None
-) -> list[str]:
-  """Pictures of candidates as data URIs; "" once a page has enough of them."""
-  sources, total = [], 0
-  for candidate in shown:
-    source = ""
-    if network and candidate.arc is not None and total < _MOST_DRAWN:
-      svg = drawing.draw_arc(
-        network.definition.name, network.options, candidate.arc, ""
-      ).svg
-      source = as_source(svg.encode())
-      total += len(source)
-    sources.append(source)
+  groups: Sequence[tuple[Sequence[Candidate], Network | None]],
+) -> list[list[str]]:
+  """Pictures of the candidates of a page, those of each run together.
+
+  Args:
+    groups: of each run its candidates, best first, and their network.
+
+  Returns:
+    Data URIs, "" where there is no picture: once the page has enough of them.
+  """
+  sources, total = [[""] * len(shown) for shown, _ in groups], 0
+  # The best of every run come before the second of any.
+  order = sorted(
+    (place, run)
+    for run, (shown, _) in enumerate(groups)
+    for place in range(len(shown))
+  )
+  for place, run in order:
+    shown, network = groups[run]
+    arc = shown[place].arc
+    if network is None or arc is None or total >= _MOST_DRAWN:
+      continue
+    svg = drawing.draw_arc(
+      network.definition.name, network.options, arc, ""
+    ).svg
+    sources[run][place] = as_source(svg.encode())
+    total += len(sources[run][place])
   return sources
 
 

@@ -371,12 +371,11 @@ def _table(runs: Sequence[_Run]) -> dict[str, Any]:
   names = dict.fromkeys(name for _, one in shown for name in one.row)
   more = [name for name in names if name not in _PLACED]
   sizes = list(dict.fromkeys(name for _, one in shown for name in one.sizes))
-  # Run by run, which is the order of `shown`.
-  pictures = iter(
-    source
-    for run in runs
-    for source in candidates_lib.thumbnails(run.candidates[:most], run.network)
+  drawn = candidates_lib.thumbnails(
+    [(run.candidates[:most], run.network) for run in runs]
   )
+  # Run by run, which is the order of `shown`.
+  pictures = iter(source for of_run in drawn for source in of_run)
   table = []
   for rank, (run, one) in enumerate(shown, start=1):
     cells = [_value("run", run.name) if several else _value("rank", rank)]
