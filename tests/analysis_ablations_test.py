@@ -1,16 +1,22 @@
 """Numbers of ablations, by hand. `ablations_cli_test` runs all studies."""
 
+import json
 import math
+import pathlib
+import tempfile
 import types
+from unittest import mock
 
 from absl.testing import absltest, parameterized
 
 from enas_jax import config as config_lib
 from enas_jax.analysis import ablation_lab, ablation_summary, ablations
 from enas_jax.report import results
-from enas_jax.spaces import registry
+from enas_jax.search import loop
+from enas_jax.spaces import base, registry
 from enas_jax.tasks import registry as tasks
 from experiments import _ablation_table
+from tests import tiny
 
 MACRO = registry.get("macro")
 IMAGES = tasks.get("image_classifier")
@@ -117,6 +123,17 @@ class SummaryTest(absltest.TestCase):
     self.assertIsNone(rows[1]["test_error"])
     self.assertEqual(rows[1]["rises"]["reference"]["test"]["num_pairs"], 0)
 
+  def test_what_diverged_has_no_seconds(self):
+    """It ended early: counted, a variant that diverges would look cheap."""
+    trials = [
+      trial("reference", 0, 0.8),
+      trial("random", 0, 0.8),
+      trial("random", 1, math.nan)._replace(seconds=math.nan),
+      trial("none", 0, math.nan)._replace(seconds=math.nan),
+    ]
+    rows = ablation_summary.summarise(MACRO, IMAGES, trials, ["reference"])
+    self.assertEqual([row["seconds"] for row in rows], [10.0, 10.0, None])
+
   def test_what_the_paper_says_of_changes(self):
     said = {
       name: ablation_summary.published(MACRO, name)
@@ -170,6 +187,31 @@ class StudiesTest(absltest.TestCase):
         "nasbench201": ["search_disabled", "no_sharing"],
       },
     )
+
+
+class DivergedTest(absltest.TestCase):
+  def test_a_training_that_diverged_has_no_seconds(self):
+    config = registry.train_preset("smoke", "recurrent")
+    config = config_lib.override(config, "child", **tiny.FLAGS["child"])
+    arc = config.child.space().from_tokens("0 0 1 0 2")
+    folder = pathlib.Path(tempfile.mkdtemp())
+    text = tasks.get("language_model")
+    data = text.synthetic(config, base.DataShape(30), 2)
+    lab = ablation_lab.Lab(
+      registry.get("recurrent"), text, config, None, None, None,
+      lambda config: data, lambda *of: folder, loop.Progress(), lambda: 0,
+    )  # fmt: skip
+    diverge = mock.Mock(side_effect=loop.Diverged("at step 3."))
+    with mock.patch.object(ablation_lab.train, "train_arc", diverge):
+      made = lab.train("random", "random-0-0", config, arc)
+    self.assertTrue(math.isnan(made.seconds))
+    # As an earlier version wrote it.
+    path = folder / "result.json"
+    record = json.loads(path.read_text()) | {"train_seconds": 0.0}
+    path.write_text(json.dumps(record))
+    read = lab.train("random", "random-0-0", config, arc)
+    self.assertTrue(math.isnan(read.seconds))
+    self.assertEqual((read.params, read.tokens), (made.params, made.tokens))
 
 
 class AloneTest(absltest.TestCase):

@@ -34,7 +34,7 @@ class Trial(NamedTuple):
     valid: the task's metric on the validation split; NaN: training diverged.
     test: the same on the test split.
     params: its parameters; of samples of shared weights all of these.
-    seconds: the seconds of its training.
+    seconds: the seconds of its training; NaN if it diverged.
     tokens: the architecture; "" of an ensemble.
     options: options of the network that differ from the reference's.
   """
@@ -143,6 +143,8 @@ class Lab:
       # The program of one architecture serves no other.
       jax.clear_caches()
     metric = self.task.metric
+    # It ended early: beside whole trainings its seconds would look cheap.
+    seconds = None if "diverged" in record else record["train_seconds"]
     return Trial(
       variant,
       config.run.seed,
@@ -150,7 +152,7 @@ class Lab:
       number(record[f"valid_{metric}"]),
       number(record[f"test_{metric}"]),
       record["params"],
-      record["train_seconds"],
+      number(seconds),
       config.child.space().to_tokens(arc),
       options or {},
     )
@@ -170,7 +172,7 @@ class Lab:
         f"valid_{metric}": None,
         f"test_{metric}": None,
         "params": self.count_params(config, arc),
-        "train_seconds": 0.0,  # the error tells none
+        "train_seconds": None,
         "diverged": str(error),
       }
       # Kept as a result, so that a resumed study does not train it again.

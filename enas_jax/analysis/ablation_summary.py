@@ -23,7 +23,7 @@ def summarise(
   """A record for each variant of one study, JSON-ready.
 
   Errors are what the task's tables show: perplexity, or error in per cent. A
-  trial that diverged has none and is counted apart.
+  trial that diverged has none, and no seconds, and is counted apart.
 
   Args:
     definition: the space, with the paper's figures.
@@ -55,10 +55,11 @@ def summarise(
       row[f"{split}_error_sd"] = (
         statistics.stdev(errors) if len(errors) > 1 else None
       )
+    seconds = _finite([trial.seconds for trial in of_variant])
     row |= {
       # Draws of one variant differ in size.
       "params": round(statistics.fmean(t.params for t in of_variant)),
-      "seconds": statistics.fmean(trial.seconds for trial in of_variant),
+      "seconds": statistics.fmean(seconds) if seconds else None,
       # Fitted for changes in which chance has no part: one stands for all.
       "options": dict(of_variant[0].options),
       "rises": {
