@@ -10,7 +10,12 @@ from unittest import mock
 from absl.testing import absltest, parameterized
 
 from enas_jax import config as config_lib
-from enas_jax.analysis import ablation_lab, ablation_summary, ablations
+from enas_jax.analysis import (
+  ablation_lab,
+  ablation_summary,
+  ablations,
+  no_sharing,
+)
 from enas_jax.report import results
 from enas_jax.search import loop
 from enas_jax.spaces import base, registry
@@ -212,6 +217,30 @@ class DivergedTest(absltest.TestCase):
     read = lab.train("random", "random-0-0", config, arc)
     self.assertTrue(math.isnan(read.seconds))
     self.assertEqual((read.params, read.tokens), (made.params, made.tokens))
+
+
+class NoSharingTest(absltest.TestCase):
+  def test_parameters_are_those_of_the_network_that_is_trained(self):
+    config = tiny.make_config(run={"tune_changes": {"hidden_size": 12}})
+    text = tasks.get("language_model")
+    data = text.synthetic(config, base.DataShape(30), 2)
+    folder = pathlib.Path(tempfile.mkdtemp())
+    lab = ablation_lab.Lab(
+      registry.get("recurrent"), text, None, config, None,
+      ablation_lab.Sizes(1, 1, 1), lambda config: data,
+      lambda *of: folder, loop.Progress(), lambda: 0,
+    )  # fmt: skip
+    arc = config.child.space().from_tokens("0 0 1 0 2")
+    sample = no_sharing.Sample(arc, 0.5, 9.0, 9.0, 1.0)
+    with (
+      mock.patch.object(no_sharing, "controller_search", lambda *of: [sample]),
+      mock.patch.object(no_sharing, "random_search", lambda *of: [sample]),
+    ):
+      trials = ablations.no_sharing(lab, 0)
+    wide = config_lib.override(config, "child", hidden_size=12)
+    expected = lab.count_params(wide, arc)
+    self.assertNotEqual(expected, lab.count_params(config, arc))
+    self.assertEqual([trial.params for trial in trials], [expected] * 2)
 
 
 class AloneTest(absltest.TestCase):

@@ -306,12 +306,15 @@ def no_sharing(lab: Lab, seed: int) -> list[Trial]:
     seed, space, count, ledger_of("random_search")
   )
   jax.clear_caches()
+  # `tune_changes` may train another size than the search has. Images scaled
+  # down, which they may ask for, too, change no number of weights.
+  trained = dataclasses.replace(config, child=config.alone().child)
   trials = []
   for variant, row in samples.items():
     best = no_sharing_lib.best_of(row, lab.task.metric_sign)
     # What the whole search took, not the training of the best one.
     seconds = sum(sample.seconds for sample in row)
-    params = lab.count_params(config, best.arc)
+    params = lab.count_params(trained, best.arc)
     tokens = space.to_tokens(best.arc)
     trials.append(
       Trial(
