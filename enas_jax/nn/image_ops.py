@@ -147,7 +147,6 @@ def pointwise_conv(
     [B, ceil(H / stride), ceil(W / stride), F] of x's type.
   """
   chex.assert_rank(x, 4)
-  chex.assert_rank(x, 4)
   chex.assert_shape(kernel, (x.shape[-1], None))
   chex.assert_type([x, kernel], float)
   return _kernels(form).pointwise_conv(x, kernel, stride)
