@@ -281,7 +281,7 @@ class LengthsTest(absltest.TestCase):
     for a, b in zip(*map(jax.tree.leaves, results), strict=True):
       np.testing.assert_allclose(a, b, rtol=2e-5, atol=1e-6)
     self.assertEqual(int(results[0][0][1][1].position), 4)
-    self.assertAlmostEqual(float(task.step_size(padded)), 4 / 5)
+    self.assertAlmostEqual(float(task.rate_factor(padded)), 4 / 5)
 
 
 if __name__ == "__main__":

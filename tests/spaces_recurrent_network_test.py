@@ -297,7 +297,7 @@ class GradientTest(parameterized.TestCase):
     arc = decisions.as_arrays(random_arc(config, 7))
     child = supergraph.child_params(omega, arc)
     update = jax.tree.map(lambda a: jnp.full_like(a, 0.5), child)
-    found = supergraph.add_to_child(omega, arc, update)
+    found = supergraph.add_to_omega(omega, arc, update)
     change = np.asarray(found["w_edge"] - omega["w_edge"])
     rows = {r * (r - 1) // 2 + int(arc.prev[r]) for r in range(1, 5)}
     for row in range(10):

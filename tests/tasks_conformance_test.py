@@ -93,20 +93,20 @@ class TaskTest(parameterized.TestCase):
       (value, (metrics, after)), grads = jax.value_and_grad(loss, has_aux=True)(
         omega
       )
-      return value, metrics, after, grads, task.step_size(batch)
+      return value, metrics, after, grads, task.rate_factor(batch)
 
     losses = []
     for index in range(3):
       arc = decisions.nth(arcs, index)
       key = jax.random.fold_in(jax.random.key(3), index)
-      value, metrics, after, grads, size = step(
+      value, metrics, after, grads, factor = step(
         omega, arc, carry, jnp.int32(index), key
       )
       self.assertEqual(value.shape, ())
       # Near to chance, in nats, with a small penalty on top.
       self.assertBetween(float(metrics["nats"]), 0.5, 10.0)
       self.assertGreaterEqual(float(value), float(metrics["nats"]))
-      self.assertEqual(float(size), 1.0)
+      self.assertEqual(float(factor), 1.0)
       self.assertGreater(
         max(float(jnp.abs(g).max()) for g in jax.tree.leaves(grads)), 0.0
       )

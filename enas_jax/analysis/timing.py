@@ -374,7 +374,7 @@ class _ChildAlone:
   def child_params(self, omega: types.Omega, arc: types.Arc) -> types.Omega:
     return omega  # it is the child already
 
-  def add_to_child(
+  def add_to_omega(
     self, omega: types.Omega, arc: types.Arc, update: types.Omega
   ) -> types.Omega:
     return jax.tree.map(lambda w, u: w + u, omega, update)

@@ -200,7 +200,7 @@ def make_arcs_step(
     omega, omega_opt, metrics, carry = update(
       task, optimizer, state, arcs, batch, key_loss
     )
-    rate = schedule(state.total_steps) * task.step_size(batch)
+    rate = schedule(state.total_steps) * task.rate_factor(batch)
     metrics["learning_rate"] = jnp.float32(rate)
     metrics["skipped"] = 1.0 - jnp.float32(_is_sound(metrics))
     state = state.replace(
@@ -233,12 +233,12 @@ def _update_child(
     child, arc, batch, state.carry, key
   )
   updates, omega_opt = optimizer.update(grads, state.omega_opt, child)
-  updates = _scaled(updates, task.step_size(batch))
+  updates = _scaled(updates, task.rate_factor(batch))
   metrics = {"loss": loss, **parts, "grad_norm": optax.tree.norm(grads)}
   # Without a copy of omega, to which nothing is added where it must not change.
   choose = functools.partial(_floats_if, _is_sound(metrics))
   updates = choose(updates, jax.tree.map(jnp.zeros_like, updates))
-  omega = task.add_to_child(state.omega, arc, updates)
+  omega = task.add_to_omega(state.omega, arc, updates)
   omega_opt = choose(omega_opt, state.omega_opt)
   return omega, omega_opt, metrics, choose(carry, state.carry)
 
@@ -295,7 +295,7 @@ def _update_all(
   else:
     (metrics, grads), carry = of_batch(batch, key, arcs, *held)
   updates, omega_opt = optimizer.update(grads, state.omega_opt, state.omega)
-  updates = _scaled(updates, task.step_size(batch))
+  updates = _scaled(updates, task.rate_factor(batch))
   omega = optax.apply_updates(state.omega, updates)
   metrics |= {"grad_norm": optax.tree.norm(grads)}
   # A conditional: XLA would fuse `jnp.where` with the update, and round every

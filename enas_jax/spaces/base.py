@@ -214,7 +214,7 @@ class TextNetwork(NamedTuple):
   Attributes:
     init: (key, options, vocabulary_size) -> omega.
     child_params: (omega, arc, options) -> the child's weights.
-    add_to_child: (omega, arc, update) -> omega with an update of the child's
+    add_to_omega: (omega, arc, update) -> omega with an update of the child's
       weights; None where a child is all of omega.
     sample_masks: (key, options, batch_size, vocabulary_size) -> dropout masks
       of one window.
@@ -229,7 +229,7 @@ class TextNetwork(NamedTuple):
 
   init: Callable[..., types.Omega]
   child_params: Callable[..., types.Omega]
-  add_to_child: Callable[..., types.Omega] | None
+  add_to_omega: Callable[..., types.Omega] | None
   sample_masks: Callable[..., Any]
   apply_child: Callable[..., types.Array]
   nats: Callable[..., types.Array]

@@ -101,6 +101,6 @@ def fix_text_network(network: TextNetwork, arc: types.Arc) -> TextNetwork:
   return network._replace(
     init=init,
     child_params=lambda child, _, options: child,
-    add_to_child=None,
+    add_to_omega=None,
     apply_child=apply_child,
   )

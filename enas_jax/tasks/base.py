@@ -69,7 +69,7 @@ class Task(Protocol):
   def gathers(self) -> bool:
     """Whether a traced arc's `child_params` are part of omega only.
 
-    Plain SGD then updates no more than these, by `add_to_child`.
+    Plain SGD then updates no more than these, by `add_to_omega`.
     """
     ...
 
@@ -130,7 +130,7 @@ class Task(Protocol):
     """The batch of a step, [] int32 within its epoch."""
     ...
 
-  def step_size(self, batch: Batch) -> types.Array | float:
+  def rate_factor(self, batch: Batch) -> types.Array | float:
     """A factor on the learning rate for this batch, [] float32."""
     ...
 
@@ -146,7 +146,7 @@ class Task(Protocol):
     """The weights that one architecture uses."""
     ...
 
-  def add_to_child(
+  def add_to_omega(
     self, omega: types.Omega, arc: types.Arc, update: types.Omega
   ) -> types.Omega:
     """Adds an update of the child's weights; asked only of one that gathers."""

@@ -210,7 +210,7 @@ class ImageClassifier:
     """The batch of that step of the epoch, augmented."""
     return self._batches.to_train(train, carry["order"], step, key)
 
-  def step_size(self, batch: types.ImageBatch) -> float:
+  def rate_factor(self, batch: types.ImageBatch) -> float:
     """The learning rate is the schedule's."""
     del batch
     return 1.0
@@ -227,7 +227,7 @@ class ImageClassifier:
     """The weights of one fixed child; all of omega for a traced arc."""
     return self.network.child_params(omega, arc, self.config.child)
 
-  def add_to_child(
+  def add_to_omega(
     self, omega: types.Omega, arc: types.Arc, update: types.Omega
   ) -> types.Omega:
     """Never asked: momentum and decay act on all of omega."""

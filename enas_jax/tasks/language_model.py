@@ -62,7 +62,7 @@ class LanguageModel:
   @property
   def gathers(self) -> bool:
     """Whether a child is part of omega only; not of one architecture alone."""
-    return self.network.add_to_child is not None
+    return self.network.add_to_omega is not None
 
   @property
   def data_shape(self) -> spaces.DataShape:
@@ -178,7 +178,7 @@ class LanguageModel:
       return batch
     return batch._replace(length=text.draw_length(key, mean, std))
 
-  def step_size(self, batch: types.TextBatch) -> types.Array | float:
+  def rate_factor(self, batch: types.TextBatch) -> types.Array | float:
     """Factor on the learning rate: a window's length, over T."""
     if batch.length is None:
       return 1.0
@@ -205,15 +205,15 @@ class LanguageModel:
     """The weights of one child, gathered from omega."""
     return self.network.child_params(omega, arc, self.config.child)
 
-  def add_to_child(
+  def add_to_omega(
     self,
     omega: types.Omega,
     arc: types.Arc,
     update: types.Omega,
   ) -> types.Omega:
     """Adds an update of `child_params`' shape to the child's weights."""
-    assert self.network.add_to_child is not None
-    return self.network.add_to_child(omega, arc, update)
+    assert self.network.add_to_omega is not None
+    return self.network.add_to_omega(omega, arc, update)
 
   def loss(
     self,

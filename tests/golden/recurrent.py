@@ -95,7 +95,7 @@ _SEARCH = _Graph(
   outputs=(*_FORWARD, "train_loss", "l2_reg_loss"),
   released=released.SEARCH,
   gather=language_model.LanguageModel.child_params,
-  add=language_model.LanguageModel.add_to_child,
+  add=language_model.LanguageModel.add_to_omega,
 )
 _FIXED = _Graph(
   l2_form="squares",

@@ -116,7 +116,7 @@ def child_params(
   return {**omega, "w_edge": omega["w_edge"][index]}
 
 
-def add_to_child(
+def add_to_omega(
   omega: types.Omega, arc: space_lib.RecurrentArc, update: types.Omega
 ) -> types.Omega:
   """Adds an update of one child's weights to omega.
@@ -333,7 +333,7 @@ def l2_penalty(child: types.Omega, form: str) -> types.Array:
 NETWORK = TextNetwork(
   init=init,
   child_params=lambda omega, arc, options: child_params(omega, arc),
-  add_to_child=add_to_child,
+  add_to_omega=add_to_omega,
   sample_masks=sample_masks,
   apply_child=apply_child,
   nats=softmax_loss,
