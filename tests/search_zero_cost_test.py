@@ -4,6 +4,7 @@ import dataclasses
 import math
 import types as python_types
 from typing import Any, NamedTuple
+from unittest import mock
 
 import jax
 import jax.numpy as jnp
@@ -13,8 +14,9 @@ from jax import lax
 
 from enas_jax import types
 from enas_jax.search import zero_cost
-from enas_jax.spaces import base, describe, registry
+from enas_jax.spaces import base, decisions, describe, registry
 from enas_jax.spaces.nasbench201 import arc as nasbench201
+from tests import tiny
 
 
 class Arc(NamedTuple):
@@ -207,6 +209,56 @@ class OracleTest(absltest.TestCase):
     for name in ("synflow", "jacob_cov", "naswot"):
       with self.assertRaisesRegex(types.InputError, f"score {name} is defined"):
         zero_cost.make(name, subject)
+
+
+class SynflowTest(parameterized.TestCase):
+  @parameterized.parameters(*tiny.IMAGE_FLAGS)
+  def test_no_batch_norm_hides_the_size_of_what_comes_before_it(self, space):
+    subject, arc = self.make(space)
+    (draw,) = subject.draws
+    stem = jax.tree.map(lambda w: 2 * w, draw.omega["stem"])
+    for name in ("scale", "offset"):
+      stem[name] = draw.omega["stem"][name]
+    doubled = draw._replace(omega={**draw.omega, "stem": stem})
+    both = dataclasses.replace(subject, draws=(draw, doubled))
+    once, twice = zero_cost.make("synflow", both)(arc)
+    # What flows is a product of a weight of each layer.
+    self.assertAlmostEqual(twice - once, math.log(2), places=4)
+
+  def test_cells_as_if_they_had_no_batch_norm(self):
+    subject, arc = self.make("micro")
+    (draw,), network = subject.draws, subject.definition.network
+    options = subject.config.child
+    child = jax.tree.map(
+      jnp.abs, network.child_params(draw.omega, arc, options)
+    )
+    ones = jnp.ones((1, 8, 8, 2))
+    without = lambda x, weights: (x, {"mean": jnp.float32(0.0)})
+
+    def flow(child):
+      logits, _ = network.apply_child(
+        child, {}, arc, ones, config=options, train=False
+      )
+      return jnp.sum(logits.main)
+
+    with mock.patch("enas_jax.nn.batch_norm.normalise", without):
+      grads = jax.grad(flow)(child)
+    # Weights and gradients are positive, and those of batch norms 0.
+    total = sum(
+      float(jnp.sum(w * g))
+      for w, g in zip(*map(jax.tree.leaves, (child, grads)), strict=True)
+    )
+    (score,) = zero_cost.make("synflow", subject)(arc)
+    self.assertAlmostEqual(score, math.log(total), places=3)
+
+  def make(self, space):
+    config = tiny.make_image_config(space)
+    task, splits = tiny.make_image_task(config, space)
+    keys = [jax.random.key(0)]
+    subject = zero_cost.Subject.of(config, task, splits.train, keys)
+    choices = jax.random.key(1)
+    arcs = task.space.sample_uniform(choices, 1)
+    return subject, task.space.validate(decisions.nth(arcs, 0))
 
 
 class ReluInputsTest(absltest.TestCase):

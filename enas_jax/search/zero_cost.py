@@ -29,7 +29,7 @@ from scipy import stats
 
 from enas_jax import config as config_lib
 from enas_jax import types
-from enas_jax.nn import image_ops
+from enas_jax.nn import batch_norm, image_ops
 from enas_jax.spaces import base, decisions, describe, registry
 from enas_jax.tasks import base as tasks
 
@@ -258,8 +258,8 @@ def _saliency(weights: types.Omega, grads: types.Omega) -> types.Array:
 
 
 def _make_synflow(subject: Subject) -> Score:
-  # Statistics before the first step, mean 0 and variance 1, make every batch
-  # norm the identity.
+  # Without batch norm: statistics before the first step, mean 0 and variance 1,
+  # make it the identity.
   options = dataclasses.replace(
     subject.config.child, moving_statistics=True, drop_features=0.0
   )
@@ -272,6 +272,9 @@ def _make_synflow(subject: Subject) -> Score:
     ones = jnp.ones((1, *draw.batch.images.shape[1:]))
 
     def flow(child: types.Omega) -> types.Array:
+      # Not every batch norm has a place in the network's own statistics, as
+      # those within a cell of the micro space have none.
+      child = batch_norm.with_statistics(child, batch_norm.fresh(child))
       logits, _ = network.apply_child(
         child, statistics, arc, ones, config=options, train=False, key=None
       )
