@@ -320,6 +320,17 @@ class TestStream:
     with pytest.raises(types.InputError, match="bptt length is 0"):
       text.num_windows(np.zeros((3, 5)), 0, "valid")
 
+  def test_the_longest_window_must_fit_too(self) -> None:
+    # 35 + 2 x 5 steps, and the target of the last one.
+    pattern = (
+      r"\Athe train split has 45 steps at batch size 5, too few for the longest"
+      r" window of bptt length 35 and length std 5 \(it takes 46\): lower one"
+      r" of the three\Z"
+    )
+    with pytest.raises(types.InputError, match=pattern):
+      text.num_windows(np.zeros((45, 5)), 35, "train", 5.0)
+    assert text.num_windows(np.zeros((46, 5)), 35, "train", 5.0) == 1
+
   def test_window_by_hand(self) -> None:
     stream = jnp.asarray(text.batchify(np.arange(14), 2))
     batch = text.window(stream, jnp.int32(2), 2)

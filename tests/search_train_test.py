@@ -259,6 +259,25 @@ class LengthsTest(absltest.TestCase):
     # Of a normal cut off at two standard deviations.
     self.assertAlmostEqual(lengths[~half].std(), 0.88 * 5.0, delta=0.3)
 
+  def test_a_text_too_short_for_the_longest_window_is_refused(self):
+    config = make_config()
+    fixed = tiny.text_task(config, 30, ARC)
+    drawn = config_lib.override(config, "data", length_std=1.0)
+    tokens = np.zeros(4 * 7, np.int32)  # 7 steps; 5 + 2 x 1, and a target
+    train, valid = (fixed.prepare(tokens, name) for name in ("train", "valid"))
+    message = "train split has 7 steps .* longest window .*it takes 8"
+    with self.assertRaisesRegex(types.InputError, message):
+      fixed.changed(drawn, train, valid)
+    task = fixed.with_config(drawn)
+    with self.assertRaisesRegex(types.InputError, message):
+      task.prepare(tokens, "train")
+    # It is read in windows of 5 steps.
+    self.assertEqual(task.prepare(tokens, "valid").shape, (7, 4))
+    long = task.prepare(np.zeros(4 * 8, np.int32), "train")
+    carry, step = task.init_carry(), jnp.int32(0)
+    batch = task.train_batch(long, carry, step, jax.random.key(0))
+    self.assertEqual(batch.inputs.shape, (7, 4))
+
   def test_a_short_window_is_a_short_window(self):
     """Padded steps change neither the loss, nor the gradient, nor the state."""
     config = make_config(omega={"slowness_weight": 0.5, "l2_weight": 0.0})

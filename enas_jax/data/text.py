@@ -133,7 +133,10 @@ def batchify(tokens: np.ndarray, batch_size: int) -> np.ndarray:
 
 
 def num_windows(
-  stream: np.ndarray | types.Array, bptt_length: int, split: str
+  stream: np.ndarray | types.Array,
+  bptt_length: int,
+  split: str,
+  length_std: float = 0.0,
 ) -> int:
   """Counts the windows of one epoch.
 
@@ -145,12 +148,14 @@ def num_windows(
     stream: [steps, B] int32, from `batchify`; only its shape is read.
     bptt_length: T, the steps of a window.
     split: name of the split, for the message.
+    length_std: standard deviation of the windows' lengths in steps, of which
+      the longest one must fit, too.
 
   Returns:
-    The number of windows, at least 1.
+    The number of windows of T steps, at least 1.
 
   Raises:
-    InputError: if `bptt_length` is not positive or no window fits.
+    InputError: if `bptt_length` is not positive or a window does not fit.
   """
   if bptt_length < 1:
     raise types.InputError(
@@ -163,6 +168,14 @@ def num_windows(
       f"the {split} split has {steps} steps at batch size {batch_size}, too few"
       f" for one window of bptt length {bptt_length} (it takes"
       f" {bptt_length + 1}): lower the batch size or the bptt length"
+    )
+  longest = longest_window(bptt_length, length_std)
+  # What is traced cuts out the longest one, however short the one drawn is.
+  if steps <= longest:
+    raise types.InputError(
+      f"the {split} split has {steps} steps at batch size {batch_size}, too few"
+      f" for the longest window of bptt length {bptt_length} and length std"
+      f" {length_std:g} (it takes {longest + 1}): lower one of the three"
     )
   return count
 

@@ -103,8 +103,9 @@ class LanguageModel:
       raise types.InputError(
         "batch_size cannot change: the text is laid out in streams already."
       )
-    for stream, split in ((train, "train"), (valid, "validation")):
-      text.num_windows(stream, config.data.bptt_length, split)
+    length, std = config.data.bptt_length, config.data.length_std
+    text.num_windows(train, length, "train", std)
+    text.num_windows(valid, length, "validation")
     return dataclasses.replace(self, config=config), train, valid
 
   def prepare(self, tokens: np.ndarray, split: str) -> types.Array:
@@ -115,7 +116,8 @@ class LanguageModel:
     """
     data = self.config.data
     stream = text.batchify(tokens, data.batch_size)
-    text.num_windows(stream, data.bptt_length, split)
+    std = data.length_std if split == "train" else 0.0  # of training alone
+    text.num_windows(stream, data.bptt_length, split, std)
     return jnp.asarray(stream)  # Penn Treebank's is 3.7 MB of int32
 
   def steps_per_epoch(self, train: types.Array) -> int:
@@ -206,10 +208,7 @@ class LanguageModel:
     return self.network.child_params(omega, arc, self.config.child)
 
   def add_to_omega(
-    self,
-    omega: types.Omega,
-    arc: types.Arc,
-    update: types.Omega,
+    self, omega: types.Omega, arc: types.Arc, update: types.Omega
   ) -> types.Omega:
     """Adds an update of `child_params`' shape to the child's weights."""
     assert self.network.add_to_omega is not None
