@@ -67,6 +67,9 @@ class ProgramsTest(absltest.TestCase):
     omega, theta, evaluation = records.values()
     self.assertEqual([*records], [*preset_programs.NAMES[:3]])
     self.assertEqual([r["runs"] for r in records.values()][:2], [12, 10])
+    # In two epochs two samples each in the 73,760 / 20 windows of the text, and
+    # scores of both kinds; then scores of four of each, and what is kept.
+    self.assertEqual(evaluation["runs"], 2 * (2 * 3688 + 4) + 8 + 3688)
     self.assertEqual(omega["fits"], None)
     # Three nodes' activations and the third's input; and three derivatives.
     self.assertEqual(omega["conditionals"], 7)

@@ -72,7 +72,7 @@ def of_search(
 
   Yields:
     The omega step, the theta step if the strategy learns, and the evaluation
-    of a chunk, which the derive step is counted as, too.
+    of a chunk, which a score on a minibatch is counted as, too.
   """
   network = registry.get(space).network
   task, train, valid = _setting(config, space, network, vocabulary_size)
@@ -107,14 +107,19 @@ def of_search(
     arc, carry = decisions.nth(arcs, 0), task.start_split(begun.carry)
     return begun.omega, arc, valid, jnp.int32(0), carry
 
-  chunks = run.eval_arcs * task.evaluation_chunks(valid)
+  chunks = task.evaluation_chunks(valid)
+  # After an epoch the policy's samples are evaluated whole, and scored beside
+  # as many uniform ones. The derive step scores both, too, and evaluates what
+  # it keeps; the test split, of another size, is left out.
+  each_epoch = run.eval_arcs * (chunks + 2)
+  derived = 2 * run.derive_arcs * run.derive_batches + chunks
   yield Program(
     "evaluation",
     evaluate.make_chunk(task),
     evaluated,
     config,
     _scored_together(task),
-    epochs * chunks + run.derive_arcs * run.derive_batches,
+    epochs * each_epoch + derived,
     replaces=False,
     devices=devices,
   )
