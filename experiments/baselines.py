@@ -264,8 +264,8 @@ class _Runner:
     config = equal_seconds.scale(config, costs, per_epoch, seconds)
     # The steps of an epoch are those asked for, but no more than it has
     # batches.
-    asked, most = config.omega.steps, self._prepare(config)[0]
-    if most.steps_per_epoch(splits.train) < asked:
+    asked, scaled_task = config.omega.steps, self._prepare(config)[0]
+    if scaled_task.steps_per_epoch(splits.train) < asked:
       raise types.InputError(
         f"--equal_seconds={seconds:g} is {asked} omega steps of {policy} an"
         " epoch, more than the data have; give fewer seconds, or more"

@@ -42,10 +42,12 @@ def summarise(
     f"best_of_{derive_arcs}": float(table.expected_best_of(derive_arcs)),
   }
   first, *others = rows
-  seconds: dict[str, Sequence[float]] = {m: accuracies[m] for m in others}
+  compared_with: dict[str, Sequence[float]] = {
+    method: accuracies[method] for method in others
+  }
   # Chance is a number, not a draw: every seed is compared with the same one.
   count = len(accuracies[first])
-  seconds |= {f"chance_{k}": [v] * count for k, v in chance.items()}
+  compared_with |= {f"chance_{k}": [v] * count for k, v in chance.items()}
   over_chance = {
     method: paired.compare(values, accuracies[chance_method]).to_dict()
     for method, values in accuracies.items()
@@ -60,7 +62,7 @@ def summarise(
     "compared": first,
     "comparisons": {
       method: paired.compare(accuracies[first], values).to_dict()
-      for method, values in seconds.items()
+      for method, values in compared_with.items()
     },
     "chance_method": chance_method,
     "over_chance": over_chance,

@@ -237,14 +237,14 @@ def draw_length(
 
 def _load_ptb(data_dir: str | None) -> TextData:
   """Reads the Penn Treebank and verifies that it is Mikolov's."""
-  files = _find_ptb(_ptb_places(data_dir))
-  words = {split: _read_words(files[split]) for split in _SPLITS}
+  paths = _find_ptb(_ptb_places(data_dir))
+  words = {split: _read_words(paths[split]) for split in _SPLITS}
   for split in _SPLITS:
     _check_ptb_count(
-      files[split], "tokens", PTB_TOKENS[split], len(words[split])
+      paths[split], "tokens", PTB_TOKENS[split], len(words[split])
     )
   distinct = len(set(words["train"]))
-  _check_ptb_count(files["train"], "distinct words", _PTB_VOCABULARY, distinct)
+  _check_ptb_count(paths["train"], "distinct words", _PTB_VOCABULARY, distinct)
   return _encode("ptb", words, _train_vocabulary(words))
 
 
@@ -262,10 +262,10 @@ def _find_ptb(places: list[pathlib.Path]) -> dict[str, pathlib.Path]:
   """Finds the three files, all in one folder."""
   # The plain names may belong to another corpus, so they come second everywhere
   for prefix, place in itertools.product(("ptb.", ""), places):
-    files = {split: place / f"{prefix}{split}.txt" for split in _SPLITS}
+    paths = {split: place / f"{prefix}{split}.txt" for split in _SPLITS}
     # Not Path.is_file: before Python 3.14 it raises where a folder is closed.
-    if all(os.path.isfile(path) for path in files.values()):
-      return files
+    if all(os.path.isfile(path) for path in paths.values()):
+      return paths
   raise types.InputError(
     "the Penn Treebank is missing: no folder with ptb.train.txt, ptb.valid.txt"
     f" and ptb.test.txt (or train.txt, ...); looked in"
