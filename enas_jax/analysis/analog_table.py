@@ -103,7 +103,7 @@ def read(
         f"{name} lacks the column {column!r}; --truth_column may be one of"
         f" {', '.join(columns)}."
       )
-    digits = values.get("architecture")
+    digits: Any = values.get("architecture")
     ops = _ops(digits, name)
     if ops in rows:
       cell = "".join(map(str, digits))
