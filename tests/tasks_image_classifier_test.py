@@ -9,6 +9,7 @@ from enas_jax import config as config_lib
 from enas_jax import types
 from enas_jax.data import augment
 from enas_jax.nn import image_ops
+from enas_jax.running import options
 from enas_jax.search import evaluate
 from enas_jax.search import state as states
 from enas_jax.search import steps as phases
@@ -154,6 +155,13 @@ class TaskTest(PlainTestCase):
     expected = 3.0 * np.prod(right) ** (1 / len(right))
     self.assertAlmostEqual(float(reward), expected, places=5)
     self.assertIsNone(task.reward_to_metric(float(reward)))
+
+  def test_the_scale_of_the_likelihood_is_an_option(self):
+    config = tiny.make_image_config("macro", theta={"reward": "likelihood"})
+    values = options.take(config, "macro", {"theta_reward_scale": 3.0})
+    known = options.of(config, "macro")
+    changed = options.override(config, known, values)
+    self.assertEqual(changed.theta.reward_scale, 3.0)
 
   def test_scores_do_not_depend_on_the_order_of_the_files(self):
     """Sorted by class, a batch of one class would be normalised by itself."""

@@ -443,7 +443,6 @@ DEFINITION = base.Definition(
   of_data=("image_size", "num_valid", "flip"),
   ignored=(
     *("omega_l2_form", "omega_slowness_weight", "omega_activation_weight"),
-    "theta_reward_scale",
   ),
   # Averaged weights would go with statistics that are not theirs.
   ignored_in_training=("average_after",),
