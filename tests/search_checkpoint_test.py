@@ -162,6 +162,21 @@ class CheckpointTest(parameterized.TestCase):
     )
     self.assertEqual(self._numbers(), [])
 
+  def test_one_killed_before_its_manifest_displaces_no_milestone(self):
+    self._save(1, 2, 3, milestones=(1,))
+    (self.folder / "3/manifest.json").unlink()
+    self.assertEqual(self._open().newest_milestone(), 1)
+    self._save(4, 5)
+    self.assertEqual(self._numbers(), [1, 4, 5])
+
+  def test_those_of_an_earlier_version_are_milestones(self):
+    self._save(1, 2)
+    for number in (1, 2):
+      (self.folder / f"{number}/manifest.json").unlink()
+    self.assertEqual(self._open().newest_milestone(), 2)
+    self._save(3, 4, 5)
+    self.assertEqual(self._numbers(), [2, 4, 5])
+
   @parameterized.parameters(
     (
       "save",

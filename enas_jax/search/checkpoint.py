@@ -169,7 +169,12 @@ class Checkpoints:
     try:
       return bool(json.loads(path.read_text())["milestone"])
     except FileNotFoundError:
-      return True  # of an earlier version, which saved little else
+      # Of an earlier version, which saved little else; behind one that has a
+      # manifest it is of a process that was killed before it wrote this one's.
+      return not any(
+        before < number and (self.folder / str(before) / _MANIFEST).exists()
+        for before in self._numbers()
+      )
     except (ValueError, KeyError, TypeError):
       return False
 
