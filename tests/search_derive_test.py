@@ -12,7 +12,7 @@ from scipy import stats
 
 from enas_jax import config as config_lib
 from enas_jax import types
-from enas_jax.search import derive, loop, zero_cost
+from enas_jax.search import derive, loop, search, tune, zero_cost
 from enas_jax.search import state as state_lib
 from enas_jax.spaces import decisions, describe
 from enas_jax.spaces import registry as spaces
@@ -153,6 +153,34 @@ class OrderTest(absltest.TestCase):
     candidates = one.rank(self.state).candidates
     self.assertTrue(math.isfinite(candidates[0].reward))
     self.assertEqual(candidates[-1].arc, largest)
+
+  def _run(self, *nats):
+    """The first two candidates trained alone, and lines for people."""
+    one, said = derivation(self.task, self.splits), []
+    vars(one).update(self.shared | {"evaluate": lambda *_: 0.5})
+    one._progress.line = said.append
+    tuned = [
+      tune.Tuned(self.plain.candidates[rank - 1].arc, rank, value, value, 3)
+      for rank, value in zip((2, 1), nats, strict=True)
+    ]
+    with mock.patch.object(one, "_tune", lambda *_: tuned):
+      result = one.run(self.state)
+    said += search.describe_result(result.record, self.task, 12)
+    return result, "\n".join(said)
+
+  def test_where_all_trained_alone_overflow_the_first_is_kept_and_it_is_said(
+    self,
+  ):
+    result, said = self._run(math.nan, math.inf)
+    self.assertEqual(result.arc, self.plain.candidates[0].arc)
+    self.assertEqual(result.record["rank_before_tuning"], 1)
+    self.assertIn("all 2 candidates trained alone overflowed: the first", said)
+    self.assertIn("all 2 trained alone overflowed; kept is number 1", said)
+    # One that went on to the last round, and one that was dropped before.
+    result, said = self._run(math.nan, 0.25)
+    self.assertEqual(result.arc, self.plain.candidates[0].arc)
+    self.assertNotIn("overflowed", said)
+    self.assertIn("best of 2 trained alone: accuracy 25.0%", said)
 
   def test_without_any_finite_reward(self):
     vars_of = dict(self.shared)

@@ -181,10 +181,17 @@ class Derivation:
     )
     ranked = self.rank(state)
     tuned = self._tune(state, ranked)
+    # Of the last round first; those that overflowed have learnt nothing.
+    sound = [one for one in tuned if math.isfinite(one.nats)]
     # Ranks count from 1.
-    best = ranked.candidates[tuned[0].rank - 1 if tuned else 0]
-    if not tuned and not math.isfinite(best.reward):
+    best = ranked.candidates[sound[0].rank - 1 if sound else 0]
+    if not sound and not math.isfinite(best.reward):
       raise loop.Diverged("no candidate has a reward that is a finite number.")
+    if tuned and not sound:
+      self._progress.line(
+        f"all {len(tuned)} candidates trained alone overflowed: the first by"
+        " shared weights is kept; a smaller --tune_rate may help"
+      )
     mean, error = mean_and_error(ranked.policy_rewards)
     uniform_mean, uniform_error = mean_and_error(ranked.uniform_rewards)
     # What follows measures the result, and is no part of the search.
@@ -218,8 +225,8 @@ class Derivation:
     if tuned:
       record |= {
         "tuned": len(tuned),
-        "rank_before_tuning": tuned[0].rank,
-        f"tuned_valid_{task.metric}": tuned[0].valid,
+        "rank_before_tuning": sound[0].rank if sound else 1,
+        f"tuned_valid_{task.metric}": sound[0].valid if sound else math.nan,
       }
     self._write(ranked, tuned, record)
     return Result(best.arc, record)

@@ -337,12 +337,18 @@ def describe_result(
     )
   best = f"best of {count}"
   if "tuned" in record:
-    alone = _metric(task, record.get(f"tuned_valid_{task.metric}"))
-    lines.append(
-      f"best of {record['tuned']} trained alone: {task.metric} {alone}"
-      f" (validation); number {record.get('rank_before_tuning')} by reward"
-    )
-    best = "the same"
+    alone = record.get(f"tuned_valid_{task.metric}")
+    rank = f"number {record.get('rank_before_tuning')} by reward"
+    if alone is None or math.isnan(alone):
+      lines.append(
+        f"all {record['tuned']} trained alone overflowed; kept is {rank}"
+      )
+    else:
+      lines.append(
+        f"best of {record['tuned']} trained alone: {task.metric}"
+        f" {task.format_metric(alone)} (validation); {rank}"
+      )
+      best = "the same"
   valid, test = (
     _metric(task, record[f"{split}_{task.metric}"])
     for split in ("valid", "test")
