@@ -3,6 +3,7 @@
 import json
 import pathlib
 import tempfile
+import types as python_types
 from unittest import mock
 
 import jax
@@ -11,7 +12,15 @@ import numpy as np
 from absl.testing import absltest, parameterized
 
 from enas_jax import types
-from enas_jax.search import derive, evaluate, loop, search, tune
+from enas_jax.search import (
+  derive,
+  devices,
+  evaluate,
+  groups,
+  loop,
+  search,
+  tune,
+)
 from enas_jax.spaces import decisions
 from enas_jax.spaces.nasbench201 import arc as nasbench201
 from tests import tiny
@@ -129,6 +138,34 @@ class HalvingTest(parameterized.TestCase):
     _, tuned, taken, _ = self._run(levels, 1, 6, done)
     self.assertEqual(taken, [(3, 3), (3, 6), (2, 9)])
     self.assertEqual(tuned, expected)
+
+
+class PrecisionTest(parameterized.TestCase):
+  @parameterized.parameters("highest", "default")
+  def test_candidates_are_trained_at_the_precision_of_the_search(self, name):
+    config = tiny.make_config(run={"matmul_precision": name})
+    task = python_types.SimpleNamespace(steps_per_epoch=lambda train: 9)
+    square, seen = jnp.ones((2, 2)), []
+
+    def make_step(*_):
+      def step(state, train, arc):
+        seen.append(str(jax.make_jaxpr(jnp.dot)(square, square)))
+        return state, {"loss": jnp.float32(0.0)}
+
+      return step
+
+    given = config, task, jnp.ones(3), 5, lambda: None
+    # A mesh of one device: that a group is trained, and not on how many.
+    mesh = jax.sharding.Mesh(np.array(jax.devices()[:1]), ("data",))
+    with mock.patch.object(tune.steps, "make_arcs_step", make_step):
+      _, go_on = tune._make_training(*given)
+      go_on({"w": jnp.ones(2)}, (0, 1), 0, 1)
+      training = groups.Training(*given, devices.Devices(mesh))
+      group = groups.Group({"w": jnp.ones((1, 2))}, (jnp.zeros(1, jnp.int32),))
+      training.go_on(group, 0, 1)
+    self.assertLen(seen, 2)
+    for program in seen:
+      self.assertEqual("HIGHEST" in program, name == "highest", program)
 
 
 class HalvingSearchTest(parameterized.TestCase):
