@@ -354,6 +354,19 @@ def test_everything_is_escaped():
   assert r'label="a\"b\\ <i>&$y$"' in one.dot
 
 
+@pytest.mark.parametrize(
+  "space, more, title",
+  [
+    ("recurrent", "", "Recurrent cell"),
+    ("recurrent", " found by ENAS", "Recurrent cell found by ENAS"),
+    ("micro", " found by ENAS", "Convolutional cells found by ENAS"),
+    ("nasbench201", "", "Cell of NAS-Bench-201"),
+  ],
+)
+def test_a_title_says_what_it_is_a_picture_of(space, more, title):
+  assert drawing.title_of(space, more) == title
+
+
 def test_libraries_load_when_a_picture_is_asked_for():
   code = (
     "import sys\n"

@@ -84,6 +84,17 @@ def draw_arc(
   )
 
 
+def title_of(space: str, more: str = "") -> str:
+  """The title of a picture of an architecture: "Recurrent cell" and more.
+
+  Args:
+    space: the name of the search space.
+    more: words that follow.
+  """
+  words = registry.get(space).title.removeprefix("a ") + more
+  return words[0].upper() + words[1:]
+
+
 def _dot(graph: graph_lib.Graph, colors: Mapping[str, colors_lib.Color]) -> str:
   # Skips take no part in the ranks, here as in `layout`. What only keeps an
   # order is clear and not "invis", which would hide its label, too.

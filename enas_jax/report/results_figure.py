@@ -48,8 +48,7 @@ def _picture(figure: results.Figure, row: results.Row) -> Drawing:
   )
   options = registry.preset(str(row["preset"]), space).child
   arc = options.space().from_tokens(tokens)
-  words = registry.get(space).title.removeprefix("a ")
-  title = words[0].upper() + words[1:]
+  title = drawing.title_of(space)
   # All that the picture depends on but the code that draws it.
   line = _comment([space, row["preset"], tokens, title])
 

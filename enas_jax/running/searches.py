@@ -150,8 +150,7 @@ def run(
   else:
     result = task_search.run()
   if title is None:
-    kept = f"{spaces.get(space).title.removeprefix('a ')} found by ENAS"
-    title = kept[0].upper() + kept[1:]
+    title = drawing_lib.title_of(space, " found by ENAS")
   drawing = show(space, title, config, task, result, workdir, progress)
   state = task_search.state
   return Finished(workdir, result, drawing, state, task, splits)
