@@ -10,7 +10,7 @@ from enas_jax import files, types
 from enas_jax.search import folder, runs
 from enas_jax.spaces import registry
 
-_ADVICE = "give the config.json of a run, or what --print_config printed"
+ADVICE = "give the config.json of a run, or what --print_config printed"
 Preset = Callable[[str, str], config_lib.AnyConfig]
 _KNOWN = {"space": str, "dataset": str, "config": dict}
 
@@ -42,8 +42,8 @@ def read() -> dict[str, Any] | None:
   if flags.FLAGS["preset"].present:
     raise types.InputError("give --preset or --config, not both.")
   file = files.expand(flags.FLAGS.config)
-  record = folder.read_json(file, _ADVICE)
-  folder.check_fields(record, _KNOWN, file, _ADVICE)
+  record = folder.read_json(file, ADVICE)
+  folder.check_fields(record, _KNOWN, file, ADVICE)
   return record
 
 

@@ -47,9 +47,17 @@ from enas_jax.spaces import arcs, registry
 from enas_jax.spaces import base as spaces
 from enas_jax.tasks import base as tasks_base
 from enas_jax.tasks import registry as tasks
-from experiments import _ablation_table, _arcs, _cli, _flags, _saved, _workdir
+from experiments import (
+  _ablation_saved,
+  _ablation_table,
+  _arcs,
+  _cli,
+  _flags,
+  _saved,
+  _workdir,
+)
 
-_EXPERIMENT = "ablations"
+_EXPERIMENT = _ablation_saved.EXPERIMENT
 _TABLE = "table.json"
 # What is done by default: the paper's 250 votes, and as much as shows something
 # where the paper prints no number; with --preset=smoke, all in minutes.
@@ -90,7 +98,7 @@ class Configs(NamedTuple):
 def main() -> None:
   """Does what is left of the studies and shows them."""
   values = flags.FLAGS
-  workdir, saved = _workdir.open_workdir(_EXPERIMENT)
+  workdir, saved = _ablation_saved.open_workdir()
   definition = _definition(saved)
   task = tasks.get(definition.task)
   sizes, seeds = _sizes(saved), _flags.seeds(_default_seeds(saved))
@@ -176,17 +184,9 @@ def _definition(saved: Mapping[str, Any] | None) -> spaces.Definition:
   return registry.get(saved["space"])
 
 
-def _told(saved: Mapping[str, Any] | None) -> Mapping[str, Any] | None:
-  """`config.json` of the run that is resumed, or the studies' of `--config`."""
-  if saved:
-    return saved
-  record = _saved.read()
-  return record if record and record.get("experiment") == _EXPERIMENT else None
-
-
 def _default_seeds(saved: Mapping[str, Any] | None) -> Sequence[int]:
   """Those of the run that is resumed, or those that suit the preset."""
-  if told := _told(saved):
+  if told := _ablation_saved.told(saved):
     return [int(seed) for seed in told["seeds"]]
   return _SMOKE_SEEDS if _saved.preset() == "smoke" else _SEEDS
 
@@ -200,7 +200,7 @@ def _studies(
   """
   known = ablations.STUDIES
   asked = flags.FLAGS.study
-  if asked is None and (told := _told(saved)):
+  if asked is None and (told := _ablation_saved.told(saved)):
     asked = told["study"]
   if asked is None:
     return [name for name in known if not known[name].why_not(definition)]
@@ -226,7 +226,7 @@ def _read_sizes(names: Sequence[str]) -> set[str]:
 
 def _sizes(saved: Mapping[str, Any] | None) -> ablation_lab.Sizes:
   """The flags of the sizes; else those of the run that is resumed."""
-  if told := _told(saved):
+  if told := _ablation_saved.told(saved):
     default = ablation_lab.Sizes(**told["sizes"])
   else:
     default = _SMOKE_SIZES if _saved.preset() == "smoke" else _SIZES
@@ -363,7 +363,7 @@ def _load_reference(
       raise types.InputError("give --arc or --run, not both.")
     path = files.expand(values.run) / folder_lib.ARC
     return arcs.load_arc(str(path), definition.name)
-  reference = (_told(None) or {}).get("reference")
+  reference = (_ablation_saved.told(None) or {}).get("reference")
   if reference and values.arc is None:
     return arcs.of_record(reference["trained"] or reference["searched"])
   text = values.arc or next(iter(definition.named), None)

@@ -7,6 +7,7 @@ import tempfile
 import types
 from unittest import mock
 
+import jax
 from absl.testing import absltest, parameterized
 
 from enas_jax import config as config_lib
@@ -18,8 +19,9 @@ from enas_jax.analysis import (
 )
 from enas_jax.report import results
 from enas_jax.search import loop
-from enas_jax.spaces import base, registry
+from enas_jax.spaces import base, decisions, registry
 from enas_jax.tasks import registry as tasks
+from enas_jax.types import InputError
 from experiments import _ablation_table
 from tests import tiny
 
@@ -241,6 +243,65 @@ class NoSharingTest(absltest.TestCase):
     expected = lab.count_params(wide, arc)
     self.assertNotEqual(expected, lab.count_params(config, arc))
     self.assertEqual([trial.params for trial in trials], [expected] * 2)
+
+
+class DamagedTest(parameterized.TestCase):
+  TRIAL = {
+    "valid_accuracy": 0.5, "test_accuracy": None,
+    "params": 3, "train_seconds": 1.5,
+  }  # fmt: skip
+  SPLIT = {"metric": 0.5, "metrics": [0.5, None]}
+  VOTES = {
+    "valid": SPLIT, "test": SPLIT, "tokens": ["0", "1"],
+    "params": 3, "search_seconds": 1.5, "vote_seconds": 1.5,
+  }  # fmt: skip
+
+  def setUp(self):
+    super().setUp()
+    self.folder = pathlib.Path(self.enterContext(tempfile.TemporaryDirectory()))
+
+  def _train(self, record):
+    (self.folder / "result.json").write_text(json.dumps(record))
+    lab = ablation_lab.Lab(
+      MACRO, IMAGES, None, None, None, None, None, lambda *_: self.folder,
+      None, None,
+    )  # fmt: skip
+    config = registry.train_preset("smoke", "macro")
+    arcs = config.child.space().sample_uniform(jax.random.key(0), 1)
+    arc = config.child.space().validate(jax.device_get(decisions.nth(arcs, 0)))
+    return lab.train("random", "random-0", config, arc)
+
+  @parameterized.parameters(
+    {"params": None}, {"train_seconds": "x"}, {"valid_accuracy": []}
+  )
+  def test_a_result_is_named(self, **change):
+    found = self._train(self.TRIAL)
+    self.assertEqual((found.valid, found.params, found.seconds), (0.5, 3, 1.5))
+    self.assertTrue(math.isnan(found.test))
+    (name,) = change
+    lacking = {key: self.TRIAL[key] for key in self.TRIAL if key != name}
+    for record in (self.TRIAL | change, lacking):
+      with self.assertRaisesRegex(
+        InputError, f"{name} must be a number; delete it to train it again"
+      ):
+        self._train(record)
+
+  @parameterized.parameters(
+    {"params": None}, {"valid": 3}, {"test": {"metric": 0.5}},
+    {"tokens": ["0"]}, {"valid": SPLIT | {"metrics": ["0", "1"]}},
+  )  # fmt: skip
+  def test_votes_are_named(self, **change):
+    path = self.folder / "ensemble.json"
+    path.write_text(json.dumps(self.VOTES))
+    self.assertEqual(ablations._read_votes(path), self.VOTES)
+    (name,) = change
+    lacking = {key: self.VOTES[key] for key in self.VOTES if key != name}
+    for record in (self.VOTES | change, lacking):
+      path.write_text(json.dumps(record))
+      with self.assertRaisesRegex(
+        InputError, "ensemble.json .*; delete it|ensemble.json is damaged: de"
+      ):
+        ablations._read_votes(path)
 
 
 class AloneTest(absltest.TestCase):

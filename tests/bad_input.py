@@ -34,6 +34,7 @@ def write(folder: pathlib.Path) -> None:
   _write_architectures(folder)
   _write_candidates(folder)
   _write_runs(folder)
+  _write_studies(folder)
   _write_corpora(folder)
   _write_images(folder)
 
@@ -182,6 +183,36 @@ def _write_runs(folder: pathlib.Path) -> None:
     run.mkdir()
     (run / "config.json").write_text(text)
     (run / "result.json").write_text(content)
+
+
+def _write_studies(folder: pathlib.Path) -> None:
+  """Folders of ablations whose `config.json` somebody has edited."""
+  search = registry.preset("smoke", "recurrent").to_dict()
+  training = registry.train_preset("smoke", "recurrent").to_dict()
+  saved = {
+    "experiment": "ablations",
+    "space": "recurrent",
+    "preset": "smoke",
+    "dataset": f"text:{folder / 'text'}",
+    "config": search,
+    "study": ["guided_random"],
+    "seeds": [0],
+    "sizes": {"num_draws": 1, "ensemble": 8, "num_samples": 4},
+    "configs": {"training": training, "search": search},
+    "reference": {"trained": _CELL, "searched": _CELL},
+  }
+  bad = {
+    "lacking": {name: saved[name] for name in saved if name != "study"},
+    "study": saved | {"study": [3]},
+    "seeds": saved | {"seeds": [0.5]},
+    "sizes": saved | {"sizes": {"ensemble": 8}},
+    "configs": saved | {"configs": {"search": 3}},
+    "reference": saved | {"reference": {}},
+  }
+  for name, content in bad.items():
+    run = folder / f"studies_{name}"
+    run.mkdir()
+    (run / "config.json").write_text(json.dumps(content))
 
 
 def _write_corpora(folder: pathlib.Path) -> None:

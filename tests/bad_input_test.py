@@ -18,6 +18,13 @@ def _searches(*cases):
   return [("ptb_search", (*_TEXT, *flags), message) for flags, message in cases]
 
 
+def _studies(*cases):
+  return [
+    ("ablations", (f"--workdir=studies_{name}", "--resume"), message)
+    for name, message in cases
+  ]
+
+
 def _archives(*cases):
   return [
     ("cifar_macro", ("--preset=smoke", f"--dataset=npz:{name}.npz"), message)
@@ -100,6 +107,14 @@ CASES = [
     ("config", "'config' must be an object, got 3; give another --workdir"),
     ("dataset", "'dataset' must be text, got 3; give another --workdir"),
     ("other", "holds a run of ptb_train, not of ptb_search"),
+  ),
+  *_studies(
+    ("lacking", "studies_lacking/config.json lacks 'study'; give another"),
+    ("study", "studies_study/config.json is damaged: give another --workdir"),
+    ("seeds", "studies_seeds/config.json is damaged: give another --workdir"),
+    ("sizes", "studies_sizes/config.json is damaged: give another --workdir"),
+    ("configs", "studies_configs/config.json is damaged: give another --wor"),
+    ("reference", "studies_reference/config.json is damaged: give another"),
   ),
   *_archives(
     ("cut", "cut.npz cannot be read: File is not a zip file; write it with"),
@@ -231,6 +246,8 @@ CASES = [
   ("analyze_controller", ("--run=run_latin1",), "not the folder of a search"),
   ("ablations", ("--space=recurrent", "--run=~nosuch/x"), "no home folder"),
   ("ablations", ("--space=recurrent", "--arc=nested.json"), "nested deeper"),
+  ("ablations", ("--config=studies_sizes/config.json",),
+   "studies_sizes/config.json is damaged: give the config.json of a run"),
   ("selfcheck", ("--preset=smoke", "--batch_size=1000000000"),
    "batch_size must be at most"),
   ("results", ("--collect=a", "--title=t", "--run=~nosuch/x"), "no home fold"),

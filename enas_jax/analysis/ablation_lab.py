@@ -130,27 +130,32 @@ class Lab:
       options: the trial's.
 
     Raises:
+      InputError: if what came of it is damaged.
       Interrupted: after a signal, once the checkpoint is saved.
     """
     folder = self.open_folder(name, config, arc)
     path = folder / folder_lib.RESULT
     record: Mapping[str, Any]
+    metrics = [f"{split}_{self.task.metric}" for split in ("valid", "test")]
     if path.exists():
-      record = folder_lib.read_json(path, "delete it to train it again")
+      advice = "delete it to train it again"
+      record = folder_lib.read_json(path, advice)
+      names = (*metrics, "train_seconds")
+      folder_lib.check_numbers(record, names, path, advice, ("params",))
     else:
       self.progress.line(f"{name}: training alone")
       record = self._train(config, arc, folder)
       # The program of one architecture serves no other.
       jax.clear_caches()
-    metric = self.task.metric
     # It ended early: beside whole trainings its seconds would look cheap.
     seconds = None if "diverged" in record else record["train_seconds"]
+    valid, test = (number(record[metric]) for metric in metrics)
     return Trial(
       variant,
       config.run.seed,
       draw,
-      number(record[f"valid_{metric}"]),
-      number(record[f"test_{metric}"]),
+      valid,
+      test,
       record["params"],
       number(seconds),
       config.child.space().to_tokens(arc),

@@ -23,6 +23,7 @@ import jax
 import numpy as np
 
 from enas_jax import config as config_lib
+from enas_jax import files
 from enas_jax.analysis import ablation_lab
 from enas_jax.analysis import no_sharing as no_sharing_lib
 from enas_jax.search import derive, evaluate, loop, search, train
@@ -153,7 +154,7 @@ def search_disabled(lab: Lab, seed: int) -> list[Trial]:
     lab.progress.line(f"{folder.name}: training shared weights")
     folder_lib.write_json(path, _vote(lab, config, folder))
     jax.clear_caches()
-  record = folder_lib.read_json(path, "delete it to take the votes again")
+  record = _read_votes(path)
   return [*trials, *_trials_of_votes(record, seed, lab.task.metric_sign)]
 
 
@@ -219,6 +220,25 @@ def _vote(
     "search_seconds": result.record["search_seconds"],
     "vote_seconds": time.monotonic() - before,
   }
+
+
+def _read_votes(path: pathlib.Path) -> dict[str, Any]:
+  """What `_vote` has written; raises InputError if it is damaged."""
+  advice = "delete it to take the votes again"
+  record = folder_lib.read_json(path, advice)
+  numbers = ("params", "search_seconds", "vote_seconds")
+  folder_lib.check_numbers(record, (), path, advice, numbers)
+  kinds = {"valid": dict, "test": dict, "tokens": list}
+  folder_lib.check_fields(record, kinds, path, advice)
+  for of_split in (record["valid"], record["test"]):
+    folder_lib.check_numbers(of_split, ("metric",), path, advice)
+    folder_lib.check_fields(of_split, {"metrics": list}, path, advice)
+    metrics = of_split["metrics"]
+    sound = all(isinstance(metric, int | float | None) for metric in metrics)
+    # One for each sample.
+    if not (metrics and sound and len(metrics) == len(record["tokens"])):
+      raise files.damaged(path, advice)
+  return record
 
 
 def _trials_of_votes(

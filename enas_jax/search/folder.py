@@ -152,10 +152,22 @@ def check_numbers(
   names: Iterable[str],
   path: pathlib.Path,
   advice: str,
+  finite: Iterable[str] = (),
 ) -> None:
-  """Raises InputError unless a record has numbers, or null, of these names."""
-  for name in names:
+  """Raises InputError unless a record has numbers of these names.
+
+  Args:
+    record: the object that a file holds.
+    names: the names of numbers, or of null, which stands for what was none.
+    path: the file.
+    advice: the end of the message.
+    finite: the names of numbers that null may not stand for.
+  """
+  sure = set(finite)
+  for name in (*names, *sure):
     value = record.get(name, "")
+    if value is None and name in sure:
+      value = ""
     if isinstance(value, bool) or not isinstance(value, int | float | None):
       raise types.InputError(
         f"{path} is damaged: {name} must be a number; {advice}."
