@@ -31,6 +31,7 @@ from enas_jax.analysis import placing, trained_alone
 from enas_jax.analysis import truth as truth_lib
 from enas_jax.report import results
 from enas_jax.running import progress as progress_lib
+from enas_jax.search import devices as devices_lib
 from enas_jax.search import folder as folder_lib
 from enas_jax.search import loop, runs, zero_cost
 from experiments import _cli, _collect, _data, _workdir
@@ -79,7 +80,7 @@ def main() -> None:
   kept = [_read(run, name) for name in values.run]
   progress = loop.Progress() if values.json else progress_lib.TerminalProgress()
   worth = trained_alone.train_alike(
-    run, folder, [one.arc for one in kept], progress
+    run, folder, [one.arc for one in kept], progress, devices_lib.of()
   )
   truth = truth_lib.read(run.task, [str(folder / folder_lib.TRAINED_ALONE)])
   table = _table(run, kept, worth, truth)

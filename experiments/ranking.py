@@ -44,6 +44,7 @@ from enas_jax.analysis import ranking, trained_alone
 from enas_jax.analysis import truth as truth_lib
 from enas_jax.config import fields
 from enas_jax.running import progress as progress_lib
+from enas_jax.search import devices as devices_lib
 from enas_jax.search import folder as folder_lib
 from enas_jax.search import loop, runs, zero_cost
 from enas_jax.spaces import registry as spaces
@@ -159,7 +160,7 @@ def _truth(run: runs.Opened, folder: pathlib.Path) -> truth_lib.Truth:
     )
   progress = loop.Progress() if values.json else progress_lib.TerminalProgress()
   path = trained_alone.train(
-    run, folder, num_arcs, values.seed, changes, progress
+    run, folder, num_arcs, values.seed, changes, progress, devices_lib.of()
   )
   return truth_lib.read(run.task, [str(path)], num_arcs)
 

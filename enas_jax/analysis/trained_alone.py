@@ -9,6 +9,7 @@ import jax
 
 from enas_jax import config as config_lib
 from enas_jax import types
+from enas_jax.search import devices as devices_lib
 from enas_jax.search import evaluate, loop, runs, tune
 from enas_jax.search import folder as folder_lib
 from enas_jax.spaces import base as spaces
@@ -25,6 +26,7 @@ def train(
   seed: int,
   changes: Mapping[str, Any],
   progress: loop.Progress,
+  devices: devices_lib.Devices = devices_lib.ONE,
 ) -> pathlib.Path:
   """Draws architectures uniformly and trains each from fresh weights.
 
@@ -39,6 +41,7 @@ def train(
     seed: the seed of the draw.
     changes: fields of the configuration's `run` that differ from the search's.
     progress: the place where a line about each goes.
+    devices: the devices that share the work, as in `tune.tune_best`.
 
   Returns:
     The file: "arc", "nats" and "valid_METRIC" of the task, both on the whole
@@ -54,7 +57,7 @@ def train(
   training = {**_settings(config), "drawn_with_seed": seed}
   path = folder / folder_lib.TRAINED_ALONE
   arcs = _draw(run.task.space, num_arcs, seed)
-  _train(run, config, arcs, path, training, progress)
+  _train(run, config, arcs, path, training, progress, devices)
   return path
 
 
@@ -63,6 +66,7 @@ def train_alike(
   folder: pathlib.Path,
   arcs: Sequence[types.Arc],
   progress: loop.Progress,
+  devices: devices_lib.Devices = devices_lib.ONE,
 ) -> dict[types.Arc, float]:
   """Trains architectures just as those that `train` drew were trained.
 
@@ -74,6 +78,7 @@ def train_alike(
     arcs: architectures of Python ints; one that comes twice, or that was drawn,
       is not trained again.
     progress: the place where a line about each goes.
+    devices: the devices that share the work, as in `tune.tune_best`.
 
   Returns:
     The task's metric on the whole validation split, of every one.
@@ -102,7 +107,8 @@ def train_alike(
   if missing:
     config = _alone(run.config, tune_arcs=len(missing), **training)
     kept = folder / folder_lib.PLACED
-    for row in _train(run, config, missing, kept, training, progress):
+    rows = _train(run, config, missing, kept, training, progress, devices)
+    for row in rows:
       known[space.from_dict(row["arc"])] = float(row[metric])
   return {arc: known[arc] for arc in arcs}
 
@@ -129,6 +135,7 @@ def _train(
   path: pathlib.Path,
   training: dict[str, Any],
   progress: loop.Progress,
+  devices: devices_lib.Devices,
 ) -> list[dict[str, Any]]:
   """Trains what the file lacks, row by row; returns all of its rows."""
   space = run.task.space
@@ -160,7 +167,7 @@ def _train(
   # The first function is `live`: the identity, so that two that compute the
   # same are both trained, and both have a row.
   tune.tune_best(
-    alone, run.state, arcs, lambda arc: arc, lambda: None, tell, done
+    alone, run.state, arcs, lambda arc: arc, lambda: None, tell, done, devices
   )
   return rows
 
