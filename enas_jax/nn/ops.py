@@ -109,16 +109,29 @@ def _weighted_sum(weights: jax.Array, outputs: Sequence[Any]) -> Any:
 
 def _weighted_one(choice: Sampled, output: Any, count: int) -> Any:
   """A branch's output times its weight, plus the weights of the others."""
-  index, weights = choice
-  chex.assert_shape(weights, (count,))
-  chex.assert_type([index, weights], [int, float])
-  taken = jnp.arange(count) == index
-  scale = jnp.sum(jnp.where(taken, weights, 0.0))
-  others = jnp.sum(jnp.where(taken, 0.0, weights))
+  chex.assert_shape(choice.weights, (count,))
+  scale, others = taken_and_others(choice)
   weigh = lambda leaf: (
     leaf * scale.astype(leaf.dtype) + others.astype(leaf.dtype)
   )
   return jax.tree.map(weigh, output)
+
+
+def taken_and_others(choice: Sampled) -> tuple[jax.Array, jax.Array]:
+  """The weight of the branch that is run, 1, and the sum of the others, 0.
+
+  Args:
+    choice: the sampled choice.
+
+  Returns:
+    [] float32 each, with the gradient of the weights.
+  """
+  index, weights = choice
+  chex.assert_rank([index, weights], [0, 1])
+  chex.assert_type([index, weights], [int, float])
+  taken = jnp.arange(weights.shape[0]) == index
+  scale = jnp.sum(jnp.where(taken, weights, 0.0))
+  return scale, jnp.sum(jnp.where(taken, 0.0, weights))
 
 
 def pick(index: Index, arrays: Sequence[jax.Array]) -> jax.Array:

@@ -74,10 +74,8 @@ def chain(
     def step(carry: _Carry, now: tuple[Any, ...]) -> tuple[_Carry, _CellOut]:
       cell, arc, mask = now
       if ops.is_relaxed(arc):
-        branches = _traced_branches(1), _traced_branches(2)
-        out = relaxed_cell.run(
-          branches, cell, arc, carry[:2], strided=strided, masks=mask
-        )
+        branches = _either_stride() if strided else _traced_branches(1)
+        out = relaxed_cell.run(branches, cell, arc, carry[:2], masks=mask)
       else:
         out = _traced_cell(cell, arc, carry[:2], strided, mask)
       return _pass_on(carry, out)
@@ -133,25 +131,6 @@ def _pass_on(carry: _Carry, cell_out: _CellOut) -> tuple[_Carry, _CellOut]:
   _, _, kept = carry
   image, _ = cell_out
   return (kept, image, image), cell_out
-
-
-def _gather(cell: types.Omega, arc: space_lib.CellArc) -> types.Omega:
-  """The weights that a traced arc picks, [B - 2, 2, ...] for row and side."""
-  inputs = jnp.asarray(arc.inputs)
-  sides = np.arange(cell_weights.SIDES)
-  rows = np.arange(inputs.shape[0])[:, None]
-  index = dict.fromkeys(
-    cell_weights.SEP_CONVS, cell_weights.edge_index(rows, inputs)
-  )
-  if "identity" in cell:
-    # Of other nodes identity is itself: what they gather is not used.
-    last = space_lib.NUM_INPUTS - 1
-    at = rows * space_lib.NUM_INPUTS + jnp.minimum(inputs, last)
-    index["identity"] = at
-  return {
-    name: jax.tree.map(lambda leaf, at=at: leaf[sides, at], cell[name])
-    for name, at in index.items()
-  }
 
 
 def _sep_conv(name: str, stride: int) -> _Branch:
@@ -252,8 +231,9 @@ def _traced_cell(
   kernel = cell["output"]["kernel"]
   flat = lambda leaf: leaf.reshape(-1, *leaf.shape[2:])
   # From [B - 2, 2, ...] to [S, ...]: two branches a node, one after another.
-  weights = jax.tree.map(flat, _gather(cell, arc))
-  sources, chosen = (flat(jnp.asarray(leaf)) for leaf in arc)
+  taken, chosen = map(jnp.asarray, arc)
+  weights = jax.tree.map(flat, cell_weights.gather(cell, taken))
+  sources, chosen = flat(taken), flat(chosen)
   nodes = np.arange(np.shape(arc.inputs)[0] + space_lib.NUM_INPUTS)
   # The kernel has a block for each node that may be a loose end.
   include_inputs = kernel.shape[0] == len(nodes)
@@ -273,26 +253,9 @@ def _traced_cell(
     loose=space_lib.are_loose(arc, include_inputs),
     masks=masks,
   )
-  buffers = _buffers(inputs, len(nodes), strided)
+  buffers = micro_scan.start(inputs, len(nodes), strided)
   out = micro_scan.run(branches, plan, weights, kernel, buffers)
   return batch_norm.normalise(out, cell["output"])
-
-
-def _buffers(
-  inputs: tuple[types.Array, types.Array], count: int, strided: bool
-) -> micro_scan.Buffers:
-  """A cell's nodes before anything is added to them.
-
-  Strided cells have their inputs beside the nodes, being too big; their places
-  among the nodes are not used.
-  """
-  batch, height, width, filters = inputs[0].shape
-  stacked = jnp.stack(inputs)
-  if strided:
-    size = (batch, -(-height // 2), -(-width // 2), filters)
-    return jnp.zeros((count, *size), stacked.dtype), stacked
-  empty = jnp.zeros((count - len(inputs), *inputs[0].shape), stacked.dtype)
-  return (jnp.concatenate([stacked, empty]),)
 
 
 def _either_stride() -> tuple[micro_scan.Branch, ...]:

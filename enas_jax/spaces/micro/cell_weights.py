@@ -40,6 +40,30 @@ def edge_index(row: types.Indices, node: types.Indices) -> types.Indices:
   return row * (row + 3) // 2 + node
 
 
+def gather(cell: types.Omega, inputs: types.Array) -> types.Omega:
+  """The weights that the branches of a traced cell take.
+
+  Args:
+    cell: the cell's tables, as `cell_specs` without the axis L.
+    inputs: [B - 2, 2] int32, the node that each branch takes.
+
+  Returns:
+    By operation arrays [B - 2, 2, ...] for row and side.
+  """
+  chex.assert_rank(inputs, 2)
+  sides = np.arange(SIDES)
+  rows = np.arange(inputs.shape[0])[:, None]
+  index = dict.fromkeys(SEP_CONVS, edge_index(rows, inputs))
+  if "identity" in cell:
+    # Of other nodes identity is itself: what they gather is not used.
+    last = space_lib.NUM_INPUTS - 1
+    index["identity"] = rows * space_lib.NUM_INPUTS + jnp.minimum(inputs, last)
+  return {
+    name: jax.tree.map(lambda leaf, at=at: leaf[sides, at], cell[name])
+    for name, at in index.items()
+  }
+
+
 def cell_specs(
   count: int,
   *,

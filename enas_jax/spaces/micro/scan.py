@@ -49,6 +49,33 @@ class Plan(NamedTuple):
     return self.sources, self.ops, self.targets, self.masks
 
 
+def start(
+  inputs: tuple[types.Array, types.Array], count: int, strided: bool
+) -> Buffers:
+  """A cell's nodes before anything is added to them.
+
+  Strided cells have their inputs beside the nodes, being too big; their places
+  among the nodes are not used.
+
+  Args:
+    inputs: two arrays [B, H, W, F].
+    count: N, nodes with the two inputs.
+    strided: whether operations on the inputs halve them.
+
+  Returns:
+    [N, B, H', W', F]; and of a strided cell the inputs, [2, B, H, W, F].
+  """
+  chex.assert_rank(inputs, 4)
+  chex.assert_equal_shape(inputs)
+  batch, height, width, filters = inputs[0].shape
+  stacked = jnp.stack(inputs)
+  if strided:
+    size = (batch, -(-height // 2), -(-width // 2), filters)
+    return jnp.zeros((count, *size), stacked.dtype), stacked
+  empty = jnp.zeros((count - len(inputs), *inputs[0].shape), stacked.dtype)
+  return (jnp.concatenate([stacked, empty]),)
+
+
 _Kept = tuple[Plan, types.Omega, types.Array, Buffers]
 
 
