@@ -70,6 +70,19 @@ class WorkTest(absltest.TestCase):
     self.assertEqual(programs.repetitions(loop), 9)
     self.assertLen(list(programs.inside(loop)), 1)
 
+  def test_each_device_runs_its_part(self):
+    mesh = jax.sharding.AbstractMesh((4,), ("data",))
+    split, whole = jax.P("data"), jax.P()
+    double = jax.shard_map(
+      jnp.dot, mesh=mesh, in_specs=(split, whole), out_specs=split
+    )
+    (eqn,) = self._operations(double, jnp.ones((8, 3)), jnp.ones((3, 5)))
+    self.assertEqual(programs.repetitions(eqn), 4)
+    (inner,) = programs.inside(eqn)
+    # 2 of 8 rows, on each.
+    done = sum(map(programs.multiply_adds, programs.operations(inner)))
+    self.assertEqual(done, 2 * 3 * 5)
+
 
 if __name__ == "__main__":
   absltest.main()

@@ -26,6 +26,8 @@ def inside(eqn: core.JaxprEqn) -> Iterator[Program]:
 
 def repetitions(eqn: core.JaxprEqn) -> int:
   """How often it runs what is `inside`: 1 where that is not known."""
+  if eqn.primitive.name == "shard_map":
+    return eqn.params["mesh"].size  # on each device, of its part
   return eqn.params["length"] if eqn.primitive.name == "scan" else 1
 
 
