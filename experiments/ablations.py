@@ -41,6 +41,7 @@ from enas_jax.analysis import (
 )
 from enas_jax.report import results
 from enas_jax.running import progress as progress_lib
+from enas_jax.search import devices as devices_lib
 from enas_jax.search import folder as folder_lib
 from enas_jax.search import loop
 from enas_jax.spaces import arcs, registry
@@ -115,6 +116,7 @@ def main() -> None:
   # What cannot be had must leave no folder behind.
   alone = any(ablations.STUDIES[name].trains_alone for name in names)
   load(configs.training if configs.training and alone else configs.search)
+  devices = devices_lib.of(values.num_devices)
   _cli.enable_compilation_cache()
   workdir = _workdir.write_config(workdir, *record_of, more)
   progress = loop.Progress() if values.json else progress_lib.TerminalProgress()
@@ -130,6 +132,7 @@ def main() -> None:
     open_folder=open_folder,
     progress=progress,
     stop=progress_lib.SignalCatcher().stop,
+    devices=devices,
   )  # fmt: skip
   trials: dict[str, list[ablation_lab.Trial]] = {name: [] for name in names}
   # Seed by seed, so that studies that are stopped have whole pairs.

@@ -30,10 +30,11 @@ def make_config(**strategy):
   )
 
 
-def earn(arc, number):
+def earn(arcs, first):
   """Each operation adds to the reward: 0.9 for (5, 5)."""
-  reward = float(np.float32(0.09 * sum(arc.ops)))
-  return no_sharing.Sample(arc, reward, reward, reward - 1, number + 0.5)
+  for number, arc in enumerate(arcs, start=first):
+    reward = float(np.float32(0.09 * sum(arc.ops)))
+    yield no_sharing.Sample(arc, reward, reward, reward - 1, number + 0.5)
 
 
 class SearchTest(absltest.TestCase):
@@ -80,13 +81,14 @@ class LedgerTest(parameterized.TestCase):
     config, path, calls = make_config(), self._path(), []
 
     def stop_after(count):
-      def earn_some(arc, number):
-        if len(calls) == count:
-          raise KeyboardInterrupt
-        calls.append(number)
-        sample = earn(arc, number)
-        # A network that overflowed: JSON has no such number.
-        return sample._replace(reward=math.nan) if number == 3 else sample
+      def earn_some(arcs, first):
+        for number, sample in enumerate(earn(arcs, first), start=first):
+          if len(calls) == count:
+            raise KeyboardInterrupt
+          calls.append(number)
+          # A network that overflowed: JSON has no such number.
+          broken = sample._replace(reward=math.nan)
+          yield broken if number == 3 else sample
 
       return no_sharing.Ledger(path, SPACE, earn_some)
 
@@ -103,6 +105,20 @@ class LedgerTest(parameterized.TestCase):
     # Everything is there: nothing is earned any more.
     calls.clear()
     no_sharing.controller_search(config, SPACE, 20, stop_after(0))
+
+  def test_what_does_not_wait_for_another_is_asked_for_at_once(self):
+    """So that each device trains one: also of what a stop has left."""
+    path, asked = self._path(), []
+
+    def earn_all(arcs, first):
+      asked.append((first, len(arcs)))
+      return earn(arcs, first)
+
+    for count in (3, 8):
+      ledger = no_sharing.Ledger(path, SPACE, earn_all)
+      no_sharing.random_search(0, SPACE, count, ledger)
+    no_sharing.controller_search(make_config(), SPACE, 4, earn_all)
+    self.assertEqual(asked, [(0, 3), (3, 5), (0, 2), (2, 2)])
 
   def test_another_search_is_refused(self):
     config, path = make_config(), self._path()

@@ -24,6 +24,7 @@ import jax  # noqa: E402
 import jax.numpy as jnp  # noqa: E402
 import numpy as np  # noqa: E402
 
+from enas_jax.analysis import no_sharing  # noqa: E402
 from enas_jax.nn import image_ops  # noqa: E402
 from enas_jax.search import devices as devices_lib  # noqa: E402
 from enas_jax.search import evaluate, steps, tune  # noqa: E402
@@ -196,14 +197,16 @@ def judge_candidates(config, task, splits, devices, arcs):
   tuned = tune.tune_best(
     alone, state, known, lambda arc: arc, serve, lambda one: None, {}, devices
   )
-  trained = tune.make_tune_all(*alone[:3], lambda: None, 2, devices)
-  weights = [jax.device_get(one.omega) for one in trained(state, known)]
+  trainer = no_sharing.Trainer(config, task, splits, lambda: 0, devices)
+  reached = [
+    (one.reward, one.valid, one.test) for one in trainer(known, first=0)
+  ]
   return {
     "scores": np.asarray(scores),
     "rewards": np.asarray(rewards),
     "order": [(one.rank, one.steps) for one in tuned],
     "tuned": np.asarray([(one.nats, one.valid) for one in tuned]),
-    "weights": weights,
+    "reached": np.asarray(reached),
     "polls": len(polls),
   }
 
@@ -227,7 +230,7 @@ def compare_candidates(space, counts):
   for count, several in zip(counts, others, strict=True):
     row = {
       f"{name}_gap": gap(several[name], one[name])
-      for name in ("scores", "rewards", "tuned", "weights")
+      for name in ("scores", "rewards", "tuned", "reached")
     }
     row |= {
       "spread": float(np.ptp(one["scores"])),

@@ -16,6 +16,7 @@ import jax
 
 from enas_jax import config as config_lib
 from enas_jax import types
+from enas_jax.search import devices as devices_lib
 from enas_jax.search import folder as folder_lib
 from enas_jax.search import loop, train
 from enas_jax.spaces import base as spaces
@@ -94,6 +95,7 @@ class Lab:
       name, which then exists.
     progress: the place where lines go.
     stop: () -> the number of a signal that asks for the end, or 0.
+    devices: the devices that train samples without shared weights.
   """
 
   definition: spaces.Definition
@@ -108,6 +110,7 @@ class Lab:
   ]
   progress: loop.Progress
   stop: Callable[[], int]
+  devices: devices_lib.Devices = devices_lib.ONE
 
   def train(
     self,

@@ -300,7 +300,9 @@ def no_sharing(lab: Lab, seed: int) -> list[Trial]:
   folder = lab.open_folder(f"no_sharing-{seed}", config, None)
   # Built when a sample is first trained: a finished search needs no weights.
   trainer = functools.cache(
-    lambda: no_sharing_lib.Trainer(config, task, task.splits(data), lab.stop)
+    lambda: no_sharing_lib.Trainer(
+      config, task, task.splits(data), lab.stop, lab.devices
+    )
   )
 
   def ledger_of(name: str) -> no_sharing_lib.Ledger:
@@ -312,13 +314,13 @@ def no_sharing(lab: Lab, seed: int) -> list[Trial]:
       )
 
     path = folder / f"{name}.jsonl"
-    earn = lambda arc, number: trainer()(arc, number)
+    earn = lambda arcs, first: trainer()(arcs, first)
     return no_sharing_lib.Ledger(path, space, earn, tell)
 
   samples = {}
   if lab.reference is not None:
-    only = ledger_of(_REFERENCE)(lab.reference.searched, 0)
-    samples[_REFERENCE] = [only]
+    only = [lab.reference.searched]
+    samples[_REFERENCE] = ledger_of(_REFERENCE)(only, 0)
   samples["no_sharing"] = no_sharing_lib.controller_search(
     config, space, count, ledger_of("no_sharing")
   )

@@ -10,7 +10,7 @@ beside it.
 import math
 import pathlib
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from typing import Any, NamedTuple
 
 import jax
@@ -18,6 +18,7 @@ import jax.numpy as jnp
 
 from enas_jax import config as config_lib
 from enas_jax import types
+from enas_jax.search import devices as devices_lib
 from enas_jax.search import evaluate, loop, theta_steps, tune
 from enas_jax.search import folder as folder_lib
 from enas_jax.search import state as state_lib
@@ -35,7 +36,8 @@ class Sample(NamedTuple):
     reward: its reward on validation minibatches, as `theta.reward` names it.
     valid: the task's metric on the whole validation split.
     test: the same on the test split; no search may look at it.
-    seconds: the seconds that its training and its scores took.
+    seconds: the seconds that its training and its scores took; of those that
+      are trained at a time the first has the training of all.
   """
 
   arc: types.Arc
@@ -45,8 +47,9 @@ class Sample(NamedTuple):
   seconds: float
 
 
-# (architecture of Python ints, number of the sample) -> what it reached.
-Earn = Callable[[types.Arc, int], Sample]
+# (architectures of Python ints, number of the first sample) -> what each of
+# them reached, one after another.
+Earn = Callable[[Sequence[types.Arc], int], Iterable[Sample]]
 
 
 class Trainer:
@@ -61,6 +64,7 @@ class Trainer:
     task: tasks.Task,
     data: tasks.Splits,
     stop: Callable[[], int],
+    devices: devices_lib.Devices = devices_lib.ONE,
   ) -> None:
     """Draws the weights.
 
@@ -70,6 +74,8 @@ class Trainer:
       task: the search's task.
       data: the three splits.
       stop: () -> the number of a signal that asks for the end, or 0.
+      devices: the devices. Of at least as many architectures as there are
+        devices each device trains one at a time; of fewer each batch is split.
 
     Raises:
       InputError: if the configuration does not allow it.
@@ -80,18 +86,20 @@ class Trainer:
       config, "run", tune_from="scratch", tune_arcs=1, tune_halvings=0
     )
     # `tune_changes` may ask for smaller images, in all three splits.
-    *_, self._test = tune.changed(config, task, data.train, data.test)
-    config, task, train, self._valid = tune.changed(
-      config, task, data.train, data.valid
-    )
-    self._fresh = state_lib.init_state(
+    *_, test = tune.changed(config, task, data.train, data.test)
+    config, task, *splits = tune.changed(config, task, data.train, data.valid)
+    train, self._valid, self._test = devices.put((*splits, test))
+    fresh = state_lib.init_state(
       config,
       task,
       registry.create(config, task.space),
       task.steps_per_epoch(train),
     )
+    self._fresh = devices.put(fresh)
     self._stop, self._batches = stop, config.run.derive_batches
-    self._tune = tune.make_tune(config, task, train, self._serve_signal)
+    self._train_all = tune.make_tune_all(
+      config, task, train, self._serve_signal, config.run.tune_steps, devices
+    )
     self._score = evaluate.make_score(task, serve_signal=self._serve_signal)
     self._evaluate = evaluate.make_evaluate(task, self._serve_signal)
 
@@ -99,28 +107,31 @@ class Trainer:
     if signum := self._stop():
       raise loop.Interrupted(signum)
 
-  def __call__(self, arc: types.Arc, number: int) -> Sample:
-    """Trains one.
+  def __call__(self, arcs: Sequence[types.Arc], first: int) -> Iterator[Sample]:
+    """Trains some.
 
     Args:
-      arc: the architecture, of Python ints.
-      number: the number of the sample, which draws the minibatches of its
-        reward.
+      arcs: architectures of Python ints.
+      first: the number of the first one's sample; numbers draw the minibatches
+        of rewards.
 
     Raises:
       Interrupted: after a signal.
     """
     before = time.monotonic()
-    after = self._tune(self._fresh, arc)
-    stacked = jax.tree.map(lambda leaf: leaf[None], decisions.as_arrays(arc))
-    key = state_lib.step_key(
-      self._fresh, state_lib.DERIVE_KEYS, jnp.int32(number)
-    )
-    (reward,) = self._score(after, stacked, self._valid, key, self._batches)
-    valid, test = (
-      self._evaluate(after, arc, split) for split in (self._valid, self._test)
-    )
-    return Sample(arc, reward, valid, test, time.monotonic() - before)
+    trained = self._train_all(self._fresh, list(arcs))
+    for number, after in enumerate(trained, start=first):
+      arc = arcs[number - first]
+      stacked = jax.tree.map(lambda leaf: leaf[None], decisions.as_arrays(arc))
+      key = state_lib.step_key(
+        self._fresh, state_lib.DERIVE_KEYS, jnp.int32(number)
+      )
+      (reward,) = self._score(after, stacked, self._valid, key, self._batches)
+      valid, test = (
+        self._evaluate(after, arc, split) for split in (self._valid, self._test)
+      )
+      yield Sample(arc, reward, valid, test, time.monotonic() - before)
+      before = time.monotonic()
 
 
 class Ledger:
@@ -151,27 +162,36 @@ class Ledger:
       self._rows = folder_lib.read_rows(path, self._advice)
     self._samples = [self._read(row) for row in self._rows]
 
-  def __call__(self, arc: types.Arc, number: int) -> Sample:
+  def __call__(self, arcs: Sequence[types.Arc], first: int) -> list[Sample]:
     """What the file says, or what training says, which it then keeps.
 
+    Args:
+      arcs: architectures of Python ints.
+      first: the number of the first one's sample.
+
     Raises:
-      InputError: if the file has another architecture in that place.
+      InputError: if the file has another architecture in a place of them.
     """
-    if number < len(self._samples):
-      if self._samples[number].arc != arc:
+    place = slice(first, first + len(arcs))
+    known = self._samples[place]
+    for number, sample in enumerate(known, start=first):
+      if sample.arc != arcs[number - first]:
         raise types.InputError(
           f"{self._path} is of another search: its sample {number} is another"
           f" architecture; {self._advice}."
         )
-      return self._samples[number]
-    sample = self._earn(arc, number)
-    row = sample._asdict() | {"arc": self._space.to_dict(arc)}
+    if left := arcs[len(known) :]:
+      for sample in self._earn(left, first + len(known)):
+        self._keep(sample)
+    return self._samples[place]
+
+  def _keep(self, sample: Sample) -> None:
+    row = sample._asdict() | {"arc": self._space.to_dict(sample.arc)}
     # The whole file is written anew: however a call ends, the file is complete.
     self._rows.append(row)
     self._samples.append(sample)
     folder_lib.write_rows(self._path, self._rows)
-    self._tell(number, sample)
-    return sample
+    self._tell(len(self._samples) - 1, sample)
 
   def _read(self, row: Mapping[str, Any]) -> Sample:
     names = ("reward", "valid", "test", "seconds")
@@ -229,9 +249,8 @@ def controller_search(
   samples: list[Sample] = []
   for step in range(num_samples // num_arcs):
     asked = ask(state, jax.random.fold_in(key_run, step))
-    # [M, ...] from the controller; trained one by one.
-    for arc in _validated(space, asked.arc):
-      samples.append(earn(arc, len(samples)))
+    # [M, ...] from the controller.
+    samples += earn(_validated(space, asked.arc), len(samples))
     # One whose training diverged is NaN, from which REINFORCE learns nothing.
     rewards = [sample.reward for sample in samples[-num_arcs:]]
     state, _ = tell(state, asked, jnp.asarray(rewards, jnp.float32))
@@ -252,11 +271,11 @@ def random_search(
   _, _, key = jax.random.split(jax.random.key(seed), 3)
   key_run = jax.random.fold_in(key, state_lib.ARC_KEYS)
   propose = evaluate.make_propose(uniform.Uniform(space))
-  samples = []
+  arcs: list[types.Arc] = []
   for number in range(num_samples):
-    arcs = propose((), jax.random.fold_in(key_run, number), 1)
-    samples.append(earn(_validated(space, arcs)[0], number))
-  return samples
+    drawn = propose((), jax.random.fold_in(key_run, number), 1)
+    arcs += _validated(space, drawn)
+  return list(earn(arcs, 0))
 
 
 def best_of(samples: list[Sample], metric_sign: int) -> Sample:
