@@ -51,7 +51,9 @@ ROOMS = {
     "checkpoint.py": ("search_checkpoint_test.py",),
     "compiling.py": ("search_compiling_test.py",),
     "costs.py": ("search_costs_test.py",),
-    "derive.py": ("search_derive_test.py", "search_test.py"),
+    "derive.py": (
+      *("search_derive_test.py", "search_costs_test.py", "search_test.py"),
+    ),
     "devices.py": ("search_devices_test.py",),
     "evaluate.py": ("search_evaluate_test.py", "search_steps_test.py"),
     "folder.py": ("search_folder_test.py", "search_metrics_test.py"),
@@ -81,7 +83,9 @@ ROOMS = {
     ),
     "theta_steps.py": ("search_steps_test.py", "search_costs_test.py"),
     "train.py": ("search_train_test.py",),
-    "tune.py": ("search_tune_test.py", "search_test.py"),
+    "tune.py": (
+      *("search_tune_test.py", "search_test.py", "search_devices_test.py"),
+    ),
     "tuned_file.py": ("search_tuned_file_test.py",),
     "zero_cost.py": ("search_zero_cost_test.py",),
   },

@@ -80,8 +80,9 @@ class ManyDevicesTest(absltest.TestCase):
     two.check(8)
     with self.assertRaisesRegex(types.InputError, "batch_size=9 .* 2 devices"):
       two.check(9)
-    with self.assertRaisesRegex(types.InputError, "num_devices must be in"):
-      devices.of(1000)
+    for count in (-1, 1000):
+      with self.assertRaisesRegex(types.InputError, "num_devices must be in"):
+        devices.of(count)
 
 
 if __name__ == "__main__":

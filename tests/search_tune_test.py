@@ -168,6 +168,26 @@ class PrecisionTest(parameterized.TestCase):
       self.assertEqual("HIGHEST" in program, name == "highest", program)
 
 
+class EpochTest(absltest.TestCase):
+  def test_a_training_that_goes_on_begins_an_epoch_after_the_last_step(self):
+    config = tiny.make_config()
+    ended = []
+    task = python_types.SimpleNamespace(steps_per_epoch=lambda train: 3)
+    step = lambda state, train, arc: (state, {"loss": jnp.float32(0.0)})
+    end = lambda state, _: ended.append(None) or state
+    with (
+      mock.patch.object(tune.steps, "make_arcs_step", lambda *_: step),
+      mock.patch.object(tune.state_lib, "next_epoch", end),
+    ):
+      _, go_on = tune._make_training(config, task, jnp.ones(3), 9, lambda: None)
+      counts = []
+      for start, stop in ((0, 3), (3, 6), (6, 7), (7, 9)):
+        go_on({"w": jnp.ones(2)}, (0, 1), start, stop)
+        counts.append(len(ended))
+    # Before steps 3 and 6, counted from 0: not before the first of all.
+    self.assertEqual(counts, [0, 1, 2, 2])
+
+
 class HalvingSearchTest(parameterized.TestCase):
   def setUp(self):
     super().setUp()

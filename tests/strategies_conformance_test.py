@@ -198,6 +198,14 @@ class RegistryTest(absltest.TestCase):
     ):
       registry.with_policy(uniform, "controller")
 
+  def test_mixtures_have_no_operations_that_are_drawn(self):
+    config = tiny.make_image_config("nasbench201")
+    weighed = {"op_weights": (1.0, 1.0, 3.0, 3.0, 1.0)}
+    config = config_lib.override(config, "omega", **weighed)
+    for policy, kept in (("random", True), ("gdas", True), ("darts", False)):
+      omega = registry.with_policy(config, policy).omega
+      self.assertEqual(bool(omega.op_weights), kept, policy)
+
   def test_options_of_another_strategy_are_refused(self):
     config = tiny.make_config(run={"policy": "random"})
     with self.assertRaisesRegex(
