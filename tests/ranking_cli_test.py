@@ -8,7 +8,7 @@ import tempfile
 from absl.testing import absltest
 
 from enas_jax import config as config_lib
-from enas_jax.search import evaluate, search, tune
+from enas_jax.search import devices, evaluate, search, tune
 from enas_jax.search import state as states
 from enas_jax.strategies import registry
 from tests import command_line, tiny
@@ -104,10 +104,12 @@ class TrainedHereTest(absltest.TestCase):
     fresh = states.init_state(
       config, task, strategy, task.steps_per_epoch(splits.train)
     )
-    train = tune.make_tune(config, task, splits.train)
+    train = tune.make_tune_all(
+      config, task, splits.train, lambda: None, 3, devices.ONE
+    )
     measure = evaluate.make_evaluate(task)
-    for arc, row in zip(arcs, rows, strict=True):
-      perplexity = measure(train(fresh, arc), arc, splits.valid)
+    for arc, after, row in zip(arcs, train(fresh, arcs), rows, strict=True):
+      perplexity = measure(after, arc, splits.valid)
       self.assertAlmostEqual(row["valid_perplexity"], perplexity, places=4)
       self.assertAlmostEqual(row["nats"], math.log(perplexity), places=5)
     ranked = (workdir / "ranking_arcs.jsonl").read_text().splitlines()
@@ -154,7 +156,8 @@ class TrainedHereTest(absltest.TestCase):
     answer = json.loads(placed.stdout)
     controller, random, mean, *_ = answer["rows"]
     truth = [row["valid_perplexity"] for row in rows]
-    perplexity = measure(train(fresh, kept), kept, splits.valid)
+    (after,) = train(fresh, [kept])
+    perplexity = measure(after, kept, splits.valid)
     self.assertAlmostEqual(controller["valid_perplexity"], perplexity, places=4)
     better = sum(value < perplexity for value in truth)
     self.assertEqual(controller["place"], 1 + better)

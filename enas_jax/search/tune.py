@@ -27,7 +27,6 @@ from enas_jax.spaces import decisions
 from enas_jax.strategies import registry
 from enas_jax.tasks import base as tasks
 
-Tune = Callable[[state_lib.SearchState, types.Arc], state_lib.SearchState]
 # (state, arc, first step, the step before which it stops) -> state.
 Train = Callable[
   [state_lib.SearchState, types.Arc, int, int], state_lib.SearchState
@@ -308,36 +307,6 @@ def _from_host(
   return jax.tree.map(jnp.copy, whole)  # the step donates its buffers
 
 
-def make_tune(
-  config: config_lib.SearchConfig,
-  task: tasks.Task,
-  train: tasks.Split,
-  serve_signal: Callable[[], None] = lambda: None,
-  num_steps: int | None = None,
-  devices: devices_lib.Devices = devices_lib.ONE,
-) -> Tune:
-  """Builds (state, arc) -> the state after training that arc alone.
-
-  It begins with `state.omega`, which stays as it is, and takes omega steps of
-  the search, the learning rate falling by a cosine between `tune_rate` times
-  the search's first and least one. Every arc meets the same batches, and one
-  compiled program serves all.
-
-  Args:
-    config: the search's configuration.
-    task: the task that is learnt.
-    train: the training data.
-    serve_signal: a function called between steps; may raise.
-    num_steps: the number of steps; `tune_steps` if left out.
-    devices: the devices, over which each batch is split.
-  """
-  count = config.run.tune_steps if num_steps is None else num_steps
-  begin, go_on = _make_training(
-    config, task, train, count, serve_signal, devices
-  )
-  return lambda state, arc: go_on(begin(state), arc, 0, count)
-
-
 def make_tune_all(
   config: config_lib.SearchConfig,
   task: tasks.Task,
@@ -350,8 +319,19 @@ def make_tune_all(
 ]:
   """Builds (state, arcs) -> the states after training each of them alone.
 
-  Of at least as many as there are devices each device trains one at a time.
-  Arguments: `make_tune`.
+  Each begins with `state.omega`, which stays as it is, and takes omega steps of
+  the search, the learning rate falling by a cosine between `tune_rate` times
+  the search's first and least one. Every arc meets the same batches, and one
+  compiled program serves all. Of at least as many as there are devices each
+  device trains one at a time.
+
+  Args:
+    config: the search's configuration.
+    task: the task that is learnt.
+    train: the training data.
+    serve_signal: a function called between steps; may raise.
+    num_steps: the number of steps.
+    devices: the devices; of fewer arcs each batch is split over them.
   """
   given = config, task, train, num_steps, serve_signal, devices
   begin, go_on = _make_training(*given)
@@ -383,7 +363,7 @@ def _make_training(
   serve_signal: Callable[[], None],
   devices: devices_lib.Devices = devices_lib.ONE,
 ) -> tuple[Callable[[state_lib.SearchState], state_lib.SearchState], Train]:
-  """Builds the start of a training, and a part of it; see `make_tune`.
+  """Builds the start of a training, and a part of it; see `make_tune_all`.
 
   The learning rate's first descent takes `count` steps. With halvings, the next
   takes twice as many, and so on (Loshchilov & Hutter, 2017): each begins and
