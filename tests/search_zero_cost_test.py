@@ -201,6 +201,22 @@ class OracleTest(absltest.TestCase):
     else:
       self.assertAlmostEqual(self.score("naswot"), expected, places=5)
 
+  def test_batch_norms_take_what_the_batch_has(self):
+    options = Options(moving_statistics=True, drop_features=0.0)
+    config = python_types.SimpleNamespace(child=options)
+    seen = []
+
+    def look(*given, config, train, key):
+      seen.append(config.moving_statistics)
+      return apply_child(*given, config=config, train=train, key=key)
+
+    task = Task()
+    task.network = NETWORK._replace(apply_child=look)
+    self.subject = dataclasses.replace(self.subject, config=config, task=task)
+    self.assertTrue(np.isfinite(self.score("jacob_cov")))
+    self.score("naswot")
+    self.assertEqual(set(seen), {False})
+
   def test_of_text_only_what_needs_no_images(self):
     definition = python_types.SimpleNamespace(
       network=registry.get("recurrent").network, name="recurrent"

@@ -287,8 +287,17 @@ def _make_synflow(subject: Subject) -> Score:
   return _make_traced(scalar, subject)
 
 
+def _of_batch(subject: Subject) -> Any:
+  """The child's options; its batch norms take what the batch has.
+
+  As in training, of which the published codes take the mode: averages have
+  seen nothing yet, and would make every batch norm the identity.
+  """
+  return dataclasses.replace(subject.config.child, moving_statistics=False)
+
+
 def _make_jacob_cov(subject: Subject) -> Score:
-  network, options = subject.task.network, subject.config.child
+  network, options = subject.task.network, _of_batch(subject)
   assert isinstance(network, base.ImageNetwork)
   statistics = network.init_statistics(options)
 
@@ -313,7 +322,7 @@ def _make_jacob_cov(subject: Subject) -> Score:
 
 
 def _make_naswot(subject: Subject) -> Score:
-  network, options = subject.task.network, subject.config.child
+  network, options = subject.task.network, _of_batch(subject)
   assert isinstance(network, base.ImageNetwork)
   statistics = network.init_statistics(options)
 
