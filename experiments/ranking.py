@@ -322,6 +322,33 @@ def define_flags() -> None:
   flags.DEFINE_string("run", None, "the folder of a search")
   _workdir.define_data_dir_flag()
   _table.define_table_flag()
+  _define_truth_flags()
+  _define_judge_flags()
+  flags.DEFINE_integer(
+    "num_top",
+    0,
+    "architectures that are the truly best; 0: a tenth of all",
+    lower_bound=0,
+  )
+  flags.DEFINE_boolean(
+    "live", False, "only architectures of which no part is dead"
+  )
+  flags.DEFINE_integer(
+    "bootstrap", 1000, "resamples of the intervals; 0: none", lower_bound=0
+  )
+  flags.DEFINE_integer(
+    "seed",
+    0,
+    "of the draw of architectures and of the bootstrap",
+    0,
+    _flags.LARGEST_SEED,
+  )
+  flags.DEFINE_boolean("json", False, "print one JSON object")
+  _cli.define_cache_flag()
+
+
+def _define_truth_flags() -> None:
+  """What is true of an architecture, and of how many."""
   flags.DEFINE_list(
     "truth",
     [],
@@ -354,6 +381,10 @@ def define_flags() -> None:
     f" {_NUM_IMAGES:,}, or all if there are fewer",
     lower_bound=0,
   )
+
+
+def _define_judge_flags() -> None:
+  """What ranks them."""
   metrics = {tasks.get(name).metric for name in tasks.names()}
   judges = (_NLL, *sorted(metrics), *zero_cost.SCORES)
   flags.DEFINE_list(
@@ -375,27 +406,6 @@ def define_flags() -> None:
     ("run", "batch", "moving"),
     "of batch norm: as in the search, the batch's own, or the moving ones",
   )
-  flags.DEFINE_integer(
-    "num_top",
-    0,
-    "architectures that are the truly best; 0: a tenth of all",
-    lower_bound=0,
-  )
-  flags.DEFINE_boolean(
-    "live", False, "only architectures of which no part is dead"
-  )
-  flags.DEFINE_integer(
-    "bootstrap", 1000, "resamples of the intervals; 0: none", lower_bound=0
-  )
-  flags.DEFINE_integer(
-    "seed",
-    0,
-    "of the draw of architectures and of the bootstrap",
-    0,
-    _flags.LARGEST_SEED,
-  )
-  flags.DEFINE_boolean("json", False, "print one JSON object")
-  _cli.define_cache_flag()
 
 
 if __name__ == "__main__":

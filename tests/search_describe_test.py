@@ -1,10 +1,17 @@
-"""What a search says of its candidates and of its end."""
+"""What a search says of its candidates, of an epoch and of its end."""
 
+import pathlib
+import tempfile
 import types
+from unittest import mock
 
+import jax
+import numpy as np
 from absl.testing import absltest, parameterized
 
 from enas_jax.search import search
+from enas_jax.spaces import decisions
+from tests import tiny
 
 TASK = types.SimpleNamespace(
   metric="perplexity", format_metric=lambda value: f"{value:.1f}"
@@ -63,6 +70,38 @@ class DescribeTest(parameterized.TestCase):
       "best of 4 with shared weights: perplexity 99.0 (validation), 98.0"
       " (test); 61 s of search",
     )
+
+
+class EpochTest(parameterized.TestCase):
+  @parameterized.parameters(
+    ((30.0, 10.0, 20.0), 1), ((20.0, float("nan"), 10.0), 2)
+  )
+  def test_an_epochs_best_sample_has_the_least_perplexity(self, measured, best):
+    config = tiny.make_config(run={"eval_arcs": len(measured)})
+    folder = pathlib.Path(tempfile.mkdtemp())
+    task, splits = tiny.make_task(config, tiny.write_corpus(folder))
+    run = search.Search(config, task, splits, folder / "run")
+    left = iter(measured)
+    proposed = []
+
+    def propose(*given):
+      proposed.append(given)
+      return task.space.sample_uniform(given[1], len(measured))
+
+    ask = mock.Mock(
+      costs=None,
+      propose=propose,
+      propose_uniform=propose,
+      evaluate=lambda *_: next(left),
+      score=lambda *_: [0.5] * len(measured),
+    )
+    run._derivation = ask
+    row, arc = run._evaluate_epoch()
+    arcs = task.space.sample_uniform(proposed[0][1], len(measured))
+    wanted = task.space.validate(jax.device_get(decisions.nth(arcs, best)))
+    self.assertEqual(arc, wanted)
+    mean = np.mean([one for one in measured if np.isfinite(one)])
+    self.assertAlmostEqual(row["valid/perplexity"], mean)
 
 
 if __name__ == "__main__":

@@ -4,7 +4,6 @@ import json
 import pathlib
 import sys
 import tempfile
-from unittest import mock
 
 import jax
 import numpy as np
@@ -20,7 +19,6 @@ from enas_jax.search import (
   search,
 )
 from enas_jax.search import state as state_lib
-from enas_jax.spaces import decisions
 from enas_jax.spaces.recurrent import arc as recurrent
 from enas_jax.strategies import registry
 from tests import tiny
@@ -353,33 +351,6 @@ class SearchTest(parameterized.TestCase):
     self.assertFalse(longer.finished)
     longer.run()
     self.assertEqual(final_files(workdir), final_files(folder))
-
-  @parameterized.parameters(
-    ((30.0, 10.0, 20.0), 1), ((20.0, float("nan"), 10.0), 2)
-  )
-  def test_an_epochs_best_sample_has_the_least_perplexity(self, measured, best):
-    run, _ = self._search("run", run={"eval_arcs": len(measured)})
-    left = iter(measured)
-    proposed = []
-
-    def propose(*given):
-      proposed.append(given)
-      return run._task.space.sample_uniform(given[1], len(measured))
-
-    ask = mock.Mock(
-      costs=None,
-      propose=propose,
-      propose_uniform=propose,
-      evaluate=lambda *_: next(left),
-      score=lambda *_: [0.5] * len(measured),
-    )
-    run._derivation = ask
-    row, arc = run._evaluate_epoch()
-    arcs = run._task.space.sample_uniform(proposed[0][1], len(measured))
-    wanted = run._task.space.validate(jax.device_get(decisions.nth(arcs, best)))
-    self.assertEqual(arc, wanted)
-    mean = np.mean([one for one in measured if np.isfinite(one)])
-    self.assertAlmostEqual(row["valid/perplexity"], mean)
 
   def test_what_is_proposed_is_counted_after_every_epoch(self):
     run, workdir = self._search("run", policy="evolution")

@@ -5,6 +5,10 @@ from typing import Any
 
 from enas_jax.report import results
 
+_Columns = list[results.Column]
+_Part = tuple[str, _Columns, list[dict[str, Any]]]  # a title; columns; rows
+_column = results.Column
+
 
 def tables(
   record: Mapping[str, Any], origin: Mapping[str, Any]
@@ -18,25 +22,52 @@ def tables(
   kept: dict[str, Any] = dict(origin)
   kept["seeds"] = sorted({row["seed"] for row in record["table1"]})
   space, metric = record["space"], record["metric"]
-  column = results.Column
   number = {"perplexity": ".1f"}.get(metric, ".4f")  # accuracies are fractions
+  drawn = results.Figure(
+    "lines", "choice", "probability", "controller", "low_5", "high_95"
+  )
+  parts: dict[str, _Part] = {
+    **_likeness(record),
+    "measures": ("Controllers in numbers", _measures(), record["measures"]),
+    "performance": (
+      f"Validation {metric} of sampled architectures, under shared weights",
+      _performance(number),
+      record["performance_summary"],
+    ),
+    "certainty": (
+      "Probability of the most likely alternative of each choice",
+      _certainty(),
+      record["certainty"],
+    ),
+  }
+  return [
+    results.Table(
+      f"controller_{space}_{name}", title, columns, rows,
+      figure=drawn if name == "certainty" else None, **kept,
+    )
+    for name, (title, columns, rows) in parts.items()
+  ]  # fmt: skip
+
+
+def _likeness(record: Mapping[str, Any]) -> dict[str, _Part]:
+  """Adam & Lorraine's Table 1, and the signs of its columns."""
   words = _words(record)
-  tables = {
+  return {
     "table1": (
       "Distance of final hidden states against likeness, Spearman's rho",
-      [column("run", "run"), column("controller", "controller")]
-      + [column(name, text, _estimate(name)) for name, text in words.items()],
+      [_column("run", "run"), _column("controller", "controller")]
+      + [_column(name, text, _estimate(name)) for name, text in words.items()],
       record["table1"],
     ),
     "signs": (
       "The same, mean over runs, beside Table 1 of Adam & Lorraine (2019)",
       [
-        column("controller", "controller"),
-        column("column", "correlation with"),
-        column("mean", "mean +- sd", ("{mean:+.3f} +- {sd:.3f}", "+.3f")),
-        column("runs", "runs with one"),
-        column("same_sign", "of these with the published sign"),
-        column("published", "published", "+.3f"),
+        _column("controller", "controller"),
+        _column("column", "correlation with"),
+        _column("mean", "mean +- sd", ("{mean:+.3f} +- {sd:.3f}", "+.3f")),
+        _column("runs", "runs with one"),
+        _column("same_sign", "of these with the published sign"),
+        _column("published", "published", "+.3f"),
       ],
       [
         row | {"column": words[row["column"]]}
@@ -44,59 +75,43 @@ def tables(
         if row["runs"] or row["published"] is not None
       ],
     ),
-    "measures": (
-      "Controllers in numbers",
-      [
-        column("run", "run"),
-        column("controller", "controller"),
-        column("certainty", "mean of the likeliest", ".3f"),
-        column("spread", "its spread", ".4f"),
-        column("mutual_information_nats", "mutual information, nats", ".4f"),
-        column("explained", "of the entropy", ".1%"),
-        column("effective_rank", "effective rank", ".2f"),
-        column("entropy_nats", "entropy, nats", ".2f"),
-        column("distinct", "distinct", "{distinct:,} of {samples:,}"),
-      ],
-      record["measures"],
-    ),
-    "performance": (
-      f"Validation {metric} of sampled architectures, under shared weights",
-      [
-        column("run", "run"),
-        column("drawn_by", "drawn by"),
-        column("weights", "weights"),
-        column("mean", "mean", number),
-        column("sd", "sd", number),
-        column("median", "median", number),
-        column(
-          "low_5", "5 to 95%", f"{{low_5:{number}}} to {{high_95:{number}}}"
-        ),
-      ],
-      record["performance_summary"],
-    ),
   }
-  certainty = results.Table(
-    f"controller_{space}_certainty",
-    "Probability of the most likely alternative of each choice",
-    [
-      column("controller", "controller"),
-      column("choice", "choice"),
-      column("label", "decides"),
-      column("probability", "probability", ".3f"),
-      column("low_5", "5 to 95%", "{low_5:.3f} to {high_95:.3f}"),
-    ],
-    record["certainty"],
-    figure=results.Figure(
-      "lines", "choice", "probability", "controller", "low_5", "high_95"
-    ),
-    **kept,
-  )
+
+
+def _measures() -> _Columns:
   return [
-    *(
-      results.Table(f"controller_{space}_{name}", title, columns, rows, **kept)
-      for name, (title, columns, rows) in tables.items()
-    ),
-    certainty,
+    _column("run", "run"),
+    _column("controller", "controller"),
+    _column("certainty", "mean of the likeliest", ".3f"),
+    _column("spread", "its spread", ".4f"),
+    _column("mutual_information_nats", "mutual information, nats", ".4f"),
+    _column("explained", "of the entropy", ".1%"),
+    _column("effective_rank", "effective rank", ".2f"),
+    _column("entropy_nats", "entropy, nats", ".2f"),
+    _column("distinct", "distinct", "{distinct:,} of {samples:,}"),
+  ]
+
+
+def _performance(number: str) -> _Columns:
+  spread = f"{{low_5:{number}}} to {{high_95:{number}}}"
+  return [
+    _column("run", "run"),
+    _column("drawn_by", "drawn by"),
+    _column("weights", "weights"),
+    _column("mean", "mean", number),
+    _column("sd", "sd", number),
+    _column("median", "median", number),
+    _column("low_5", "5 to 95%", spread),
+  ]
+
+
+def _certainty() -> _Columns:
+  return [
+    _column("controller", "controller"),
+    _column("choice", "choice"),
+    _column("label", "decides"),
+    _column("probability", "probability", ".3f"),
+    _column("low_5", "5 to 95%", "{low_5:.3f} to {high_95:.3f}"),
   ]
 
 
