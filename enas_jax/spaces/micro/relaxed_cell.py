@@ -99,10 +99,13 @@ def _mixed(
   masks: types.Array | None,
 ) -> _Work:
   """Every operation on every node that a row may take, a step for each pair."""
-  rows = range(len(arc.inputs))
-  # The order of a cell's tables: by row and node; then by side.
-  edges = [(row, node) for row in rows for node in range(row + 2)]
-  places = [(*edge, side) for edge in edges for side in (0, 1)]
+  # Row by row, so that a node is complete before another one takes it.
+  places = [
+    (row, node, side)
+    for row in range(len(arc.inputs))
+    for node in range(row + space_lib.NUM_INPUTS)
+    for side in range(cell_weights.SIDES)
+  ]
   row, node, side = np.array(places).T
   at = dict.fromkeys(cell_weights.SEP_CONVS, cell_weights.edge_index(row, node))
   if "identity" in cell:
