@@ -77,6 +77,16 @@ class CommandsTest(absltest.TestCase):
     self.assertEqual(answer.stdout, f"enas_jax {enas_jax.__version__}\n")
     self.assertEqual(answer.returncode, 0)
 
+  def test_logs_of_xla_are_off_unless_asked_for(self):
+    code = "import os, experiments; print(os.environ['TF_CPP_MIN_LOG_LEVEL'])"
+    for given, expected in (({}, "3"), ({"TF_CPP_MIN_LOG_LEVEL": "0"}, "0")):
+      environ = {k: v for k, v in os.environ.items() if "TF_CPP" not in k}
+      found = subprocess.run(
+        [sys.executable, "-c", code], cwd=ROOT, env=environ | given,
+        capture_output=True, text=True,
+      )  # fmt: skip
+      self.assertEqual(found.stdout.strip(), expected, found.stderr)
+
   def test_an_unknown_command_names_the_nearest(self):
     for name, message in (
       ("serch", "'serch'; do you mean search? enas --help"),
