@@ -14,7 +14,8 @@ after a stop, and no architecture is trained twice.
 
 Beside the searches stand the mean of the table, the expected best of as many
 draws as the table's run had candidates, which is random search that may look up
-the truth, and the architecture of the table with the most multiply-adds.
+the truth, and the architecture of the table with the most multiply-adds, where
+they differ.
 
 `--to=FILE` writes the table of results as `experiments.results` shows it.
 `docs/ranking.md` has results.
@@ -192,17 +193,20 @@ def _rows(
   # A size looks at no weights: no draw is needed.
   subject = zero_cost.Subject.of(run.config, run.task, run.splits.train, [])
   sizes = zero_cost.score_architectures(_LARGEST, subject, arcs)
-  largest = int(np.argmax(sizes))
   # As many candidates as the table's own run had.
   num_arcs = run.config.run.derive_arcs
   best = placing.expected_best_of(truth.values, num_arcs)
-  return [
-    *rows,
+  rows += [
     row("one of the table", float(np.mean(truth.values))),
     row(f"best of {num_arcs} by the truth", best),
-    row("most multiply-adds", float(truth.values[largest]))
-    | {"tokens": space.to_tokens(arcs[largest])},
   ]
+  # Of cells of one size, as those for text, none is the largest.
+  if np.ptp(sizes):
+    largest = int(np.argmax(sizes))
+    value = float(truth.values[largest])
+    tokens = space.to_tokens(arcs[largest])
+    rows.append(row("most multiply-adds", value) | {"tokens": tokens})
+  return rows
 
 
 def define_flags() -> None:
