@@ -139,7 +139,7 @@ def _table(
       results.Column(metric, run.task.metric, unit),
       results.Column("place", f"place among {count}"),
       results.Column("beaten", "beats", ".0%"),
-      results.Column("regret", "below the best", unit),
+      results.Column("regret", "behind the best", unit),
       results.Column("search_seconds", "seconds of search", ".0f"),
     ],
     # A column may name what only other rows have.
