@@ -229,31 +229,29 @@ def _traced_cell(
     masks: [nodes - 2, 2, B] float32, or None.
   """
   kernel = cell["output"]["kernel"]
-  flat = lambda leaf: leaf.reshape(-1, *leaf.shape[2:])
-  # From [B - 2, 2, ...] to [S, ...]: two branches a node, one after another.
-  taken, chosen = map(jnp.asarray, arc)
-  weights = jax.tree.map(flat, cell_weights.gather(cell, taken))
-  sources, chosen = flat(taken), flat(chosen)
-  nodes = np.arange(np.shape(arc.inputs)[0] + space_lib.NUM_INPUTS)
+  # From [B - 2, 2] to [S]: two branches a node, one after another.
+  sources, chosen = (jnp.asarray(leaf).reshape(-1) for leaf in arc)
+  row, side = np.indices(np.shape(arc.inputs)).reshape(2, -1)
+  weights = cell_weights.gather(cell, row, side, sources)
+  num_nodes = np.shape(arc.inputs)[0] + space_lib.NUM_INPUTS
   # The kernel has a block for each node that may be a loose end.
-  include_inputs = kernel.shape[0] == len(nodes)
+  include_inputs = kernel.shape[0] == num_nodes
   if masks is not None:
     # Which branch is identity, and so is never dropped, only the arc knows.
-    masks = drop_path.for_traced(flat(masks), chosen)
+    masks = drop_path.for_traced(masks[row, side], chosen)
   branches = _traced_branches(1)
   if strided:
-    # On an input an operation has stride 2: it is a branch of its own there.
-    chosen = chosen + len(branches) * (sources < space_lib.NUM_INPUTS)
+    chosen = micro_scan.at_stride(chosen, sources, len(branches))
     branches = _either_stride()
   plan = micro_scan.Plan(
     sources,
     chosen,
     # Both branches of a row add to the same node.
-    targets=np.repeat(nodes[space_lib.NUM_INPUTS :], cell_weights.SIDES),
+    targets=row + space_lib.NUM_INPUTS,
     loose=space_lib.are_loose(arc, include_inputs),
     masks=masks,
   )
-  buffers = micro_scan.start(inputs, len(nodes), strided)
+  buffers = micro_scan.start(inputs, num_nodes, strided)
   out = micro_scan.run(branches, plan, weights, kernel, buffers)
   return batch_norm.normalise(out, cell["output"])
 

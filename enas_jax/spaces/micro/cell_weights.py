@@ -40,24 +40,29 @@ def edge_index(row: types.Indices, node: types.Indices) -> types.Indices:
   return row * (row + 3) // 2 + node
 
 
-def gather(cell: types.Omega, inputs: types.Array) -> types.Omega:
-  """The weights that the branches of a traced cell take.
+def gather(
+  cell: types.Omega,
+  rows: types.Indices,
+  sides: types.Indices,
+  nodes: types.Indices,
+) -> types.Omega:
+  """The weights with which branches take nodes.
 
   Args:
     cell: the cell's tables, as `cell_specs` without the axis L.
-    inputs: [B - 2, 2] int32, the node that each branch takes.
+    rows: [S] int32, the rows of the branches in the arc.
+    sides: [S] int32, which of a row's two branches they are.
+    nodes: [S] int32, the nodes that they take.
 
   Returns:
-    By operation arrays [B - 2, 2, ...] for row and side.
+    By operation arrays [S, ...].
   """
-  chex.assert_rank(inputs, 2)
-  sides = np.arange(SIDES)
-  rows = np.arange(inputs.shape[0])[:, None]
-  index = dict.fromkeys(SEP_CONVS, edge_index(rows, inputs))
+  chex.assert_rank([rows, sides, nodes], 1)
+  index = dict.fromkeys(SEP_CONVS, edge_index(rows, nodes))
   if "identity" in cell:
     # Of other nodes identity is itself: what they gather is not used.
     last = space_lib.NUM_INPUTS - 1
-    index["identity"] = rows * space_lib.NUM_INPUTS + jnp.minimum(inputs, last)
+    index["identity"] = rows * space_lib.NUM_INPUTS + jnp.minimum(nodes, last)
   return {
     name: jax.tree.map(lambda leaf, at=at: leaf[sides, at], cell[name])
     for name, at in index.items()

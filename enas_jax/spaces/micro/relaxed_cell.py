@@ -8,9 +8,7 @@ was sampled alone. Both run as a traced cell does, one branch after another
 """
 
 from collections.abc import Sequence
-from typing import Any
 
-import jax
 import jax.numpy as jnp
 import numpy as np
 from jax import lax
@@ -37,9 +35,9 @@ def run(
 
   Args:
     branches: the operations in the order of the space's `OPS`, (weights,
-      [B, H, W, F]) -> [B, H, W, F]; of a strided cell those on its nodes and
-      then those on its inputs, which are given both, [B, H', W', F] and
-      [B, H, W, F].
+      [B, H, W, F]) -> [B, H, W, F]. A strided cell has those on its nodes and
+      then those on its inputs; all of them are given a node [B, H', W', F] and
+      an input [B, H, W, F], and read one of the two.
     cell: the cell's tables, as `cell_weights.cell_specs` without the axis L.
     arc: the cells, relaxed: `inputs` and `ops` have an entry a row and side.
     inputs: two arrays [B, H, W, F] float32.
@@ -51,21 +49,20 @@ def run(
   Raises:
     AssertionError: if an input has another rank or shape.
   """
-  count = len(arc.inputs) + space_lib.NUM_INPUTS
-  strided = len(branches) > _NUM_OPS
-  if isinstance(arc.ops[0][0], ops.Sampled):
-    functions, plan, weights = _sampled(branches, cell, arc, masks)
-  else:
-    functions, plan, weights = _mixed(branches, cell, arc, masks)
+  num_nodes = len(arc.inputs) + space_lib.NUM_INPUTS
   kernel = cell["output"]["kernel"]
   # The kernel's blocks are of the last nodes: of all, or all but the inputs.
-  loose = jnp.stack(likely_loose(arc)[-kernel.shape[0] :])
+  likely = jnp.stack(likely_loose(arc)[-kernel.shape[0] :])
   # All are taken: what a block is worth is its likelihood, which needs a
   # gradient, and a plan has none.
-  share = loose[:, None, None].astype(kernel.dtype)
-  plan = plan._replace(loose=jnp.ones(kernel.shape[0], bool))
-  buffers = micro_scan.start(inputs, count, strided)
-  out = micro_scan.run(functions, plan, weights, share * kernel, buffers)
+  kernel = likely[:, None, None].astype(kernel.dtype) * kernel
+  loose = jnp.ones(kernel.shape[0], bool)
+  sampled = isinstance(arc.ops[0][0], ops.Sampled)
+  lay_out = _sampled if sampled else _mixed
+  functions, plan, weights = lay_out(branches, cell, arc, masks, loose)
+  strided = len(branches) > _NUM_OPS
+  buffers = micro_scan.start(inputs, num_nodes, strided)
+  out = micro_scan.run(functions, plan, weights, kernel, buffers)
   return batch_norm.normalise(out, cell["output"])
 
 
@@ -89,6 +86,7 @@ def likely_loose(arc: space_lib.CellArc) -> list[types.Array]:
   return loose
 
 
+# What `micro_scan.run` runs: branches, what they do, and a row for each step.
 _Work = tuple[tuple[micro_scan.Branch, ...], micro_scan.Plan, types.Omega]
 
 
@@ -97,28 +95,21 @@ def _mixed(
   cell: types.Omega,
   arc: space_lib.CellArc,
   masks: types.Array | None,
+  loose: types.Array,
 ) -> _Work:
   """Every operation on every node that a row may take, a step for each pair."""
   # Row by row, so that a node is complete before another one takes it.
   places = [
-    (row, node, side)
+    (row, side, node)
     for row in range(len(arc.inputs))
     for node in range(row + space_lib.NUM_INPUTS)
     for side in range(cell_weights.SIDES)
   ]
-  row, node, side = np.array(places).T
-  at = dict.fromkeys(cell_weights.SEP_CONVS, cell_weights.edge_index(row, node))
-  if "identity" in cell:
-    # Of other nodes identity is itself: what is taken here is not used.
-    last = np.minimum(node, space_lib.NUM_INPUTS - 1)
-    at["identity"] = row * space_lib.NUM_INPUTS + last
+  row, side, node = np.array(places).T
   weights: types.Omega = {
-    "tables": {
-      name: jax.tree.map(lambda leaf, i=i: leaf[side, i], cell[name])
-      for name, i in at.items()
-    },
-    "ops": jnp.stack([arc.ops[r][s] for r, _, s in places]),
-    "read": jnp.stack([arc.inputs[r][s][n] for r, n, s in places]),
+    "tables": cell_weights.gather(cell, row, side, node),
+    "ops": jnp.stack([arc.ops[r][s] for r, s, _ in places]),
+    "read": jnp.stack([arc.inputs[r][s][n] for r, s, n in places]),
   }
   if masks is not None:
     weights["mask"] = masks[row, side]
@@ -126,7 +117,7 @@ def _mixed(
   def mixture(parts: _Branches) -> micro_scan.Branch:
     def branch(weights: types.Omega, *taken: types.Array) -> types.Array:
       masked = [
-        lambda *a, i=i, f=f: drop_path.apply(_mask_of(weights), i, f(*a))
+        lambda *a, i=i, f=f: _masked(weights, i, f(*a))
         for i, f in enumerate(parts)
       ]
       out = ops.switch(weights["ops"], masked, weights["tables"], *taken)
@@ -134,18 +125,15 @@ def _mixed(
 
     return branch
 
-  plan = micro_scan.Plan(
-    sources=jnp.asarray(node),
-    # Of a strided cell the second mixture is that of the inputs.
-    ops=jnp.asarray(node < space_lib.NUM_INPUTS, jnp.int32),
-    targets=row + space_lib.NUM_INPUTS,
-    loose=jnp.zeros(0, bool),
-  )
+  # One mixture; a strided cell has two.
   starts = range(0, len(branches), _NUM_OPS)
-  functions = [mixture(branches[at : at + _NUM_OPS]) for at in starts]
-  if len(functions) == 1:
-    plan = plan._replace(ops=jnp.zeros_like(plan.ops))
-  return tuple(functions), plan, weights
+  mixtures = tuple(mixture(branches[at : at + _NUM_OPS]) for at in starts)
+  which = jnp.zeros(len(places), jnp.int32)
+  if len(mixtures) > 1:
+    which = micro_scan.at_stride(which, node, 1)
+  targets = row + space_lib.NUM_INPUTS
+  plan = micro_scan.Plan(jnp.asarray(node), which, targets, loose)
+  return mixtures, plan, weights
 
 
 def _sampled(
@@ -153,6 +141,7 @@ def _sampled(
   cell: types.Omega,
   arc: space_lib.CellArc,
   masks: types.Array | None,
+  loose: types.Array,
 ) -> _Work:
   """What was sampled, times its weights, plus the weights of all else.
 
@@ -160,48 +149,48 @@ def _sampled(
   `ops.switch` has it of a sampled choice: of an operation's weights, and then
   of those of the node that it takes.
   """
-  leaves = lambda choices: [choice for pair in choices for choice in pair]
-  read, used = leaves(arc.inputs), leaves(arc.ops)
+  row, side = np.indices((len(arc.inputs), cell_weights.SIDES)).reshape(2, -1)
+  read = [choice for pair in arc.inputs for choice in pair]
+  used = [choice for pair in arc.ops for choice in pair]
   sources = jnp.stack([choice.chosen for choice in read])
   chosen = jnp.stack([choice.chosen for choice in used])
-  inner, outer = (
-    map(jnp.stack, zip(*map(ops.taken_and_others, choices), strict=True))
-    for choices in (used, read)
-  )
-  (taken_op, other_ops), (taken_node, other_nodes) = inner, outer
-  flat = lambda leaf: leaf.reshape(-1, *leaf.shape[2:])
-  tables = cell_weights.gather(cell, sources.reshape(-1, cell_weights.SIDES))
+  taken_op, other_ops = _weights(used)
+  taken_node, other_nodes = _weights(read)
   weights: types.Omega = {
-    "tables": jax.tree.map(flat, tables),
+    "tables": cell_weights.gather(cell, row, side, sources),
     # Of (x taken_op + other_ops) taken_node + other_nodes.
     "scale": taken_op * taken_node,
     "shift": other_ops * taken_node + other_nodes,
   }
   if masks is not None:
-    # Which branch is identity, and so is never dropped, only the arc knows.
-    weights["mask"] = drop_path.for_traced(flat(masks), chosen)
+    weights["mask"] = masks[row, side]
 
-  def weighed(function: micro_scan.Branch) -> micro_scan.Branch:
+  def weighed(at: int) -> micro_scan.Branch:
     def branch(weights: types.Omega, *taken: types.Array) -> types.Array:
-      out = function(weights["tables"], *taken)
-      if (mask := _mask_of(weights)) is not None:
-        out = mask[:, None, None, None].astype(out.dtype) * out
+      out = branches[at](weights["tables"], *taken)
+      out = _masked(weights, at % _NUM_OPS, out)
       scale, shift = weights["scale"], weights["shift"]
       return out * scale.astype(out.dtype) + shift.astype(out.dtype)
 
     return branch
 
   if len(branches) > _NUM_OPS:
-    # On an input an operation has stride 2: it is a branch of its own there.
-    chosen = chosen + _NUM_OPS * (sources < space_lib.NUM_INPUTS)
-  row = np.repeat(np.arange(len(arc.inputs)), cell_weights.SIDES)
-  plan = micro_scan.Plan(
-    sources, chosen, row + space_lib.NUM_INPUTS, loose=jnp.zeros(0, bool)
-  )
-  return tuple(map(weighed, branches)), plan, weights
+    chosen = micro_scan.at_stride(chosen, sources, _NUM_OPS)
+  targets = row + space_lib.NUM_INPUTS
+  plan = micro_scan.Plan(sources, chosen, targets, loose)
+  return tuple(map(weighed, range(len(branches)))), plan, weights
 
 
-def _mask_of(weights: dict[str, Any]) -> types.Array | None:
-  """[B], what is dropped of a branch: chance, and no weight to be trained."""
+def _weights(choices: Sequence[ops.Sampled]) -> tuple[types.Array, types.Array]:
+  """Of sampled choices `ops.taken_and_others`, [S] float32 each."""
+  pairs = [ops.taken_and_others(choice) for choice in choices]
+  taken, others = zip(*pairs, strict=True)
+  return jnp.stack(taken), jnp.stack(others)
+
+
+def _masked(weights: types.Omega, op: int, x: types.Array) -> types.Array:
+  """An operation's output with what drop path drops left out."""
   mask = weights.get("mask")
-  return None if mask is None else lax.stop_gradient(mask)
+  if mask is not None:
+    mask = lax.stop_gradient(mask)  # chance, and no weight to be trained
+  return drop_path.apply(mask, op, x)

@@ -20,6 +20,7 @@ from jax import lax
 
 from enas_jax import types
 from enas_jax.nn import image_ops, ops
+from enas_jax.spaces.micro import arc as space_lib
 
 Branch = Callable[..., types.Array]
 Buffers = tuple[types.Array, ...]
@@ -74,6 +75,23 @@ def start(
     return jnp.zeros((count, *size), stacked.dtype), stacked
   empty = jnp.zeros((count - len(inputs), *inputs[0].shape), stacked.dtype)
   return (jnp.concatenate([stacked, empty]),)
+
+
+def at_stride(
+  branches: types.Array, sources: types.Array, count: int
+) -> types.Array:
+  """The branches of a strided cell: those on its inputs come after the others.
+
+  Args:
+    branches: [S] int32, in [0, count).
+    sources: [S] int32, the nodes that they take.
+    count: the branches on nodes, and those on inputs.
+
+  Returns:
+    [S] int32, in [0, 2 count).
+  """
+  # On an input an operation has stride 2: it is a branch of its own there.
+  return branches + count * (sources < space_lib.NUM_INPUTS)
 
 
 _Kept = tuple[Plan, types.Omega, types.Array, Buffers]
