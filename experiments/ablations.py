@@ -58,7 +58,6 @@ from experiments import (
   _workdir,
 )
 
-_EXPERIMENT = _ablation_saved.EXPERIMENT
 _TABLE = "table.json"
 # What is done by default: the paper's 250 votes, and as much as shows something
 # where the paper prints no number; with --preset=smoke, all in minutes.
@@ -110,7 +109,13 @@ def main() -> None:
     no_sharing.check_budget(configs.search, sizes.num_samples)
   more = configs.to_dict() | {"study": names, "seeds": seeds}
   more["sizes"] = vars(sizes)
-  record_of = (_EXPERIMENT, definition.name, configs.search, dataset, saved)
+  record_of = (
+    _ablation_saved.EXPERIMENT,
+    definition.name,
+    configs.search,
+    dataset,
+    saved,
+  )
   _workdir.print_config(*record_of, more)
   load = _Data(task, dataset)
   # What cannot be had must leave no folder behind.

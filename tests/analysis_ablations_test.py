@@ -275,9 +275,9 @@ class DamagedTest(parameterized.TestCase):
     {"params": None}, {"train_seconds": "x"}, {"valid_accuracy": []}
   )
   def test_a_result_is_named(self, **change):
-    found = self._train(self.TRIAL)
-    self.assertEqual((found.valid, found.params, found.seconds), (0.5, 3, 1.5))
-    self.assertTrue(math.isnan(found.test))
+    trial = self._train(self.TRIAL)
+    self.assertEqual((trial.valid, trial.params, trial.seconds), (0.5, 3, 1.5))
+    self.assertTrue(math.isnan(trial.test))
     (name,) = change
     lacking = {key: self.TRIAL[key] for key in self.TRIAL if key != name}
     for record in (self.TRIAL | change, lacking):

@@ -76,9 +76,9 @@ class DevicesTest(parameterized.TestCase):
       arc = config.child.space().validate(
         jax.device_get(decisions.nth(other, 0))
       )
-      found = trained_alone.train_alike(run, folder, [arc], progress, devices)
+      worth = trained_alone.train_alike(run, folder, [arc], progress, devices)
     self.assertLen(path.read_text().splitlines(), 2)
-    self.assertEqual((found, given), ({arc: 0.5}, [devices, devices]))
+    self.assertEqual((worth, given), ({arc: 0.5}, [devices, devices]))
 
 
 if __name__ == "__main__":

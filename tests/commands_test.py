@@ -81,11 +81,11 @@ class CommandsTest(absltest.TestCase):
     code = "import os, experiments; print(os.environ['TF_CPP_MIN_LOG_LEVEL'])"
     for given, expected in (({}, "3"), ({"TF_CPP_MIN_LOG_LEVEL": "0"}, "0")):
       environ = {k: v for k, v in os.environ.items() if "TF_CPP" not in k}
-      found = subprocess.run(
+      process = subprocess.run(
         [sys.executable, "-c", code], cwd=ROOT, env=environ | given,
         capture_output=True, text=True,
       )  # fmt: skip
-      self.assertEqual(found.stdout.strip(), expected, found.stderr)
+      self.assertEqual(process.stdout.strip(), expected, process.stderr)
 
   def test_an_unknown_command_names_the_nearest(self):
     for name, message in (
