@@ -197,6 +197,8 @@ def judge_candidates(config, task, splits, devices, arcs):
   tuned = tune.tune_best(
     alone, state, known, lambda arc: arc, serve, lambda one: None, {}, devices
   )
+  trained = tune.make_tune_all(*alone[:3], lambda: None, 2, devices)
+  weights = [jax.device_get(one.omega) for one in trained(state, known)]
   trainer = no_sharing.Trainer(config, task, splits, lambda: 0, devices)
   reached = [
     (one.reward, one.valid, one.test) for one in trainer(known, first=0)
@@ -206,6 +208,7 @@ def judge_candidates(config, task, splits, devices, arcs):
     "rewards": np.asarray(rewards),
     "order": [(one.rank, one.steps) for one in tuned],
     "tuned": np.asarray([(one.nats, one.valid) for one in tuned]),
+    "weights": weights,
     "reached": np.asarray(reached),
     "polls": len(polls),
   }
@@ -230,7 +233,7 @@ def compare_candidates(space, counts):
   for count, several in zip(counts, others, strict=True):
     row = {
       f"{name}_gap": gap(several[name], one[name])
-      for name in ("scores", "rewards", "tuned", "reached")
+      for name in ("scores", "rewards", "tuned", "weights", "reached")
     }
     row |= {
       "spread": float(np.ptp(one["scores"])),

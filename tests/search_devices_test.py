@@ -57,7 +57,7 @@ class ManyDevicesTest(absltest.TestCase):
   def _check_candidates(self, row):
     """Each device took some, on whole batches: no sum is rounded otherwise."""
     self.assertGreater(row["spread"], 0.01)  # of the scores
-    for name in ("scores", "rewards", "tuned", "reached"):
+    for name in ("scores", "rewards", "tuned", "weights", "reached"):
       self.assertLess(row[f"{name}_gap"], 1e-5, name)
     self.assertEqual(row["order"], row["expected_order"])
     self.assertEqual(
